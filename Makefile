@@ -1,0 +1,82 @@
+# Everything a fresh machine needs is Python 3.11 to 3.13 with venv, and make.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+TEST_WORKERS ?= 2# test processes; 0 runs the tests in one
+TEST_FLAGS ?=# for example TEST_FLAGS="-k decay"
+LOCK_FLAGS ?=# for example LOCK_FLAGS=--upgrade
+
+LOCKS := images/requirements-build.txt requirements-dev.txt
+STAMP := $(VENV)/.installed
+
+# The first interpreter that runs and is recent enough; version managers leave names in PATH that do not run.
+SUPPORTED := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
+PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3; do \
+	"$$name" -c '$(SUPPORTED)' >/dev/null 2>&1 && echo "$$name" && break; done)
+
+.PHONY: help
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 10
+
+.PHONY: demo
+demo: $(STAMP) ## compare two optimizers on handwritten digits, from nothing to the report
+	$(BIN)/optduel run digits
+
+.PHONY: test
+test: $(STAMP) ## run the tests
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile $(TEST_FLAGS)
+
+.PHONY: check
+check: $(STAMP) ## run the linter, the type checker and the import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.PHONY: format
+format: $(STAMP) ## format the code
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+.PHONY: install
+install: $(STAMP) ## set up the virtual environment
+
+.PHONY: python
+python: ## check that a suitable Python is there
+	@"$(PYTHON)" -c '$(SUPPORTED)' >/dev/null 2>&1 || { \
+		echo "optduel needs Python 3.11, 3.12 or 3.13 with venv; found $(or $(PYTHON),none)." \
+		"Install one (on Debian 12: apt-get install python3 python3-venv)" \
+		"or name it: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+
+# Dependencies come with hashes and without resolution; the build tools first, because a few have no wheel.
+$(STAMP): $(LOCKS) pyproject.toml
+	@test -x $(BIN)/python || { $(MAKE) python && echo "Creating $(VENV) with $(PYTHON)" >&2 \
+		&& "$(PYTHON)" -m venv --clear $(VENV); }
+	@echo "Installing about 130 packages into $(VENV): one to two minutes" >&2
+	$(BIN)/python -m pip install --require-hashes --no-deps -r images/requirements-build.txt
+	$(BIN)/python -m pip install --require-hashes --no-deps --no-build-isolation -r requirements-dev.txt
+	$(BIN)/python -m pip install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+COMPILE = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $(LOCK_FLAGS)
+
+$(BIN)/uv:
+	$(MAKE) install
+
+.PHONY: lock
+lock: $(BIN)/uv ## lock the requirements again; needs a package index
+	$(COMPILE) --extra cpu --group dev --output-file requirements-dev.txt
+	$(COMPILE) --extra cpu --constraints requirements-dev.txt --output-file images/requirements-cpu.txt
+	$(COMPILE) --extra gpu --constraints requirements-dev.txt --output-file images/requirements-gpu.txt
+	$(BIN)/uv pip compile --group build --quiet --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $(LOCK_FLAGS) \
+		--constraints requirements-dev.txt --output-file images/requirements-build.txt
+
+.PHONY: clean
+clean: ## remove the virtual environment and all caches; results of runs stay
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,114 @@
+"""The verdict on two arms: is the difference real, which arm is better, and that in one sentence."""
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from components.compare.inference import bca_interval, seeds_needed, smallest_p_value
+from components.compare.wording import Metric, count, differences_in_words, metric_in_words, percent, signed
+from components.core.experiment import Study
+from components.core.results import Answer, PairedComparison
+
+LOWER_IS_BETTER: dict[Metric, bool] = {"accuracy": False, "cross_entropy": True}
+
+
+def judge(
+    baseline: str,
+    challenger: str,
+    study: Study,
+    split: Literal["test", "validation"],
+    differences: NDArray[np.float64],
+    p_value: float | None,
+    comparisons: int,
+) -> PairedComparison:
+    """The verdict on paired differences.
+
+    Args:
+        differences: float64 [seeds], challenger minus baseline, in the order of `study.seeds`.
+        p_value: of the sign-flip test, corrected for the number of comparisons; None with one seed.
+        comparisons: how many challengers the baseline has.
+    """
+    interval = bca_interval(differences, study.confidence)
+    low, high = interval if interval else (None, None)
+    mean = float(differences.mean())
+    gains = -differences if LOWER_IS_BETTER[study.metric] else differences
+    answer = _answer(differences, p_value, interval, study.confidence)
+    better = (challenger if gains.mean() > 0 else baseline) if answer == "shown" else None
+    comparison = PairedComparison(
+        baseline=baseline,
+        challenger=challenger,
+        metric=study.metric,
+        confidence=study.confidence,
+        seeds=study.seeds,
+        differences=tuple(differences.tolist()),
+        median_difference=float(np.median(differences)),
+        mean_difference=mean,
+        interval_low=low,
+        interval_high=high,
+        p_value=p_value,
+        smallest_p_value=smallest_p_value(len(differences), comparisons) if len(differences) > 1 else None,
+        probability_challenger_better=float(np.mean((gains > 0) + (gains == 0) / 2)),
+        answer=answer,
+        better=better,
+        sentence="",
+    )
+    # Written from the very numbers that the comparison carries.
+    return comparison.model_copy(update={"sentence": _sentence(comparison, split, comparisons)})
+
+
+def _answer(
+    differences: NDArray[np.float64],
+    p_value: float | None,
+    interval: tuple[float, float] | None,
+    confidence: float,
+) -> Answer:
+    if not differences.any():
+        return "no difference"
+    if p_value is None or interval is None:
+        return "not shown"
+    low, high = interval
+    return "shown" if p_value < 1 - confidence and (low > 0 or high < 0) else "not shown"
+
+
+def _sentence(comparison: PairedComparison, split: str, comparisons: int) -> str:
+    baseline, challenger = comparison.baseline, comparison.challenger
+    metric = metric_in_words(comparison.metric, split)
+    seeds = len(comparison.seeds)
+    needed = seeds_needed(comparison.confidence, comparisons)
+    if comparison.answer == "no difference":
+        every = "the one seed" if seeds == 1 else f"each of the {seeds} seeds"
+        return f"No difference: {challenger} and {baseline} have exactly the same {metric} on {every}."
+    if comparison.better:
+        worse = baseline if comparison.better == challenger else challenger
+        return f"{comparison.better} is better than {worse}: {_evidence(comparison, metric, comparisons)}."
+    if seeds >= needed:
+        return f"Not shown: {challenger} minus {baseline} is {_evidence(comparison, metric, comparisons)}."
+    (mean,), unit = differences_in_words(comparison.metric, [comparison.mean_difference])
+    smallest = comparison.smallest_p_value
+    reach = f" (their smallest possible p is {smallest:.2g})" if smallest else ""
+    return (
+        f"Not shown: {count(seeds, 'seed')} can never show a difference at {percent(comparison.confidence)}"
+        f"{reach}, at least {needed} are needed. {challenger} minus {baseline} is {signed(mean)} {unit} of "
+        f"{metric}, {_won(comparison, challenger)}."
+    )
+
+
+def _evidence(comparison: PairedComparison, metric: str, comparisons: int) -> str:
+    """Difference, interval, p and seeds won, seen from the better arm, or the challenger if neither is."""
+    favoured = comparison.better or comparison.challenger
+    bounds = [comparison.mean_difference, comparison.interval_low or 0, comparison.interval_high or 0]
+    if favoured == comparison.baseline:
+        mean, low, high = bounds
+        bounds = [-mean, -high, -low]
+    (mean_text, low_text, high_text), unit = differences_in_words(comparison.metric, bounds)
+    interval = f"{percent(comparison.confidence)} BCa interval {low_text} to {high_text}"
+    test = f"{'Holm-corrected ' if comparisons > 1 else ''}sign-flip p = {comparison.p_value:.2g}"
+    return f"{signed(mean_text)} {unit} of {metric} ({interval}, {test}, {_won(comparison, favoured)})"
+
+
+def _won(comparison: PairedComparison, arm: str) -> str:
+    """On how many seeds the arm is strictly better than the other one."""
+    sign = 1 if (arm == comparison.challenger) != LOWER_IS_BETTER[comparison.metric] else -1
+    wins = sum(sign * difference > 0 for difference in comparison.differences)
+    return f"{arm} better on {wins} of {count(len(comparison.seeds), 'seed')}"

@@ -1,0 +1,183 @@
+"""Looks through an archive before anything else may open it: no path that climbs out, no bomb."""
+
+import bz2
+import gzip
+import itertools
+import lzma
+import stat
+import tarfile
+import zipfile
+import zlib
+from pathlib import Path, PurePosixPath
+from typing import IO, cast
+
+from components.core.errors import DataError
+
+MEMBER_LIMIT = 20_000_000
+"""Members of an archive; the largest public image data sets have 14 million images."""
+
+UNPACKED_BYTES_LIMIT = 2**41
+"""Two tebibytes; ImageNet-21k unpacks to 1.3."""
+
+RATIO_LIMIT = 50
+"""Unpacked to packed size. Photographs stay near 1, raw digits reach 6, text 10, a bomb of zeros 1000."""
+
+RATIO_FREE_BYTES = 64 * 2**20
+"""Unpacked bytes that are allowed whatever the ratio."""
+
+_HEADER_BYTES = 512
+_HEADER_BYTES_LIMIT = 2**20
+_LINK_BYTES_LIMIT = 4096
+_BLOCK_BYTES = 2**20
+
+_DAMAGE = (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, zlib.error, lzma.LZMAError, RuntimeError)
+
+_COMPRESSIONS = ((b"\x1f\x8b", gzip.GzipFile), (b"BZh", bz2.BZ2File), (b"\xfd7zXZ\x00", lzma.LZMAFile))
+_TAR_SUFFIXES = (".tar", ".tgz", ".tbz", ".tbz2", ".tb2", ".txz")
+
+
+def scan_archive(path: Path) -> None:
+    """Reads through a tar or zip archive, or a single compressed file, without unpacking it to disk.
+
+    Other files pass: they have no members.
+
+    Raises:
+        DataError: it is damaged, or names a member that must not be unpacked.
+    """
+    limits = _Limits(path)
+    try:
+        with path.open("rb") as file:
+            start = file.read(6)
+        if start.startswith(b"PK\x03\x04"):
+            _scan_zip(path, limits)
+        else:
+            reader = next((reader for magic, reader in _COMPRESSIONS if start.startswith(magic)), None)
+            with reader(path) if reader else path.open("rb") as content:
+                _scan_stream(path, cast(IO[bytes], content), limits, is_compressed=reader is not None)
+    except _DAMAGE as error:
+        raise DataError(f"{path}: is damaged or cut off ({error}); fetch it again") from error
+
+
+class _Limits:
+    """Checks the members of one archive in turn, each before its content is unpacked."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._packed_bytes = path.stat().st_size
+        self._members = 0
+        self._unpacked_bytes = 0
+        self._links: set[PurePosixPath] = set()
+
+    def add(self, member: str, size: int) -> None:
+        """Refuses the member that takes the archive past a limit."""
+        self._members += 1
+        self._unpacked_bytes += _HEADER_BYTES + size
+        if self._members > MEMBER_LIMIT:
+            raise self.refusal(member, f"takes it past {MEMBER_LIMIT:,} members, the limit")
+        if self._unpacked_bytes > UNPACKED_BYTES_LIMIT:
+            raise self.refusal(member, f"takes it past {UNPACKED_BYTES_LIMIT:,} unpacked bytes, the limit")
+        if self._unpacked_bytes > max(RATIO_FREE_BYTES, RATIO_LIMIT * self._packed_bytes):
+            sizes = f"{self._unpacked_bytes:,} unpacked bytes from {self._packed_bytes:,}"
+            raise self.refusal(member, f"takes it to {sizes}, more than {RATIO_LIMIT} times as many")
+
+    def check_place(self, member: str, link_target: PurePosixPath | None) -> None:
+        """Refuses a member that lies, or a link that leads, outside the folder that is unpacked into."""
+        place = PurePosixPath(member)
+        if place.is_absolute() or ".." in place.parts:
+            raise self.refusal(member, "leads out of the archive")
+        if not self._links.isdisjoint(place.parents):
+            raise self.refusal(member, "lies below a link")
+        if link_target is not None:
+            self._links.add(place)
+            if _climbs_out(link_target):
+                raise self.refusal(member, f"is a link that leads out of the archive: {str(link_target)!r}")
+
+    def refusal(self, member: str, reason: str) -> DataError:
+        """What to raise for a member that must not be unpacked."""
+        return DataError(f"{self._path}: member {member!r} {reason}; do not use this file")
+
+
+def _climbs_out(path: PurePosixPath) -> bool:
+    depths = itertools.accumulate(-1 if part == ".." else 1 for part in path.parts)
+    return path.is_absolute() or any(depth < 0 for depth in depths)
+
+
+class _HeaderReader:
+    """What tarfile reads, which is headers only: one that claims gigabytes must not get them in memory."""
+
+    def __init__(self, content: IO[bytes], path: Path) -> None:
+        self._content = content
+        self._path = path
+
+    def read(self, size: int) -> bytes:
+        if size > _HEADER_BYTES_LIMIT:
+            raise DataError(f"{self._path}: has a header of {size:,} bytes; do not use this file")
+        return self._content.read(size)
+
+    def seek(self, offset: int) -> int:
+        return self._content.seek(offset)
+
+    def tell(self) -> int:
+        return self._content.tell()
+
+
+def _scan_stream(path: Path, content: IO[bytes], limits: _Limits, is_compressed: bool) -> None:
+    archive = _open_tar(path, content)
+    # A file of zeros looks like a tar archive without members.
+    has_members = archive is not None and _scan_tar(archive, content, limits) > 0
+    if is_compressed and not has_members:
+        _scan_compressed_file(path, content, limits)
+
+
+def _open_tar(path: Path, content: IO[bytes]) -> tarfile.TarFile | None:
+    try:
+        return tarfile.TarFile(fileobj=cast(IO[bytes], _HeaderReader(content, path)))
+    except tarfile.ReadError:
+        if any(suffix in _TAR_SUFFIXES for suffix in path.suffixes):
+            raise
+        return None
+
+
+def _scan_tar(archive: tarfile.TarFile, content: IO[bytes], limits: _Limits) -> int:
+    """Checks every member and returns how many there are."""
+    members = 0
+    while (member := archive.next()) is not None:
+        members += 1
+        limits.add(member.name, member.size)
+        link_target = None
+        if member.issym():
+            link_target = PurePosixPath(member.name).parent / member.linkname
+        elif member.islnk():
+            link_target = PurePosixPath(member.linkname)
+        elif not (member.isfile() or member.isdir()):
+            raise limits.refusal(member.name, "is a device or another special file")
+        limits.check_place(member.name, link_target)
+        archive.members = []  # type: ignore[attr-defined]  # tarfile would keep them all
+    # tarfile takes a damaged header for the end.
+    content.seek(archive.offset)
+    end = content.read(_HEADER_BYTES)
+    if not end or end.strip(b"\0"):
+        raise tarfile.ReadError("no end marker")
+    return members
+
+
+def _scan_zip(path: Path, limits: _Limits) -> None:
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            limits.add(member.filename, member.file_size)
+            kind = stat.S_IFMT(member.external_attr >> 16)
+            link_target = None
+            if kind == stat.S_IFLNK:
+                if member.file_size > _LINK_BYTES_LIMIT:
+                    raise limits.refusal(member.filename, f"is a link of {member.file_size:,} bytes")
+                target = archive.read(member).decode(errors="surrogateescape")
+                link_target = PurePosixPath(member.filename).parent / target
+            elif kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+                raise limits.refusal(member.filename, "is a device or another special file")
+            limits.check_place(member.filename, link_target)
+
+
+def _scan_compressed_file(path: Path, content: IO[bytes], limits: _Limits) -> None:
+    content.seek(0)
+    while block := content.read(_BLOCK_BYTES):
+        limits.add(path.name, len(block))

@@ -1,0 +1,108 @@
+"""The records' card: what a data set holds, as one HTML page that loads nothing and runs no script."""
+
+import base64
+import io
+from pathlib import Path
+
+import jinja2
+import numpy as np
+from PIL import Image
+
+from components.core.records import SPLITS, Records, SplitReader
+
+SHEET_CLASSES = 24
+"""Classes on the contact sheet; with more it would grow past a few megabytes."""
+
+SHEET_SAMPLES = 8
+"""Images of each class on the contact sheet."""
+
+NAMES_SHOWN = 50
+"""Images left out, or with copies of another class, that the card names; the manifest has all."""
+
+_CELL = 64
+_GAP = 4
+_READ_BYTES = 32 * 2**20
+_RECORDS_LOOKED_AT = 20_000
+
+
+def records_card(records: Records) -> str:
+    """Describes records: counts per class and split, samples of each class, duplicates and omissions.
+
+    Raises:
+        DataError: a shard is not what the manifest says.
+    """
+    manifest = records.manifest
+    splits = [name for name in SPLITS if name in manifest.splits]
+    counts = [
+        (name, [manifest.splits[split].class_counts[label] for split in splits])
+        for label, name in enumerate(manifest.classes)
+    ]
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("card.html").render(
+        manifest=manifest,
+        location=records.location,
+        splits=splits,
+        counts=counts,
+        largest=max(max(row) for _, row in counts),
+        totals=[manifest.splits[split].records for split in splits],
+        total_bytes=sum(shard.bytes for split in manifest.splits.values() for shard in split.shards),
+        shards=sum(len(split.shards) for split in manifest.splits.values()),
+        sheet=base64.b64encode(contact_sheet(records)).decode(),
+        sheet_classes=manifest.classes[:SHEET_CLASSES],
+        sheet_samples=SHEET_SAMPLES,
+        cell=_CELL,
+        gap=_GAP,
+        skipped=manifest.skipped[:NAMES_SHOWN],
+        conflicting=manifest.duplicates.conflicting[:NAMES_SHOWN],
+    )
+
+
+def contact_sheet(records: Records) -> bytes:
+    """The first training images of each class as one PNG file, a row for each of the first classes."""
+    samples = _samples(records)
+    sheet = Image.new(
+        "RGBA", (SHEET_SAMPLES * (_CELL + _GAP) - _GAP, len(samples) * (_CELL + _GAP) - _GAP), (0, 0, 0, 0)
+    )
+    for row, images in enumerate(samples):
+        for column, pixels in enumerate(images):
+            cell = _cell(pixels)
+            left = column * (_CELL + _GAP) + (_CELL - cell.width) // 2
+            top = row * (_CELL + _GAP) + (_CELL - cell.height) // 2
+            sheet.paste(cell, (left, top))
+    encoded = io.BytesIO()
+    sheet.save(encoded, "PNG", optimize=True)
+    return encoded.getvalue()
+
+
+def _samples(records: Records) -> list[list[np.ndarray]]:
+    """The first images of each of the first classes, uint8 [height, width, channels]."""
+    manifest = records.manifest
+    reader = SplitReader(records, "train")
+    shards = len(reader.shard_sizes)
+    wanted = [min(SHEET_SAMPLES, count) for count in manifest.splits["train"].class_counts[:SHEET_CLASSES]]
+    samples: list[list[np.ndarray]] = [[] for _ in wanted]
+    batch = max(1, min(256, _READ_BYTES // int(np.prod(manifest.image_shape))))
+    for start in range(0, min(len(reader), _RECORDS_LOOKED_AT), batch):
+        examples = np.arange(start, min(start + batch, len(reader)))
+        images, labels = reader.read(examples % shards, examples // shards)
+        for pixels, label in zip(images, labels, strict=True):
+            if label < len(wanted) and len(samples[label]) < wanted[label]:
+                samples[label].append(pixels.copy())
+        if all(len(found) == count for found, count in zip(samples, wanted, strict=True)):
+            break
+    return samples
+
+
+def _cell(pixels: np.ndarray) -> Image.Image:
+    height, width, channels = pixels.shape
+    image = Image.fromarray(pixels if channels == 3 else pixels[:, :, 0])
+    scale = _CELL / max(height, width)
+    # Small images show their pixels as they are.
+    method = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BILINEAR
+    return image.resize((max(1, round(width * scale)), max(1, round(height * scale))), method)

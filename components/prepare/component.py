@@ -1,0 +1,30 @@
+"""The KFP face of the prepare stage."""
+
+from kfp import dsl
+
+
+@dsl.component(base_image="optduel", install_kfp_package=False)
+def prepare(
+    data: str,
+    root: str,
+    records: dsl.Output[dsl.Dataset],
+    card: dsl.Output[dsl.HTML],
+    metrics: dsl.Output[dsl.Metrics],
+) -> None:
+    """Turns images into records: TFRecord shards with a manifest, checked, split and ready to train on.
+
+    Args:
+        data: The experiment's data section, as canonical JSON.
+        root: Directory for data sets; equal data is prepared there once.
+        records: The data set's manifest and place, as JSON.
+        card: Counts per class and split, samples of each class, duplicates and omissions.
+        metrics: Images, classes, bytes and omissions.
+    """
+    from pathlib import Path
+
+    from components.core.errors import exit_on_error
+    from components.prepare.documents import prepare_documents
+
+    with exit_on_error("prepare"):
+        paths = [Path(artifact.path) for artifact in (records, card, metrics)]
+        metrics.metadata.update(prepare_documents(data, root, *paths))

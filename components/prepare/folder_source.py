@@ -1,0 +1,120 @@
+"""A folder with one sub-folder of images for each class: `path/class/image.jpg`."""
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from components.core.errors import DataError
+from components.core.experiment import FolderSource
+from components.core.records import Skipped
+from components.core.storage import as_storage_error, local_path
+from components.prepare.image import ENCODED_BYTES_LIMIT, image_suffixes, is_image_name
+from components.prepare.source import Example
+
+
+class Folder:
+    """Images in class folders. Hidden files are ignored, and so are other files beside the class folders.
+
+    Args:
+        source: the folder's path.
+
+    Raises:
+        DataError: no folder, no class folders, or a class folder without images.
+        StorageError: the folder cannot be listed.
+    """
+
+    def __init__(self, source: FolderSource) -> None:
+        where = f"data.source.path = {source.path}"
+        self._folder = local_path(source.path).expanduser().resolve()
+        if not self._folder.is_dir():
+            raise DataError(f"{where}: no such folder")
+        self.name = _slug(self._folder.name)
+        self.description = f"image folder {self._folder.name}"
+        self.examples: list[Example] = []
+        self.problems: list[Skipped] = []
+        try:
+            self.classes = self._list()
+        except OSError as error:
+            raise as_storage_error(error, self._folder) from error
+        self._refuse_unusable(where)
+
+    def read(self, position: int) -> bytes:
+        """Reads an image file."""
+        with (self._folder / self.examples[position].id).open("rb") as file:
+            # One byte more than is allowed shows that there is too much, without reading all of it.
+            return file.read(ENCODED_BYTES_LIMIT + 1)
+
+    def _list(self) -> tuple[str, ...]:
+        folders = []
+        for entry in _visible(self._folder):
+            if reason := self._reason_against_any(entry):
+                self._note(entry, reason)
+            elif entry.is_dir():
+                folders.append(entry)
+            elif is_image_name(entry.name):
+                self._note(entry, "lies beside the class folders: move it into the folder of its class")
+        for label, folder in enumerate(folders):
+            for entry in _visible(folder):
+                if reason := self._reason_against_image(entry):
+                    self._note(entry, reason)
+                else:
+                    self.examples.append(Example(self._id(entry), label, is_named_file=True))
+        return tuple(folder.name for folder in folders)
+
+    def _reason_against_any(self, entry: Path) -> str | None:
+        if not entry.name.isprintable():
+            return "has a name with unprintable characters: rename it"
+        if entry.is_symlink() and not (entry.exists() and entry.resolve().is_relative_to(self._folder)):
+            return "is a link that leaves the folder or leads nowhere"
+        return None
+
+    def _reason_against_image(self, entry: Path) -> str | None:
+        if reason := self._reason_against_any(entry):
+            return reason
+        mode = entry.stat().st_mode
+        if stat.S_ISDIR(mode):
+            return "is a folder inside a class folder: move its images up, or make it a class"
+        if not stat.S_ISREG(mode):
+            return "is not a regular file"
+        if not is_image_name(entry.name):
+            return f"is not an image file: their names end in {image_suffixes()}"
+        return None
+
+    def _note(self, entry: Path, reason: str) -> None:
+        name = self._id(entry)
+        # Undecodable bytes of a name could be written neither to the manifest nor to a terminal.
+        self.problems.append(Skipped(image=name if name.isprintable() else ascii(name), reason=reason))
+
+    def _id(self, entry: Path) -> str:
+        return entry.relative_to(self._folder).as_posix()
+
+    def _refuse_unusable(self, where: str) -> None:
+        if not self.classes:
+            raise DataError(
+                f"{where}: has no class folders; put the images of each class into a folder of its own"
+            )
+        if len(self.classes) == 1:
+            raise DataError(
+                f"{where}: has one class folder, {self.classes[0]}; a classifier needs two or more"
+            )
+        present = {example.label for example in self.examples}
+        empty = [name for label, name in enumerate(self.classes) if label not in present]
+        if empty:
+            remedy = "add images or remove the folder"
+            raise DataError("\n".join([f"{where}: {len(empty)} class(es) without images; {remedy}", *empty]))
+
+
+def _visible(folder: Path) -> Iterator[Path]:
+    """The entries that are not hidden, by name."""
+    for name in sorted(os.listdir(folder)):
+        if not name.startswith("."):
+            yield folder / name
+
+
+def _slug(name: str) -> str:
+    """Lower case letters, digits and hyphens, of any name."""
+    words = "".join(
+        character if character.isascii() and character.isalnum() else " " for character in name.lower()
+    )
+    return "-".join(words.split())[:40].strip("-") or "images"

@@ -1,0 +1,113 @@
+"""Writes the TFRecord shards of a data set: several threads, a shard each, one image of it in memory."""
+
+import hashlib
+import io
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import google_crc32c
+from PIL import Image
+
+from components.core.errors import DataError
+from components.core.experiment import Data
+from components.core.records import Shard
+from components.core.storage import publishing
+from components.core.tfrecord import frame, serialize_example
+from components.prepare.image import decode_resized
+from components.prepare.progress import Progress
+from components.prepare.source import Source
+from components.prepare.split import Content
+from components.prepare.threads import in_threads
+
+JPEG_QUALITY = 95
+"""Pillow's upper end: above it files grow without a visible gain."""
+
+_STALE_SECONDS = 3600.0
+
+
+class _StoppedError(Exception):
+    """Another shard failed; this one is given up."""
+
+
+@dataclass(frozen=True)
+class ShardPlan:
+    """A shard to be written: its file name and its examples, as positions in the source."""
+
+    file: str
+    positions: Sequence[int]
+
+
+def plan_shards(split: str, positions: Sequence[int], shards: int) -> list[ShardPlan]:
+    """Deals the examples of a split out: example p becomes record p // `shards` of shard p % `shards`."""
+    return [
+        ShardPlan(f"{split}-{shard:05d}-of-{shards:05d}.tfrecord", positions[shard::shards])
+        for shard in range(shards)
+    ]
+
+
+def remove_stale_parts(folder: Path) -> None:
+    """Removes what writers that were killed left; one that is at work has written to its part recently."""
+    for part in folder.glob(".*.tfrecord.*"):
+        if time.time() - part.stat().st_mtime > _STALE_SECONDS:
+            part.unlink()
+
+
+def encode_pixels(image: Image.Image, encoding: str) -> bytes:
+    """The bytes of an example's `image` feature: rows of pixels with interleaved channels, or a JPEG file."""
+    if encoding == "raw":
+        return image.tobytes()
+    encoded = io.BytesIO()
+    image.save(encoded, "JPEG", quality=JPEG_QUALITY)
+    return encoded.getvalue()
+
+
+def write_shards(
+    source: Source,
+    contents: Mapping[int, Content],
+    data: Data,
+    folder: Path,
+    plans: Sequence[ShardPlan],
+    threads: int,
+) -> list[Shard]:
+    """Writes every planned shard into `folder`, each atomically.
+
+    Returns:
+        The manifest's entries, in the order of `plans`.
+
+    Raises:
+        StorageError: the folder cannot be written, for example because the disk is full.
+        DataError: the source changed while it was read.
+    """
+    stopping = threading.Event()
+    height, width = data.image_size
+
+    def examples(plan: ShardPlan) -> Iterator[bytes]:
+        for position in plan.positions:
+            encoded = source.read(position)
+            content = contents[position]
+            # The fingerprint would otherwise name a content that is not in the records.
+            if hashlib.sha256(encoded).digest() != content.digest:
+                raise DataError(
+                    f"{source.examples[position].id}: changed while it was read; run prepare again"
+                )
+            image = decode_resized(encoded, height, width, data.channels)
+            yield serialize_example(encode_pixels(image, data.encoding), content.label)
+
+    def write(plan: ShardPlan) -> Shard:
+        checksum = size = 0
+        with publishing(folder / plan.file) as file:
+            for example in examples(plan):
+                if stopping.is_set():
+                    raise _StoppedError
+                record = frame(example)
+                file.write(record)
+                checksum = google_crc32c.extend(checksum, record)
+                size += len(record)
+                progress.advance()
+        return Shard(file=plan.file, records=len(plan.positions), bytes=size, crc32c=f"{checksum:08x}")
+
+    with Progress("writing", sum(len(plan.positions) for plan in plans)) as progress:
+        return list(in_threads(write, plans, threads, stopping))

@@ -1,0 +1,40 @@
+"""Runs work in threads: results in order, little in flight, and nothing left running after an error."""
+
+import concurrent.futures
+import itertools
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+def in_threads(
+    work: Callable[[Task], Result], tasks: Iterable[Task], threads: int, stopping: threading.Event
+) -> Iterator[Result]:
+    """Yields the results of `work` in the order of `tasks`.
+
+    Args:
+        work: called in several threads at once.
+        tasks: taken as threads get free, so that no more than two results per thread wait in memory.
+        threads: how many.
+        stopping: set when the iteration ends early, so that long work can end itself.
+
+    Raises:
+        Exception: the first one that `work` raises, in the order of tasks.
+    """
+    remaining = iter(tasks)
+    pool = concurrent.futures.ThreadPoolExecutor(threads)
+    try:
+        running = deque(pool.submit(work, task) for task in itertools.islice(remaining, 2 * threads))
+        while running:
+            result = running.popleft().result()
+            running.extend(pool.submit(work, task) for task in itertools.islice(remaining, 1))
+            yield result
+    except BaseException:
+        stopping.set()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -1,0 +1,35 @@
+"""The KFP face of the report stage."""
+
+from kfp import dsl
+
+
+@dsl.component(base_image="optduel", install_kfp_package=False)
+def report(
+    experiment: str,
+    records: dsl.Input[dsl.Dataset],
+    collected: dsl.Input[dsl.Dataset],
+    comparison: dsl.Input[dsl.Dataset],
+    page: dsl.Output[dsl.HTML],
+    plots: dsl.Output[dsl.Artifact],
+    summary: dsl.Output[dsl.Markdown],
+) -> None:
+    """Builds the report of a finished study.
+
+    Args:
+        experiment: The whole experiment, as JSON.
+        records: The data set's manifest and place.
+        collected: All trials.
+        comparison: The verdict and its numbers, as JSON.
+        page: The report, one HTML file that needs nothing beside it.
+        plots: Folder with every figure as PNG and SVG.
+        summary: The verdict and the table of final results.
+    """
+    from pathlib import Path
+
+    from components.core.errors import exit_on_error
+    from components.report.documents import write_report
+
+    with exit_on_error("report"):
+        inputs = [Path(artifact.path) for artifact in (records, collected, comparison)]
+        outputs = [Path(artifact.path) for artifact in (page, plots, summary)]
+        write_report(experiment, *inputs, *outputs)

@@ -1,0 +1,98 @@
+"""The two plots of the tutorial, and the loss taken apart."""
+
+import textwrap
+from collections.abc import Mapping, Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from components.core.experiment import AdamwArm, Arm, SgdArm
+from components.core.results import Trial
+from components.report.curves import Column, HistorySplit, curve
+from components.report.drawing import COLOURS, MARKERS
+
+FEW_ARMS = 3
+"""With more arms than this the legend stands beside the plot, and bands would only cover one another."""
+
+LINES: tuple[tuple[HistorySplit, str], ...] = (("train", "-"), ("validation", "--"))
+
+LOSS_PARTS: tuple[tuple[Column, str], ...] = (
+    ("cross_entropy", "Cross-entropy"),
+    ("penalty", "L2 penalty"),
+    ("total", "Total: what is minimized"),
+)
+
+
+def plot_subject(arms: Sequence[Arm]) -> str:
+    """How the plots' titles begin: the tutorial's words for its two optimizers, else the arms' names."""
+    if len(arms) == 2 and {type(arm) for arm in arms} == {AdamwArm, SgdArm}:
+        return "AdamW vs SGD with L2"
+    if len(arms) > FEW_ARMS:
+        return f"{len(arms)} arms:"
+    return " vs ".join(arm.name for arm in arms)
+
+
+def losses_figure(subject: str, arms: Mapping[str, Sequence[Trial]]) -> Figure:
+    """Total loss, penalty included, of training (solid) and validation (dashed), for each arm."""
+    return _learning_curves(f"{subject} Losses", arms, "total", "Loss (cross-entropy + L2 penalty)")
+
+
+def accuracy_figure(subject: str, arms: Mapping[str, Sequence[Trial]]) -> Figure:
+    """Accuracy of training (solid) and validation (dashed), for each arm."""
+    return _learning_curves(f"{subject} Accuracy", arms, "accuracy", "Accuracy")
+
+
+def loss_parts_figure(arms: Mapping[str, Sequence[Trial]]) -> Figure:
+    """Cross-entropy, penalty and total side by side: only the first is comparable between arms."""
+    figure = Figure(figsize=(10, 3.9), layout="constrained")
+    panels = figure.subplots(1, len(LOSS_PARTS))
+    for axes, (column, title) in zip(panels, LOSS_PARTS, strict=True):
+        _draw_curves(axes, arms, column)
+        axes.set_title(title)
+    panels[0].set_ylabel("Loss")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize="small")
+    return figure
+
+
+def _learning_curves(title: str, arms: Mapping[str, Sequence[Trial]], column: Column, label: str) -> Figure:
+    few = len(arms) <= FEW_ARMS
+    figure = Figure(figsize=(7.5 if few else 10.5, 5), layout="constrained")
+    axes = figure.subplots()
+    _draw_curves(axes, arms, column)
+    axes.set_title(textwrap.fill(title, 64))
+    axes.set_ylabel(label)
+    if few:
+        axes.legend(loc="best", fontsize="small")
+    else:
+        figure.legend(loc="outside right upper", fontsize="x-small")
+    return figure
+
+
+def _draw_curves(axes: Axes, arms: Mapping[str, Sequence[Trial]], column: Column) -> None:
+    """Two lines for each arm, medians over the seeds; for few arms also bands from smallest to largest."""
+    for index, (name, trials) in enumerate(arms.items()):
+        colour, marker = COLOURS[index], MARKERS[index]
+        for split, line in LINES:
+            values = curve(trials, split, column)
+            axes.plot(
+                values.epochs,
+                values.median,
+                line,
+                color=colour,
+                marker=marker,
+                markersize=4,
+                markevery=max(len(values.epochs) // 10, 1),
+                markerfacecolor=colour if split == "train" else "white",
+                label=f"{name} {split}",
+            )
+            if len(trials) > 1 and len(arms) <= FEW_ARMS:
+                axes.fill_between(
+                    values.epochs, values.low, values.high, color=colour, alpha=0.13, linewidth=0
+                )
+    axes.set_xlabel("# epochs")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    first, last = axes.dataLim.intervalx
+    if first == last:  # one epoch: its marks stand in the middle
+        axes.set_xlim(first - 1, first + 1)

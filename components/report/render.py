@@ -1,0 +1,143 @@
+"""Builds the report: one HTML page that needs nothing beside it, figures as files, and a short summary."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import jinja2
+import yaml
+
+from components.core.errors import DataError
+from components.core.experiment import Experiment
+from components.core.records import Records
+from components.core.results import Comparison, Trial, Trials
+from components.report import descriptions, diagnostics, differences, lineage, numbers, outcomes, plots
+from components.report.arms import SPARKLINE_HEIGHT, SPARKLINE_WIDTH, arm_cards, decay_notes, decay_warnings
+from components.report.drawing import figure_files, figure_style
+from components.report.summary import summary_page
+
+
+@dataclass(frozen=True)
+class Report:
+    """The result of a study, ready to be looked at.
+
+    Attributes:
+        html: the page; it loads nothing and runs no script.
+        figures: PNG and SVG files by name, for example "losses.svg".
+        summary: Markdown, for the run page of Kubeflow Pipelines.
+    """
+
+    html: str
+    figures: dict[str, bytes]
+    summary: str
+
+
+def build_report(experiment: Experiment, records: Records, trials: Trials, comparison: Comparison) -> Report:
+    """Renders a finished study. Equal input gives equal bytes.
+
+    Args:
+        trials: of all arms and seeds of the experiment.
+        comparison: of these trials.
+
+    Raises:
+        DataError: the parts do not belong to one study, or a history is incomplete.
+    """
+    _check_parts(experiment, records, trials, comparison)
+    arms = {arm.name: trials.of(arm.name) for arm in experiment.arms}
+    figures = _draw(experiment, arms)
+    cards = arm_cards(experiment, records.manifest.splits["train"].records)
+    warnings = decay_warnings(cards)
+    html = (
+        _environment()
+        .get_template("page.html")
+        .render(
+            experiment=experiment,
+            arms=arms,
+            by_seed={(trial.training.arm, trial.training.seed): trial for trial in trials.trials},
+            cards=cards,
+            decay_notes=decay_notes(cards),
+            comparison=comparison,
+            examples=trials.trials[0].evaluation.examples,
+            verdicts=list(
+                zip(comparison.comparisons, differences.difference_plots(comparison.comparisons), strict=True)
+            ),
+            cautions=[*comparison.cautions, *warnings],
+            images={name: _data_uri(content) for name, content in figures.items() if name.endswith(".svg")},
+            described=descriptions.describe(arms),
+            few_arms=len(arms) <= plots.FEW_ARMS,
+            subject=plots.plot_subject(experiment.arms),
+            metrics=outcomes.metric_rows(arms),
+            classes=outcomes.class_rows(arms),
+            confusions={name: outcomes.frequent_confusions(members) for name, members in arms.items()},
+            roc_classes=len(diagnostics.hardest_classes(arms)),
+            records=lineage.records_card(records.manifest, records.location),
+            data_fingerprint=records.manifest.fingerprint,
+            environments=lineage.environments(trials.trials),
+            trial_times=lineage.trial_times,
+            yaml=_as_yaml(experiment),
+            sparkline_size=(SPARKLINE_WIDTH, SPARKLINE_HEIGHT),
+            strip_width=differences.WIDTH,
+        )
+    )
+    return Report(html, figures, summary_page(experiment, arms, comparison, warnings))
+
+
+def _check_parts(experiment: Experiment, records: Records, trials: Trials, comparison: Comparison) -> None:
+    names = [arm.name for arm in experiment.arms]
+    found = sorted((trial.training.arm, trial.training.seed) for trial in trials.trials)
+    wanted = sorted((name, seed) for name in names for seed in experiment.study.seeds)
+    if found != wanted:
+        raise DataError(f"trials = {found}: must be those of the experiment, {wanted}")
+    if [arm.arm for arm in comparison.arms] != names:
+        raise DataError(
+            f"comparison.arms: must be those of the experiment, {', '.join(names)}; compare again"
+        )
+    for trial in trials.trials:
+        if trial.training.data_fingerprint != records.manifest.fingerprint:
+            raise DataError(
+                f"trial {trial.training.arm}, seed {trial.training.seed}: was trained on other records, "
+                f"{trial.training.data_fingerprint}; the report needs {records.manifest.fingerprint}"
+            )
+
+
+def _draw(experiment: Experiment, arms: Mapping[str, Sequence[Trial]]) -> dict[str, bytes]:
+    subject = plots.plot_subject(experiment.arms)
+    with figure_style():
+        figures = {
+            "losses": plots.losses_figure(subject, arms),
+            "accuracy": plots.accuracy_figure(subject, arms),
+            "loss-parts": plots.loss_parts_figure(arms),
+            "roc": diagnostics.roc_figure(arms),
+            "calibration": diagnostics.calibration_figure(arms),
+            **{f"confusion-{arm}": diagnostics.confusion_figure(arm, trials) for arm, trials in arms.items()},
+        }
+        files: dict[str, bytes] = {}
+        for name, figure in figures.items():
+            if figure is not None:
+                files |= figure_files(name, figure)
+    return files
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("components.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "percentage": numbers.percentage,
+        "decimal": numbers.decimal,
+        "significant": numbers.significant,
+        "whole": numbers.whole,
+    }
+    return environment
+
+
+def _as_yaml(experiment: Experiment) -> str:
+    return yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
+
+
+def _data_uri(svg: bytes) -> str:
+    return "data:image/svg+xml;base64," + base64.b64encode(svg).decode()

@@ -1,0 +1,210 @@
+"""The command line. The answer goes to standard output, the narration to standard error.
+
+Importing this module loads neither KFP nor TensorFlow: each command imports what it needs.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from components.core.errors import OptduelError
+from components.core.experiment import Experiment
+from components.core.lineage import code_version
+
+Command = Callable[[argparse.Namespace], None]
+
+DEFAULT_ROOT = "optduel-runs"
+
+_DESCRIPTION = """\
+Tells on your own images whether SGD + momentum + L2 or AdamW trains the better classifier,
+by how much, and whether the difference is real.
+"""
+
+_EXAMPLES = """\
+examples:
+  optduel run digits                                  the quick start: six paired seeds, no network
+  optduel run digits --set training.epochs=3          any field of an experiment can be set
+  optduel run flowers --set 'data.source={kind: folder, path: photos}'
+  optduel check mine.yaml                             is this experiment sound?
+  optduel compile digits --image registry/optduel:1 --output digits.yaml
+
+exit codes: 0 done, 1 the run failed, 2 the request is wrong (the message says where and what to do)
+"""
+
+_EXPERIMENT_HELP = "a shipped experiment (see `optduel list`) or the path of a .yaml file"
+_SET_HELP = "set a field, for example training.epochs=3 or arms.adamw.weight_decay=0.1; may be repeated"
+
+
+def entry() -> None:
+    """The console script."""
+    sys.exit(main(sys.argv[1:]))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs one command.
+
+    Returns:
+        0 done, 1 the run failed, 2 the request is wrong. Anything that is not an OptduelError is our bug
+        and keeps its traceback.
+    """
+    options = _parser().parse_args(arguments)
+    command: Command = options.command
+    try:
+        command(options)
+    except OptduelError as error:
+        print(f"optduel: error: {error}", file=sys.stderr)
+        return error.cli_exit_code
+    except KeyboardInterrupt:
+        print("optduel: stopped", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(
+        "optduel", description=_DESCRIPTION, epilog=_EXAMPLES, formatter_class=raw
+    )
+    parser.add_argument("--version", action="version", version=f"optduel {code_version()}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    def add(command: Command, name: str, purpose: str, example: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(
+            name, help=purpose, description=purpose, epilog=f"example:\n  {example}", formatter_class=raw
+        )
+        sub.set_defaults(command=command)
+        return sub
+
+    listing = add(_list, "list", "List the shipped experiments.", "optduel list")
+    showing = add(
+        _show, "show", "Show an experiment with all its fields.", "optduel show tutorial --examples 2936"
+    )
+    checking = add(
+        _check, "check", "Check an experiment without running anything.", "optduel check mine.yaml"
+    )
+    running = add(_run, "run", "Run an experiment on this machine.", "optduel run digits --root ~/studies")
+    compiling = add(
+        _compile,
+        "compile",
+        "Write an experiment's pipeline as YAML for Kubeflow Pipelines.",
+        "optduel compile digits --image registry/optduel:1 --output digits.yaml",
+    )
+    reporting = add(
+        _report,
+        "report",
+        "Rebuild the report of a finished run.",
+        "optduel report optduel-runs/runs/digits-...",
+    )
+
+    for sub in (showing, checking, running, compiling):
+        sub.add_argument("experiment", metavar="EXPERIMENT", help=_EXPERIMENT_HELP)
+        sub.add_argument(
+            "--set", action="append", default=[], metavar="PATH=VALUE", dest="assignments", help=_SET_HELP
+        )
+    for sub in (listing, showing, checking, running, reporting):
+        sub.add_argument("--json", action="store_true", help="print the answer as JSON")
+    showing.add_argument("--schema", action="store_true", help="print the JSON Schema of experiments instead")
+    showing.add_argument(
+        "--examples",
+        type=int,
+        metavar="N",
+        help="training examples: shows the decay in every convention",
+    )
+    running.add_argument(
+        "--root", default=DEFAULT_ROOT, metavar="DIR", help="folder for records and runs (%(default)s)"
+    )
+    compiling.add_argument("--image", required=True, metavar="REF", help="image that every task runs in")
+    compiling.add_argument("--output", required=True, metavar="FILE", help="where the YAML goes")
+    reporting.add_argument("run", metavar="RUN", help="the folder of a run")
+    return parser
+
+
+def _list(options: argparse.Namespace) -> None:
+    from pipeline.shipped import load_experiment, shipped_names
+
+    titles = {name: load_experiment(name).title for name in shipped_names()}
+    if options.json:
+        _print_json([{"name": name, "title": title} for name, title in titles.items()])
+        return
+    for name, title in titles.items():
+        print(f"{name:<10} {title}")
+
+
+def _show(options: argparse.Namespace) -> None:
+    from pipeline.showing import describe, describe_json
+
+    if options.schema:
+        _print_json(Experiment.model_json_schema())
+        return
+    experiment = _load(options)
+    if options.json:
+        _print_json(describe_json(experiment, options.examples))
+    else:
+        print(describe(experiment, options.examples))
+
+
+def _check(options: argparse.Namespace) -> None:
+    from pipeline.checking import cautions
+
+    experiment = _load(options)
+    found = cautions(experiment)
+    if options.json:
+        _print_json({"name": experiment.name, "fingerprint": experiment.fingerprint, "cautions": found})
+        return
+    print(f"{options.experiment}: sound; fingerprint {experiment.fingerprint[:12]}")
+    for caution in found:
+        print(f"caution: {caution}")
+    print(f"next: optduel run {options.experiment}", file=sys.stderr)
+
+
+def _run(options: argparse.Namespace) -> None:
+    from pipeline.checking import cautions
+    from pipeline.local_run import run_experiment
+
+    experiment = _load(options)
+    for caution in cautions(experiment):
+        print(f"caution: {caution}", file=sys.stderr)
+    folder, run, comparison = run_experiment(experiment, options.root)
+    page = folder / (run.page or "")
+    if options.json:
+        answer = {
+            "run": str(folder),
+            "report": str(page),
+            "address": page.as_uri(),
+            "fingerprint": run.fingerprint,
+        }
+        _print_json(answer | {"comparison": comparison.model_dump(mode="json")})
+        return
+    for pair in comparison.comparisons:
+        print(pair.sentence)
+    print(f"report: {page}\naddress: {page.as_uri()}")
+
+
+def _compile(options: argparse.Namespace) -> None:
+    from pipeline.compiling import compile_pipeline
+
+    path = Path(options.output)
+    compile_pipeline(_load(options), options.image, path)
+    print(path)
+
+
+def _report(options: argparse.Namespace) -> None:
+    from pipeline.reporting import rebuild
+
+    page = rebuild(Path(options.run).resolve())
+    if options.json:
+        _print_json({"report": str(page), "address": page.as_uri()})
+    else:
+        print(f"report: {page}\naddress: {page.as_uri()}")
+
+
+def _load(options: argparse.Namespace) -> Experiment:
+    from pipeline.shipped import load_experiment
+
+    return load_experiment(options.experiment, options.assignments)
+
+
+def _print_json(answer: object) -> None:
+    print(json.dumps(answer, indent=2, ensure_ascii=False))

@@ -1,0 +1,40 @@
+"""Makes the report of a finished run again, with today's code, from what the run has kept."""
+
+from pathlib import Path
+
+from components.report.render import build_report
+
+from components.core.errors import DataError
+from components.core.records import load_records
+from components.core.results import Comparison, Trials, read_document
+from components.core.storage import publish
+from pipeline.local_run import load_run
+
+
+def rebuild(folder: Path) -> Path:
+    """Rewrites `report.html` and `plots/` of a run.
+
+    Args:
+        folder: the run's.
+
+    Returns:
+        The page.
+
+    Raises:
+        DataError: the run has not finished.
+        StorageError: something that it kept is missing, or the report cannot be written.
+    """
+    run = load_run(folder)
+    if run.status != "succeeded" or not (run.records and run.collected and run.comparison):
+        raise DataError(f"{folder}: run = {run.status}: only a finished run has a report; run it again")
+    report = build_report(
+        run.experiment,
+        load_records(folder / run.records),
+        read_document(folder / run.collected, Trials),
+        read_document(folder / run.comparison, Comparison),
+    )
+    for name, content in report.figures.items():
+        publish(folder / "plots" / name, content)
+    page = folder / "report.html"
+    publish(page, report.html.encode())
+    return page

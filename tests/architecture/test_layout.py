@@ -1,0 +1,76 @@
+"""Where things stand and how large they are."""
+
+import ast
+import re
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+from components.core.experiment import Arm, Model
+
+REPOSITORY = Path(__file__).parents[2]
+SOURCES = [
+    path for package in ("pipeline", "components") for path in sorted((REPOSITORY / package).rglob("*.py"))
+]
+
+MOST_LINES = 300
+LONGER = {
+    "components/core/experiment.py": "the experiment is one typed value, read from top to bottom",
+}
+
+NAMELESS = re.compile(r"(^|_)(utils?|helpers?|common|misc|managers?)($|_)")
+"""Modules that would be named after no concept."""
+
+
+def test_no_file_is_longer_than_one_concept() -> None:
+    lengths = {str(path.relative_to(REPOSITORY)): len(path.read_text().splitlines()) for path in SOURCES}
+    assert {name for name, lines in lengths.items() if lines > MOST_LINES} == LONGER.keys()
+
+
+def test_modules_are_named_after_concepts() -> None:
+    nameless = [path for path in SOURCES if any(NAMELESS.search(part) for part in path.with_suffix("").parts)]
+    assert nameless == []
+
+
+def registered(path: str, registry: str) -> list[str]:
+    """The keys of a module's dictionary, read without importing the module and TensorFlow with it."""
+    for node in ast.parse((REPOSITORY / path).read_text()).body:
+        targets = [node.target] if isinstance(node, ast.AnnAssign) else getattr(node, "targets", [])
+        if any(isinstance(target, ast.Name) and target.id == registry for target in targets):
+            dictionary = getattr(node, "value", None)
+            assert isinstance(dictionary, ast.Dict)
+            return [ast.literal_eval(key) for key in dictionary.keys if key]
+    pytest.fail(f"{path} has no {registry}")
+
+
+def tags(union: Any, field: str) -> list[str]:
+    """The values that choose a member of a discriminated union."""
+    members = get_args(get_args(union)[0])
+    return [tag for member in members for tag in get_args(member.model_fields[field].annotation)]
+
+
+def test_every_model_of_an_experiment_can_be_built() -> None:
+    assert registered("components/train/models.py", "MODELS") == tags(Model, "name")
+
+
+def test_every_optimizer_of_an_experiment_can_be_built() -> None:
+    assert registered("components/train/optimizers.py", "OPTIMIZERS") == tags(Arm, "optimizer")
+
+
+def test_no_file_names_a_machine_or_a_registry(project_files: list[Path]) -> None:
+    somebody = r"/(?:home|Users)/(?!optduel\b)\w+/"
+    registries = "|".join([r"pypi\." + "org", r"python" + r"hosted\.", r"index-" + "url [^-]"])
+    private = re.compile(f"{re.escape(str(REPOSITORY))}/|{somebody}|{registries}")
+    found = []
+    for path in project_files:
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except UnicodeDecodeError:
+            continue
+        found += [f"{path}:{number}" for number, line in enumerate(lines, start=1) if private.search(line)]
+    assert found == []
+
+
+def test_no_file_is_too_large_for_a_repository(project_files: list[Path]) -> None:
+    assert [path for path in project_files if path.stat().st_size > 1_000_000] == []

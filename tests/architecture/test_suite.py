@@ -1,0 +1,36 @@
+"""The fixtures that every test relies on do what they promise."""
+
+import errno
+import os
+import socket
+import urllib.error
+import urllib.request
+
+import pytest
+
+
+def test_no_host_can_be_reached_by_address() -> None:
+    with socket.socket() as client:
+        with pytest.raises(OSError, match="tests have no network"):
+            client.connect(("192.0.2.1", 80))
+        assert client.connect_ex(("192.0.2.1", 80)) == errno.ENETUNREACH
+
+
+def test_no_host_can_be_reached_by_name() -> None:
+    with pytest.raises(urllib.error.URLError, match="tests have no network: example.invalid"):
+        urllib.request.urlopen("http://example.invalid", timeout=5)
+
+
+def test_this_host_can_be_reached() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.create_connection(("localhost", server.getsockname()[1]), timeout=5) as client,
+    ):
+        accepted, _ = server.accept()
+        with accepted:
+            client.sendall(b"x")
+            assert accepted.recv(1) == b"x"
+
+
+def test_no_setting_of_the_shell_is_seen() -> None:
+    assert [name for name in os.environ if name.startswith("OPTDUEL_") or name == "TF_CONFIG"] == []

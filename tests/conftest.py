@@ -1,0 +1,57 @@
+"""What every test starts from: a clean environment, no network, and the same random examples each time."""
+
+import errno
+import os
+import socket
+from typing import Any
+
+import hypothesis
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read once, when TensorFlow is imported
+
+# A slow machine is no defect, and a suite that finds different examples each time cannot be bisected.
+hypothesis.settings.register_profile("suite", deadline=None, derandomize=True, database=None)
+hypothesis.settings.load_profile("suite")
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No setting of the caller's shell reaches the code under test."""
+    for name in list(os.environ):
+        if name.startswith("OPTDUEL_") or name == "TF_CONFIG":
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every host but this one is unreachable, by name and by address, as on a machine without a network."""
+    connect, connect_ex, getaddrinfo = socket.socket.connect, socket.socket.connect_ex, socket.getaddrinfo
+
+    def guarded_connect(self: socket.socket, address: Any) -> None:
+        if not _is_local(self.family, address):
+            raise OSError(errno.ENETUNREACH, f"tests have no network: {address}")
+        connect(self, address)
+
+    def guarded_connect_ex(self: socket.socket, address: Any) -> int:
+        return connect_ex(self, address) if _is_local(self.family, address) else errno.ENETUNREACH
+
+    def guarded_getaddrinfo(host: Any, *arguments: Any, **options: Any) -> Any:
+        if not _is_local_host(host):
+            raise socket.gaierror(socket.EAI_NONAME, f"tests have no network: {host}")
+        return getaddrinfo(host, *arguments, **options)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded_connect)
+    monkeypatch.setattr(socket.socket, "connect_ex", guarded_connect_ex)
+    monkeypatch.setattr(socket, "getaddrinfo", guarded_getaddrinfo)
+
+
+def _is_local(family: int, address: Any) -> bool:
+    return family not in (socket.AF_INET, socket.AF_INET6) or _is_local_host(address[0])
+
+
+def _is_local_host(host: Any) -> bool:
+    name = host.decode() if isinstance(host, bytes) else host
+    return name in (None, "", "localhost", "0.0.0.0", "::", "::1", socket.gethostname()) or name.startswith(
+        "127."
+    )

@@ -1,0 +1,97 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from components.core.errors import (
+    ERROR_TYPES,
+    TERMINATION_LOG_VARIABLE,
+    DataError,
+    OptduelError,
+    exit_on_error,
+    read_termination,
+)
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def descendants(error: type[OptduelError]) -> set[type[OptduelError]]:
+    children = set(error.__subclasses__())
+    return children.union(*map(descendants, children))
+
+
+def run(code: str, log: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", f"from components.core.errors import *\n{code}"],
+        cwd=REPOSITORY,
+        env={TERMINATION_LOG_VARIABLE: str(log)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_every_error_can_be_read_back_from_a_termination_message() -> None:
+    assert set(ERROR_TYPES.values()) == descendants(OptduelError)
+    assert all(name == error.__name__ for name, error in ERROR_TYPES.items())
+
+
+# The table that a cluster's failure rules use: 64, 65 and 70 stop the job, 75 starts it again.
+@pytest.mark.parametrize(
+    ("name", "worker_code", "cli_code"),
+    [
+        ("ExperimentError", 64, 2),
+        ("DataError", 65, 2),
+        ("StorageError", 75, 2),
+        ("TrainingError", 70, 1),
+        ("LaunchError", 75, 1),
+    ],
+)
+def test_a_process_ends_with_code_message_and_termination_file(
+    tmp_path: Path, name: str, worker_code: int, cli_code: int
+) -> None:
+    assert ERROR_TYPES[name].cli_exit_code == cli_code
+    log = tmp_path / "termination"
+    finished = run(f"with exit_on_error('prepare'): raise {name}('a = 1: must be 2')", log)
+    assert finished.returncode == worker_code
+    assert finished.stderr == "optduel: prepare failed: a = 1: must be 2\n"
+    assert finished.stdout == ""
+    assert json.loads(log.read_text()) == {"stage": "prepare", "error": name, "message": "a = 1: must be 2"}
+    reported = read_termination(log)
+    assert type(reported) is ERROR_TYPES[name]
+    assert str(reported) == "prepare: a = 1: must be 2"
+
+
+def test_the_message_nearest_to_the_cause_is_kept(tmp_path: Path) -> None:
+    log = tmp_path / "termination"
+    run("with exit_on_error('worker 1'): raise DataError('cause')", log)
+    run("with exit_on_error('train'): raise LaunchError('consequence')", log)
+    assert str(read_termination(log)) == "worker 1: cause"
+
+
+def test_a_bug_keeps_its_traceback_and_reports_nothing(tmp_path: Path) -> None:
+    finished = run("with exit_on_error('train'): raise KeyError('a')", tmp_path / "termination")
+    assert finished.returncode == 1
+    assert "Traceback" in finished.stderr
+    assert finished.stderr.endswith("KeyError: 'a'\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_termination_file_the_code_and_message_remain(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as raised, exit_on_error("report"):
+        raise DataError("a: b")
+    assert raised.value.code == 65
+    assert capsys.readouterr().err == "optduel: report failed: a: b\n"
+
+
+def test_a_body_without_error_ends_normally(capsys: pytest.CaptureFixture[str]) -> None:
+    with exit_on_error("report"):
+        pass
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_process_that_reported_nothing_has_no_error(tmp_path: Path) -> None:
+    assert read_termination(tmp_path / "absent") is None

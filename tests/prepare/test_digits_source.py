@@ -1,0 +1,21 @@
+import numpy as np
+from sklearn.datasets import load_digits
+
+from components.prepare.digits_source import Digits
+from components.prepare.image import decode
+
+
+def test_digits_are_scikit_learns_with_values_spread_over_a_byte() -> None:
+    source, original = Digits(), load_digits()
+    assert source.classes == tuple("0123456789")
+    assert len(source.examples) == 1797
+    assert [example.label for example in source.examples] == original.target.tolist()
+    for position in (0, 1, 1000, 1796):
+        pixels = np.asarray(decode(source.read(position)))
+        expected = [[round(value * 255 / 16) for value in row] for row in original.images[position]]
+        assert pixels.tolist() == expected
+
+
+def test_every_digit_is_another_image() -> None:
+    source = Digits()
+    assert len({source.read(position) for position in range(len(source.examples))}) == 1797

@@ -1,0 +1,71 @@
+import json
+from pathlib import Path
+
+import kfp.local
+import pytest
+from kfp import dsl
+
+from components.core.experiment import Data, DigitsSource
+from components.core.records import load_records, verify_shards
+from components.prepare.component import prepare
+
+DIGITS = Data(source=DigitsSource(), image_size=(8, 8), channels=1, shards=2)
+REPOSITORY = Path(__file__).parents[2]
+
+
+def artifacts(folder: Path) -> dict[str, dsl.Artifact]:
+    return {
+        "records": dsl.Dataset(uri=str(folder / "records")),
+        "card": dsl.HTML(uri=str(folder / "card")),
+        "metrics": dsl.Metrics(uri=str(folder / "metrics")),
+    }
+
+
+def test_the_component_writes_records_card_and_metrics(tmp_path: Path) -> None:
+    outputs = artifacts(tmp_path / "out")
+    prepare.python_func(data=DIGITS.canonical_json(), root=str(tmp_path / "root"), **outputs)
+    records = load_records(Path(outputs["records"].path))
+    assert records.folder.parent == tmp_path / "root" / "datasets" / "digits"
+    for split in records.manifest.splits.values():
+        verify_shards(records, split.shards)
+    assert Path(outputs["card"].path).read_text().startswith("<!DOCTYPE html>")
+    metrics = outputs["metrics"].metadata
+    assert json.loads(Path(outputs["metrics"].path).read_text()) == metrics
+    assert (metrics["classes"], metrics["left_out"], metrics["duplicates"]) == (10.0, 0.0, 0.0)
+    assert metrics["train_images"] + metrics["validation_images"] + metrics["test_images"] == 1797.0
+    assert all(type(value) is float for value in metrics.values())  # other types change on their way through KFP
+
+
+@pytest.mark.parametrize(
+    ("data", "code", "message"),
+    [
+        (
+            '{"source":{"kind":"folder","path":"/nowhere"},"image_size":[8,8]}',
+            65,
+            "data.source.path = /nowhere: no such folder",
+        ),
+        ('{"source":{"kind":"digits"},"image_sise":[8,8]}', 64, "did you mean 'image_size'?"),
+    ],
+)
+def test_a_wrong_request_ends_with_one_message_and_a_documented_code(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], data: str, code: int, message: str
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        prepare.python_func(data=data, root=str(tmp_path / "root"), **artifacts(tmp_path / "out"))
+    assert caught.value.code == code
+    error = capsys.readouterr().err
+    assert error.startswith("optduel: prepare failed: ")
+    assert message in error
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.filterwarnings("ignore:The image .* may not contain Python:RuntimeWarning")
+def test_the_component_runs_in_kfps_local_runner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(REPOSITORY)  # the runner's processes import from the working directory
+    runner = kfp.local.SubprocessRunner(use_venv=False)
+    kfp.local.init(runner, pipeline_root=str(tmp_path / "outputs"), raise_on_error=True)
+    task = prepare(data=DIGITS.canonical_json(), root=str(tmp_path / "root"))
+    records = load_records(Path(task.outputs["records"].path))
+    assert records.manifest.name == "digits"
+    assert task.outputs["metrics"].metadata["classes"] == 10.0
+    assert Path(task.outputs["card"].path).stat().st_size > 10_000

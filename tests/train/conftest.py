@@ -1,0 +1,82 @@
+"""Records that the real writer made, and trials on them in real worker processes."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.core.authoring import validate
+from components.core.experiment import Data
+from components.core.history import Row, read_history
+from components.core.records import Records
+from components.train.launch import LocalLauncher
+from components.train.task import Task
+
+SGD = {
+    "name": "sgd-l2",
+    "optimizer": "sgd",
+    "l2": 0.0005,
+    "learning_rate": {"schedule": "cosine", "base": 0.01, "warmup_epochs": 1},
+}
+ADAMW = {
+    "name": "adamw",
+    "optimizer": "adamw",
+    "weight_decay": 0.05,
+    "learning_rate": {"schedule": "step", "base": 0.001, "boundaries_epochs": [2], "factor": 0.1},
+}
+TUTORIAL = {"name": "tutorial_cnn"}
+CNN = {"name": "cnn", "filters": [8, 8], "dropout": 0.3}
+
+
+@pytest.fixture(scope="session")
+def records(tmp_path_factory: pytest.TempPathFactory) -> Records:
+    """The digits: 1,258 training examples, so that batches of 64 leave a last one of 42."""
+    from components.prepare.prepare import prepare_records
+
+    authored = {
+        "source": {"kind": "digits"},
+        "image_size": [8, 8],
+        "channels": 1,
+        "split": {"train": 0.7, "validation": 0.1, "test": 0.2},
+    }
+    return prepare_records(validate(Data, authored, "data"), str(tmp_path_factory.mktemp("root")))
+
+
+@pytest.fixture
+def make_task(records: Records, tmp_path: Path) -> Callable[..., Task]:
+    """Makes tasks in folders of their own."""
+
+    def make(
+        folder: str, arm: Any = SGD, model: Any = TUTORIAL, workers: int = 1, seed: int = 0, **training: Any
+    ) -> Task:
+        authored = {
+            "model": model,
+            "arm": arm,
+            "training": {"epochs": 3, "global_batch_size": 64, "log_every_steps": 7} | training,
+            "compute": {"workers": workers, "threads_per_worker": 1},
+            "seed": seed,
+            "records": records,
+            "output": str(tmp_path / folder),
+        }
+        return validate(Task, authored, "task")
+
+    return make
+
+
+@pytest.fixture
+def run_task() -> Callable[[Task], tuple[Row, ...]]:
+    """Runs a task in worker processes and returns its history."""
+
+    def run(task: Task) -> tuple[Row, ...]:
+        Path(task.output).mkdir(parents=True, exist_ok=True)
+        LocalLauncher().run(task)
+        return read_history(task.history_file)
+
+    return run
+
+
+def reproducible(rows: tuple[Row, ...]) -> str:
+    """A history without its timing columns, as text that can be compared bit for bit."""
+    return json.dumps([row.reproducible() for row in rows])

@@ -1,0 +1,79 @@
+"""Checkpoints appear whole, are verified when read, and belong to one trial."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from components.core.errors import TrainingError
+from components.train.checkpoint import Checkpoint, latest, save
+
+
+def a_checkpoint(step: int, identity: str = "trial") -> Checkpoint:
+    generator = np.random.default_rng(step)
+    arrays = {
+        "model/000/kernel": generator.normal(size=(30, 4)),
+        "slot/000/0": np.float32(generator.normal(size=5)),
+    }
+    return Checkpoint(step, identity, arrays, {"seconds": 1.5})
+
+
+def test_what_is_saved_comes_back_bit_for_bit(tmp_path: Path) -> None:
+    saved = a_checkpoint(7)
+    save(tmp_path, saved, kept=1)
+    found = latest(tmp_path, "trial")
+    assert found is not None
+    assert (found.step, found.state) == (7, {"seconds": 1.5})
+    assert {name: array.tobytes() for name, array in found.arrays.items()} == {
+        name: array.tobytes() for name, array in saved.arrays.items()
+    }
+
+
+def test_only_the_newest_are_kept(tmp_path: Path) -> None:
+    for step in (9, 10, 11):
+        save(tmp_path, a_checkpoint(step), kept=2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-0000000010.npz", "step-0000000011.npz"]
+
+
+def test_absent_folder_holds_no_checkpoint(tmp_path: Path) -> None:
+    assert latest(tmp_path / "none", "trial") is None
+
+
+def test_checkpoint_of_another_trial_is_refused(tmp_path: Path) -> None:
+    save(tmp_path, a_checkpoint(1, "one"), kept=1)
+    with pytest.raises(TrainingError, match="another trial; delete the folder"):
+        latest(tmp_path, "other")
+
+
+@settings(max_examples=150)
+@given(st.data())
+def test_damage_anywhere_is_noticed_and_the_one_before_is_taken(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    folder = tmp_path_factory.mktemp("checkpoints")
+    save(folder, a_checkpoint(1), kept=2)
+    save(folder, a_checkpoint(2), kept=2)
+    path = folder / "step-0000000002.npz"
+    content = bytearray(path.read_bytes())
+    place = data.draw(st.integers(0, len(content) - 1))
+    if data.draw(st.booleans()):
+        content = content[:place]
+    else:
+        content[place] ^= 1 << data.draw(st.integers(0, 7))
+    path.write_bytes(content)
+    found = latest(folder, "trial")
+    assert found is not None
+    expected = a_checkpoint(found.step).arrays
+    assert {name: array.tobytes() for name, array in found.arrays.items()} == {
+        name: array.tobytes() for name, array in expected.items()
+    }
+
+
+def test_damaged_checkpoint_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save(tmp_path, a_checkpoint(3), kept=1)
+    path = tmp_path / "step-0000000003.npz"
+    path.write_bytes(path.read_bytes()[:-40])
+    assert latest(tmp_path, "trial") is None
+    assert f"{path}: damaged checkpoint skipped" in capsys.readouterr().err
