@@ -30,8 +30,8 @@ def bca_interval(differences: NDArray[np.float64], confidence: float) -> tuple[f
     if len(differences) < 2:
         return None
     scale = float(np.abs(differences).max())
-    if np.ptp(differences) <= 1e-9 * scale:
-        return float(differences.min()), float(differences.max())
+    if not np.ptp(differences):
+        return float(differences[0]), float(differences[0])
     # In units of the largest difference the third powers inside the acceleration cannot underflow.
     result = scipy.stats.bootstrap(
         (differences / scale,),

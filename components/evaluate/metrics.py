@@ -156,7 +156,6 @@ def _thinned(curve: NDArray[np.float64]) -> NDArray[np.float64]:
         return curve
     distance = curve[:, 0] + curve[:, 1]
     chosen = np.searchsorted(distance, np.linspace(0, distance[-1], ROC_POINTS))
-    chosen[-1] = len(curve) - 1
     return curve[np.unique(chosen)]
 
 

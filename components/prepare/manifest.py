@@ -19,7 +19,7 @@ WRITER_VERSION = 1
 def fingerprint(source: Source, survey: Survey, data: Data) -> str:
     """SHA-256, in hexadecimal, over everything that determines the records.
 
-    That is the content, class and declared split of every image, what is left out, and the settings; neither
+    That is the content, class and declared split of every image, what cannot be one, and the settings; not
     the names of the images nor their order.
     """
     contents = hashlib.sha256()

@@ -62,8 +62,6 @@ def prepare_source(source: Source, data: Data, root: Path, threads: int) -> Reco
         # Pillow warns of oddities, such as broken EXIF data, in images that it then decodes completely.
         warnings.filterwarnings("ignore", module=r"PIL\.")
         survey = read_contents(source, threads)
-        if survey.problems and not data.skip_corrupt:
-            refuse(source, decode_all(source, survey, threads).problems)
         folder = root / "datasets" / source.name / fingerprint(source, survey, data)
         known = _known_manifest(folder / MANIFEST_FILE)
         intact = _intact_shards(folder, known) if known is not None else {}
@@ -104,7 +102,7 @@ def _known_manifest(path: Path) -> Manifest | None:
     try:
         return load_manifest(path)
     except (DataError, ExperimentError) as error:
-        say(f"prepare: {error}: writing the data set again")
+        say(f"prepare: writing the data set again: {str(error).splitlines()[0]}")
         return None
 
 
@@ -117,5 +115,5 @@ def _intact_shards(folder: Path, manifest: Manifest) -> dict[str, Shard]:
             verify_shards(records, [shard])
             intact[shard.file] = shard
         except DataError as error:
-            say(f"prepare: writing again: {error}")
+            say(f"prepare: writing again: {str(error).splitlines()[-1]}")
     return intact

@@ -35,7 +35,7 @@ class Division:
 
     Attributes:
         splits: the images of each split, in the order of the records; empty splits are absent.
-        duplicates: sets of images with identical content, in ascending order each.
+        duplicates: sets of images with identical content.
         removed: images that repeat one of a declared test split, with that one; they are in no split.
     """
 
@@ -69,7 +69,7 @@ def divide(contents: Mapping[int, Content], classes: Sequence[str], split: Split
     }
     units: dict[int, list[list[int]]] = defaultdict(list)
     for positions in copies:
-        if not contents[positions[0]].is_test and positions[0] not in removed:
+        if not contents[positions[0]].is_test:
             units[min(contents[position].label for position in positions)].append(positions)
     fractions = {"train": split.train, "validation": split.validation, "test": split.test}
     assigned: dict[str, list[int]] = {name: [] for name in SPLITS}
@@ -136,7 +136,8 @@ def _in_record_order(positions: Iterable[int], contents: Mapping[int, Content], 
 
 
 def _keyed_hash(purpose: str, seed: int, digest: bytes) -> bytes:
-    return hashlib.blake2b(digest, key=f"{purpose} {seed}".encode(), digest_size=16).digest()
+    key = hashlib.sha256(f"{purpose} {seed}".encode()).digest()
+    return hashlib.blake2b(digest, key=key, digest_size=16).digest()
 
 
 def _refuse_missing_classes(

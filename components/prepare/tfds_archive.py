@@ -34,19 +34,23 @@ class Archive:
         where = f"data.source.archive = {path}"
         if not place.exists():
             raise DataError(f"{where}: no such file or folder")
-        files = [place] if place.is_file() else [file for file in sorted(place.iterdir()) if file.is_file()]
         self._builder_name: str = builder_class.name
         self._url_infos = builder_class.url_infos or {}
-        self._by_url = {url: file for url in self._url_infos for file in files if file.name in _names(url)}
-        self._by_hand = files if builder_class.MANUAL_DOWNLOAD_INSTRUCTIONS is not None else []
-        self._files = sorted({*self._by_url.values(), *self._by_hand})
-        if not self._files:
-            wanted = ", ".join(sorted({_names(url)[0] for url in self._url_infos})) or "no file at all"
-            raise DataError(f"{where}: holds {_listing(files)}, but {self._builder_name} asks for {wanted}")
         try:
+            files = (
+                [place] if place.is_file() else [file for file in sorted(place.iterdir()) if file.is_file()]
+            )
+            self._by_url = {
+                url: file for url in self._url_infos for file in files if file.name in _names(url)
+            }
+            self._by_hand = files if builder_class.MANUAL_DOWNLOAD_INSTRUCTIONS is not None else []
+            self._files = sorted({*self._by_url.values(), *self._by_hand})
             self.sha256 = _sha256(self._files)
         except OSError as error:
             raise as_storage_error(error, place) from error
+        if not self._files:
+            wanted = ", ".join(sorted({_names(url)[0] for url in self._url_infos})) or "no file at all"
+            raise DataError(f"{where}: holds {_listing(files)}, but {self._builder_name} asks for {wanted}")
 
     @property
     def description(self) -> str:

@@ -3,6 +3,7 @@
 import contextlib
 import difflib
 import errno
+import http.client
 import os
 import sys
 import tarfile
@@ -120,7 +121,7 @@ def _probe_network(source: TfdsSource, urls: Iterable[str]) -> None:
         try:
             with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=_PROBE_SECONDS):
                 return
-        except urllib.error.HTTPError:
+        except (urllib.error.HTTPError, http.client.HTTPException):
             return  # an answer, if only that HEAD is not allowed
         except OSError as error:
             failure = _download_failure(source, url, getattr(error, "reason", error))

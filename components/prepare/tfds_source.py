@@ -73,7 +73,8 @@ class Tfds:
 
 
 def _check_features(tfds: Any, builder: Any, name: str) -> None:
-    features = builder.info.features
+    described = builder.info.features
+    features = described if isinstance(described, tfds.features.FeaturesDict) else {}
     for feature, kind in (("image", tfds.features.Image), ("label", tfds.features.ClassLabel)):
         if feature not in features or not isinstance(features[feature], kind):
             raise ExperimentError(

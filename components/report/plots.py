@@ -92,7 +92,7 @@ def _draw_curves(axes: Axes, arms: Mapping[str, Sequence[Trial]], column: Column
                     values.epochs, values.low, values.high, color=colour, alpha=0.13, linewidth=0
                 )
     axes.set_xlabel("# epochs")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     first, last = axes.dataLim.intervalx
     if first == last:  # one epoch: its marks stand in the middle
         axes.set_xlim(first - 1, first + 1)

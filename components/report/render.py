@@ -136,7 +136,8 @@ def _environment() -> jinja2.Environment:
 
 
 def _as_yaml(experiment: Experiment) -> str:
-    return yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
+    fields = experiment.model_dump(mode="json")
+    return yaml.safe_dump(fields, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)
 
 
 def _data_uri(svg: bytes) -> str:

@@ -106,30 +106,38 @@ class Engine:
         self._sums.assign(tf.zeros(3, tf.float64))
         return Sums(float(cross_entropy), float(correct), float(examples))
 
-    @tf.function
+    # Autograph is off throughout: nothing here needs it, and it takes a second to rewrite a model's sources.
+
+    @tf.function(autograph=False)
     def _reduced_sums(self) -> tf.Tensor:
         return self._sums.read_value()
 
-    @tf.function
+    @tf.function(autograph=False)
     def _penalty_now(self) -> tf.Tensor:
         return self._optimizer.penalty()
 
-    @tf.function
+    @tf.function(autograph=False)
     def _weight_norm_now(self) -> tf.Tensor:
         return _norm([variable.value for variable in self._optimizer.variables])
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(autograph=False, reduce_retracing=True)
     def _train(self, batches: Iterator[Any], steps: tf.Tensor) -> tf.Tensor:
-        done = tf.zeros((), tf.int64)
-        while done < steps and self._bad_step < 0:
-            self._strategy.run(self._train_step, args=next(batches))
-            done += 1
-        return done
+        def is_to_go_on(done: tf.Tensor) -> tf.Tensor:
+            return tf.logical_and(done < steps, self._bad_step < 0)
 
-    @tf.function(reduce_retracing=True)
+        def do_step(done: tf.Tensor) -> tf.Tensor:
+            self._strategy.run(self._train_step, args=next(batches))
+            return done + 1
+
+        return tf.while_loop(is_to_go_on, do_step, [tf.zeros((), tf.int64)])[0]
+
+    @tf.function(autograph=False, reduce_retracing=True)
     def _validate(self, batches: Iterator[Any], steps: tf.Tensor) -> None:
-        for _ in tf.range(steps):
+        def do_step(done: tf.Tensor) -> tf.Tensor:
             self._strategy.run(self._validation_step, args=next(batches))
+            return done + 1
+
+        tf.while_loop(lambda done: done < steps, do_step, [tf.zeros((), tf.int64)])
 
     def _train_step(
         self, images: tf.Tensor, labels: tf.Tensor, places: tf.Tensor, batch_size: tf.Tensor, step: tf.Tensor

@@ -80,6 +80,10 @@ def train(task: Task, strategy: tf.distribute.Strategy) -> None:
 
     # --- steps: to the next logging step or the end of the epoch, whichever comes first --------------
     batches = distribute(strategy, readers["train"], plan, step, total_steps)
+    first, last = (
+        epochs * validation.epoch_steps for epochs in (step // plan.epoch_steps, task.training.epochs)
+    )
+    held_out = distribute(strategy, readers["validation"], validation, first, last)
     rate_clock = time.perf_counter()
     while step < total_steps:
         epoch = step // plan.epoch_steps + 1
@@ -102,10 +106,7 @@ def train(task: Task, strategy: tf.distribute.Strategy) -> None:
         # --- end of an epoch: validation, history, checkpoint ----------------------------------------
         train_seconds = time.perf_counter() - epoch_clock
         validation_clock = time.perf_counter()
-        validation_batches = distribute(
-            strategy, readers["validation"], validation, 0, validation.epoch_steps
-        )
-        sums = engine.validate(validation_batches, validation.epoch_steps)
+        sums = engine.validate(held_out, validation.epoch_steps)
         wall = seconds_before + time.perf_counter() - start_clock
         trained = _training_row("epoch", step, epoch, of_epoch, engine, optimizer, train_seconds, wall)
         penalty = engine.penalty()

@@ -49,7 +49,6 @@ class Optimizer:
             for variable in variables
         ]
 
-    @tf.autograph.experimental.do_not_convert
     def learning_rate(self, step: tf.Tensor) -> tf.Tensor:
         """Learning rate, float64, of the step that has `step` (float64) steps before it."""
         return learning_rate(self._arm.learning_rate, step, self._epoch_steps, self._total_steps, tf)

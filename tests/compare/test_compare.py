@@ -62,6 +62,15 @@ def test_lower_cross_entropy_is_better(make_trials: MakeTrials) -> None:
     )
     assert "sgd-l2 better on 6 of 6 seeds" in pair.sentence
 
+    # Seen from the baseline the interval turns round too.
+    trials = make_trials(
+        {"sgd-l2": base, "adamw": base + [0.1, 0.1, 0.1, 0.1, 0.1, 0.4]}, metric="cross_entropy"
+    )
+    (pair,) = compare_arms(study(metric="cross_entropy"), ARMS, trials).comparisons
+    low, high = pair.interval_low, pair.interval_high
+    assert f"-0.15 nats of test cross-entropy (95 % BCa interval {-high:.2f} to {-low:.2f}," in pair.sentence
+    assert -high < -0.25 < -0.15 < -low
+
 
 def test_ties_count_one_half(make_trials: MakeTrials) -> None:
     trials = make_trials({"sgd-l2": [0.5, 0.5, 0.5, 0.5], "adamw": [0.5, 0.6, 0.4, 0.6]})
@@ -183,6 +192,15 @@ def test_small_uncertain_difference_is_not_shown(make_trials: MakeTrials) -> Non
     )
 
 
+def test_p_alone_does_not_show_a_difference_whose_interval_holds_zero(make_trials: MakeTrials) -> None:
+    base = np.full(9, 0.9)
+    gains = np.array([3, 3, 4, 5, 3, -5, 5, 6, 2]) / 1000
+    (pair,) = compare_arms(study(9), ARMS, make_trials({"sgd-l2": base, "adamw": base + gains})).comparisons
+    assert pair.p_value < 0.05
+    assert pair.interval_low < 0 < pair.interval_high
+    assert (pair.answer, pair.better) == ("not shown", None)
+
+
 def test_missing_and_foreign_trials_are_all_named(make_trial: MakeTrial) -> None:
     trials = Trials(trials=(make_trial("a", 0), make_trial("a", 1), make_trial("b", 1), make_trial("b", 7)))
     with pytest.raises(DataError) as raised:
@@ -191,6 +209,12 @@ def test_missing_and_foreign_trials_are_all_named(make_trial: MakeTrial) -> None
         "trial b, seed 0: is missing",
         "trial b, seed 7: is not part of the study",
     ]
+
+
+def test_foreign_trials_alone_are_refused(make_trial: MakeTrial) -> None:
+    trials = Trials(trials=tuple(make_trial(arm, 0) for arm in ("a", "b", "c")))
+    with pytest.raises(DataError, match="trial c, seed 0: is not part of the study"):
+        compare_arms(study(1), ["a", "b"], trials)
 
 
 def test_trials_of_different_splits_are_refused(make_trial: MakeTrial) -> None:

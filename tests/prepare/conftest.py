@@ -41,13 +41,15 @@ def fill_folder(folder: Path, per_class: int = 8, classes: Sequence[str] = CLASS
 
 
 class MemorySource:
-    """A source whose images are given: (name, label, encoded image, whether it is of a declared test split)."""
+    """A source of given images: (name, label, encoded image, whether it is of a declared test split)."""
 
     name = "memory"
     description = "images in memory"
     problems: Sequence[Skipped] = ()
 
-    def __init__(self, images: Sequence[tuple[str, int, bytes, bool]], classes: Sequence[str] = CLASSES) -> None:
+    def __init__(
+        self, images: Sequence[tuple[str, int, bytes, bool]], classes: Sequence[str] = CLASSES
+    ) -> None:
         self.classes = tuple(classes)
         self.examples = [Example(name, label, is_test) for name, label, _, is_test in images]
         self.encoded = [encoded for _, _, encoded, _ in images]
@@ -113,7 +115,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 2 MB."""
     place = tmp_path / "disk"
     place.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(place)], capture_output=True)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(place)], capture_output=True
+    )
     if mounted.returncode != 0:
         pytest.skip(f"a small file system cannot be mounted here: {mounted.stderr.decode().strip()}")
     yield place

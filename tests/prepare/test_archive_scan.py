@@ -85,7 +85,10 @@ def test_a_single_compressed_file_passes(tmp_path: Path, opener: type) -> None:
         (regular("../evil.jpg"), "'../evil.jpg' leads out of the archive"),
         (regular("flowers/../../evil.jpg"), "'flowers/../../evil.jpg' leads out of the archive"),
         (regular("/etc/evil"), "'/etc/evil' leads out of the archive"),
-        (special("a/link", tarfile.SYMTYPE, "../../etc"), "'a/link' is a link that leads out .*'a/../../etc'"),
+        (
+            special("a/link", tarfile.SYMTYPE, "../../etc"),
+            "'a/link' is a link that leads out .*'a/../../etc'",
+        ),
         (special("link", tarfile.SYMTYPE, "/etc/passwd"), "'link' is a link that leads out .*'/etc/passwd'"),
         (special("a/b/hard", tarfile.LNKTYPE, "../x"), "'a/b/hard' is a link that leads out of the archive"),
         (special("disk", tarfile.BLKTYPE), "'disk' is a device or another special file"),
@@ -123,7 +126,9 @@ def test_a_zip_that_climbs_out_is_refused(tmp_path: Path, name: str) -> None:
         (b"", stat.S_IFCHR, "is a device or another special file"),
     ],
 )
-def test_links_and_devices_in_a_zip_are_refused(tmp_path: Path, content: bytes, kind: int, reason: str) -> None:
+def test_links_and_devices_in_a_zip_are_refused(
+    tmp_path: Path, content: bytes, kind: int, reason: str
+) -> None:
     path = write_zip(tmp_path / "flowers.zip", {"daisy/1.jpg": content}, kind)
     with pytest.raises(DataError, match=f"member 'daisy/1.jpg' {reason}"):
         scan_archive(path)
@@ -183,14 +188,18 @@ except DataError as error:
 
 @pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2", "w:xz"])
 def test_a_cut_archive_is_named(tmp_path: Path, mode: str) -> None:
-    path = write_tar(tmp_path / "flowers.tar", [regular(f"{number}.jpg", bytes(2000)) for number in range(20)], mode)
+    path = write_tar(
+        tmp_path / "flowers.tar", [regular(f"{number}.jpg", bytes(2000)) for number in range(20)], mode
+    )
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(DataError, match=r"flowers.tar: is damaged or cut off \(.*\); fetch it again"):
         scan_archive(path)
 
 
 def test_an_archive_cut_between_two_members_is_named(tmp_path: Path) -> None:
-    path = write_tar(tmp_path / "flowers.tar", [regular("1.jpg", bytes(512)), regular("2.jpg", bytes(512))], "w")
+    path = write_tar(
+        tmp_path / "flowers.tar", [regular("1.jpg", bytes(512)), regular("2.jpg", bytes(512))], "w"
+    )
     path.write_bytes(path.read_bytes()[: 2 * 512])
     with pytest.raises(DataError, match="is damaged or cut off"):
         scan_archive(path)

@@ -45,15 +45,15 @@ def records(images: Images, memory_source: Any, settings: Settings, tmp_path: Pa
 
 def rows(page_html: str) -> dict[str, list[str]]:
     found = re.findall(r'<tr><th scope="row">(.*?)</th>(.*?)</tr>', page_html)
-    return {
-        re.sub("<.*?>", "", name): re.findall(r"<td>([\d,]+)", cells) for name, cells in found
-    }
+    return {re.sub("<.*?>", "", name): re.findall(r"<td>([\d,]+)", cells) for name, cells in found}
 
 
 def test_the_card_counts_images_per_class_and_split(records: Records) -> None:
     table = rows(records_card(records))
     for label, name in enumerate(records.manifest.classes):
-        counts = [records.manifest.splits[split].class_counts[label] for split in ("train", "validation", "test")]
+        counts = [
+            records.manifest.splits[split].class_counts[label] for split in ("train", "validation", "test")
+        ]
         assert table[name] == [str(count) for count in [*counts, sum(counts)]]
     totals = [records.manifest.splits[split].records for split in ("train", "validation", "test")]
     assert table["all"] == [str(total) for total in [*totals, 32]]
@@ -87,7 +87,9 @@ def test_the_card_lists_what_was_left_out(image_folder: Path, settings: Settings
 
 def test_the_card_is_self_contained_and_runs_nothing(records: Records) -> None:
     page = Page(records_card(records))
-    assert {tag for tag, _ in page.elements}.isdisjoint({"script", "link", "iframe", "object", "base", "form"})
+    assert {tag for tag, _ in page.elements}.isdisjoint(
+        {"script", "link", "iframe", "object", "base", "form"}
+    )
     policies = [a["content"] for tag, a in page.elements if tag == "meta" and a.get("http-equiv")]
     assert policies == ["default-src 'none'; img-src data:; style-src 'unsafe-inline'"]
     for _, attributes in page.elements:
@@ -100,7 +102,9 @@ def test_the_card_is_self_contained_and_runs_nothing(records: Records) -> None:
 def test_names_cannot_change_the_page(
     images: Images, memory_source: Any, settings: Settings, tmp_path: Path
 ) -> None:
-    source = memory_source([(f"{HOSTILE[label]}{name}", label, *rest) for name, label, *rest in images], HOSTILE)
+    source = memory_source(
+        [(f"{HOSTILE[label]}{name}", label, *rest) for name, label, *rest in images], HOSTILE
+    )
     source.description = HOSTILE[1]
     plain = memory_source(images)
     hostile_page = Page(records_card(prepare_source(source, settings(), tmp_path / "a", threads=1)))
@@ -130,7 +134,9 @@ def test_the_card_embeds_the_contact_sheet(records: Records) -> None:
     assert base64.b64decode(source) == contact_sheet(records)
 
 
-def test_many_classes_and_grey_images_fit(memory_source: Any, settings: Settings, encode: Any, tmp_path: Path) -> None:
+def test_many_classes_and_grey_images_fit(
+    memory_source: Any, settings: Settings, encode: Any, tmp_path: Path
+) -> None:
     names = [f"class-{label:03d}" for label in range(100)]
     images = [
         (f"{label}-{index}", label, encode(Image.new("L", (5, 5), label), "PNG") + bytes(index), False)

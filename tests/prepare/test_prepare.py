@@ -41,9 +41,7 @@ def test_records_hold_every_image_once_resized_with_its_label(
     images: Images, memory_source: Any, settings: Settings, tmp_path: Path
 ) -> None:
     records = prepare_source(memory_source(images), settings(), tmp_path, threads=2)
-    expected = [
-        (decode_resized(encoded, 12, 16, 3).tobytes(), label) for _, label, encoded, _ in images
-    ]
+    expected = [(decode_resized(encoded, 12, 16, 3).tobytes(), label) for _, label, encoded, _ in images]
     assert sorted(examples_of(records)) == sorted(expected)
 
 
@@ -78,11 +76,18 @@ def test_the_manifest_describes_the_records(
 
 @pytest.mark.parametrize("encoding", ["raw", "jpeg"])
 def test_the_same_source_gives_the_same_bytes_whatever_threads_and_order(
-    images: Images, memory_source: Any, settings: Settings, contents_of: Contents, tmp_path: Path, encoding: str
+    images: Images,
+    memory_source: Any,
+    settings: Settings,
+    contents_of: Contents,
+    tmp_path: Path,
+    encoding: str,
 ) -> None:
     images = [*images, ("copy", 0, images[0][2], False), ("conflict", 1, images[0][2], False)]
     shuffled = random.Random(3).sample(images, len(images))
-    renamed = [(f"renamed-{name}", *rest) for name, *rest in images if not name.startswith("co")] + images[-2:]
+    renamed = [(f"renamed-{name}", *rest) for name, *rest in images if not name.startswith("co")] + images[
+        -2:
+    ]
     data = settings(encoding=encoding)
     first = prepare_source(memory_source(images), data, tmp_path / "1", threads=1)
     second = prepare_source(memory_source(shuffled), data, tmp_path / "2", threads=4)
@@ -134,7 +139,10 @@ def test_every_change_of_the_source_gives_another_fingerprint(
         case "class name":
             assert fingerprint(images, classes=("a", "roses", "tulips")) != original
         case "test split":
-            tests = [(name, label, encoded, index % 5 == 0) for index, (name, label, encoded, _) in enumerate(images)]
+            tests = [
+                (name, label, encoded, index % 5 == 0)
+                for index, (name, label, encoded, _) in enumerate(images)
+            ]
             assert fingerprint(tests) != original
 
 
@@ -211,7 +219,14 @@ def bad_folder(image_folder: Path) -> Path:
     return image_folder
 
 
-BAD = ["daisy/cut.jpg", "daisy/empty.jpg", "roses/corrupt.jpg", "roses/page.jpg", "roses/png.jpg", "tulips/notes.txt"]
+BAD = [
+    "daisy/cut.jpg",
+    "daisy/empty.jpg",
+    "roses/corrupt.jpg",
+    "roses/page.jpg",
+    "roses/png.jpg",
+    "tulips/notes.txt",
+]
 
 
 def test_all_unusable_images_are_named_at_once_and_nothing_is_written(
@@ -245,6 +260,16 @@ def test_unusable_images_are_left_out_and_recorded_when_asked(
     assert prepare_records(data, str(tmp_path / "root")) == records
 
 
+def test_what_is_left_out_later_is_recorded_too(
+    image_folder: Path, settings: Settings, tmp_path: Path
+) -> None:
+    data = settings(source=FolderSource(path=str(image_folder)), skip_corrupt=True)
+    prepare_records(data, str(tmp_path / "root"))
+    (image_folder / "daisy" / "notes.txt").write_text("x")
+    records = prepare_records(data, str(tmp_path / "root"))
+    assert [skipped.image for skipped in records.manifest.skipped] == ["daisy/notes.txt"]
+
+
 def test_a_bad_file_beside_known_records_is_still_refused(
     image_folder: Path, settings: Settings, tmp_path: Path
 ) -> None:
@@ -276,9 +301,7 @@ def test_a_class_with_nothing_readable_is_refused_even_when_skipping(
         prepare_records(data, str(tmp_path / "root"))
 
 
-def test_a_file_that_cannot_be_read_is_named(
-    image_folder: Path, settings: Settings, tmp_path: Path
-) -> None:
+def test_a_file_that_cannot_be_read_is_named(image_folder: Path, settings: Settings, tmp_path: Path) -> None:
     source = Folder(FolderSource(path=str(image_folder)))
     (image_folder / "daisy" / "0.jpg").unlink()
     with pytest.raises(DataError, match="daisy/0.jpg: cannot be read: No such file or directory"):
@@ -286,7 +309,12 @@ def test_a_file_that_cannot_be_read_is_named(
 
 
 def test_broken_exif_does_not_make_an_image_unusable(
-    images: Images, memory_source: Any, settings: Settings, encode: Callable[..., bytes], picture: Any, tmp_path: Path
+    images: Images,
+    memory_source: Any,
+    settings: Settings,
+    encode: Callable[..., bytes],
+    picture: Any,
+    tmp_path: Path,
 ) -> None:
     jpeg = encode(picture(7), "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x07garbage")
     source = memory_source([*images, ("odd", 0, jpeg, False)])
@@ -300,7 +328,11 @@ def test_broken_exif_does_not_make_an_image_unusable(
 def test_duplicates_are_reported_and_conflicting_ones_named(
     images: Images, memory_source: Any, settings: Settings, tmp_path: Path
 ) -> None:
-    copies = [("copy-1", 0, images[0][2], False), ("copy-2", 0, images[0][2], False), ("other", 2, images[15][2], False)]
+    copies = [
+        ("copy-1", 0, images[0][2], False),
+        ("copy-2", 0, images[0][2], False),
+        ("other", 2, images[15][2], False),
+    ]
     records = prepare_source(memory_source([*images, *copies]), settings(), tmp_path, threads=2)
     duplicates = records.manifest.duplicates
     assert (duplicates.groups, duplicates.images) == (2, 5)
@@ -361,7 +393,7 @@ def test_a_source_that_changes_while_it_is_read_is_refused(
 
         def read(self, position: int) -> bytes:
             self.reads += 1
-            return other if self.reads > 2 * len(images) else super().read(position)
+            return other if self.reads > 2 * len(images) else bytes(super().read(position))
 
     with pytest.raises(DataError, match="changed while it was read"):
         prepare_source(Changing(images), settings(), tmp_path, threads=1)

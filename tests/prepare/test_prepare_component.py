@@ -33,7 +33,9 @@ def test_the_component_writes_records_card_and_metrics(tmp_path: Path) -> None:
     assert json.loads(Path(outputs["metrics"].path).read_text()) == metrics
     assert (metrics["classes"], metrics["left_out"], metrics["duplicates"]) == (10.0, 0.0, 0.0)
     assert metrics["train_images"] + metrics["validation_images"] + metrics["test_images"] == 1797.0
-    assert all(type(value) is float for value in metrics.values())  # other types change on their way through KFP
+    assert all(
+        type(value) is float for value in metrics.values()
+    )  # other types change on their way through KFP
 
 
 @pytest.mark.parametrize(
@@ -59,7 +61,7 @@ def test_a_wrong_request_ends_with_one_message_and_a_documented_code(
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.filterwarnings("ignore:The image .* may not contain Python:RuntimeWarning")
+@pytest.mark.filterwarnings("ignore:You may be attemping to run a task:RuntimeWarning")
 def test_the_component_runs_in_kfps_local_runner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(REPOSITORY)  # the runner's processes import from the working directory
     runner = kfp.local.SubprocessRunner(use_venv=False)

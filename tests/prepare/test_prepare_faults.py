@@ -62,12 +62,22 @@ def test_a_killed_writer_leaves_no_manifest_and_the_next_one_completes(
 ) -> None:
     data = settings(source=many_images, image_size=(160, 160), shards=64)
     root = tmp_path / "root"
-    with start_prepare(data, root) as writer:
+    stalls = """
+import itertools, time
+from components.prepare.folder_source import Folder
+reads, read = itertools.count(1), Folder.read
+def stalling_read(self, position):
+    if next(reads) > 300:  # 120 images are read three times: to hash, to check and to write them
+        time.sleep(600)
+    return read(self, position)
+Folder.read = stalling_read
+"""
+    with start_prepare(data, root, before=stalls) as writer:
         deadline = time.monotonic() + 60
         while not list(root.rglob("train-*.tfrecord")) and time.monotonic() < deadline:
             time.sleep(0.001)
         writer.send_signal(signal.SIGKILL)
-    assert writer.returncode == -signal.SIGKILL, "it had finished before it was killed"
+    assert writer.returncode == -signal.SIGKILL
     assert list(root.rglob("train-*.tfrecord"))
     assert not list(root.rglob("manifest.json"))
 
@@ -154,7 +164,7 @@ def test_bad_images_leave_earlier_data_sets_as_they_were(
 def test_memory_does_not_grow_with_the_data_set(
     picture: Callable[..., Image.Image], settings: Settings, tmp_path: Path
 ) -> None:
-    """Records of 94 MB are written with less than 40 MB; a few images and the buffers of files are in memory."""
+    """Records of 94 MB are written with less than 40 MB: a few images and the buffers of files."""
     folder = tmp_path / "flowers"
     for label in ("a", "b"):
         (folder / label).mkdir(parents=True)
@@ -167,3 +177,24 @@ def test_memory_does_not_grow_with_the_data_set(
     (manifest,) = (tmp_path / "root").rglob("manifest.json")
     assert sum(path.stat().st_size for path in manifest.parent.glob("*.tfrecord")) > 90 * 2**20
     assert int(output) < 40 * 1024  # kilobytes
+
+
+def test_the_other_shards_are_given_up_when_one_fails(
+    images: list[tuple[str, int, bytes, bool]], memory_source: Any, settings: Settings, tmp_path: Path
+) -> None:
+    class Changing(memory_source):  # type: ignore[misc]
+        reads = 0
+
+        def read(self, position: int) -> bytes:
+            self.reads += 1
+            if self.reads <= 2 * len(images):  # it is read once to hash it and once to check it
+                return bytes(super().read(position))
+            if self.reads == 2 * len(images) + 1:
+                return b"something else"
+            time.sleep(0.05)
+            return bytes(super().read(position))
+
+    source = Changing(images)
+    with pytest.raises(DataError, match="changed while it was read"):
+        prepare_source(source, settings(shards=2), tmp_path, threads=2)
+    assert source.reads < 2 * len(images) + 6  # each training shard has 12 images

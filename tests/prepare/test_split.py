@@ -97,13 +97,15 @@ def test_the_order_of_the_listing_does_not_matter(sizes: list[int], split: Split
     first, second = divide(contents, names, split), divide(other, names, split)
     for name in first.splits:
         in_order = [(contents[position].digest, contents[position].label) for position in first.splits[name]]
-        assert in_order == [(other[position].digest, other[position].label) for position in second.splits[name]]
+        assert in_order == [
+            (other[position].digest, other[position].label) for position in second.splits[name]
+        ]
 
 
 def test_the_seed_changes_the_assignment() -> None:
     contents = unique_contents([50, 50])
     first = divide(contents, ["a", "b"], Split(seed=0))
-    second = divide(contents, ["a", "b"], Split(seed=1))
+    second = divide(contents, ["a", "b"], Split(seed=10**100))
     assert set(first.splits["test"]) != set(second.splits["test"])
     assert Counter(split_of_each(first).values()) == Counter(split_of_each(second).values())
 
@@ -123,7 +125,11 @@ def test_copies_of_different_classes_stay_together() -> None:
 
 def test_a_declared_test_split_stays_and_what_repeats_it_is_removed() -> None:
     contents = unique_contents([20, 20])
-    contents |= {100: content(5, 0, is_test=True), 101: content(500, 1, is_test=True), 102: content(30, 1, is_test=True)}
+    contents |= {
+        100: content(5, 0, is_test=True),
+        101: content(500, 1, is_test=True),
+        102: content(30, 1, is_test=True),
+    }
     division = divide(contents, ["a", "b"], Split(train=0.8, validation=0.2, test=0))
     assert sorted(division.splits["test"]) == [100, 101, 102]
     assert division.removed == {5: 100, 30: 102}

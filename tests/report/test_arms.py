@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.compare.compare import compare_arms
@@ -61,9 +61,9 @@ def test_decays_far_apart_are_named_with_their_ratio() -> None:
     (warning,) = decay_warnings(cards_of(adamw("weak", 0.01), adamw("strong", 0.15), adamw("between", 0.1)))
     weak, strong = 100 * (1 - (1 - 1e-5) ** 1000), 100 * (1 - (1 - 1.5e-4) ** 1000)
     assert warning.startswith(
-        f"weak and strong are not regularized alike: over the run decay shrinks a weight by {weak:.1f} % and by "
-        f"{strong:.0f} %, {strong / weak:.0f} times as much."
+        "weak and strong are not regularized alike: over the run decay shrinks a weight by "
     )
+    assert f" by {weak:.2g} % and by {strong:.2g} %, {strong / weak:.2g} times as much." in warning
     assert decay_warnings(cards_of(adamw("weak", 0.01), adamw("strong", 0.1))) == []  # 9.6 times
 
 
@@ -129,6 +129,7 @@ def comparison_of(differences: list[float], metric: str, make_study) -> PairedCo
     return compare_arms(question, ["sgd-l2", "adamw"], together).comparisons[0]
 
 
+@settings(max_examples=40)
 @given(
     differences=st.lists(st.integers(-360, 360).map(lambda images: images / 720), min_size=1, max_size=8),
     metric=st.sampled_from(["accuracy", "cross_entropy"]),

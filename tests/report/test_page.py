@@ -20,7 +20,7 @@ HOSTILE = (
     "</style><script>alert(2)</script>",
     '" onload="alert(3)',
     "{{ 7 * 7 }}",
-    "$\\frac{1}{2",
+    "$\\frac{1}{$",
     "日本語 🌼",
 )
 
@@ -309,7 +309,6 @@ OPTIMIZERS = (
     "options",
     [
         pytest.param({"seeds": 1, "epochs": 1, "classes": TWO}, id="one seed, one epoch"),
-        pytest.param({"seeds": 1, "epochs": 2, "split": "validation", "classes": TWO}, id="no test split"),
         pytest.param({"seeds": 2, "epochs": 1, "classes": ("only",)}, id="one class"),
         pytest.param(
             {
@@ -333,12 +332,13 @@ OPTIMIZERS = (
         ),
         pytest.param(
             {
-                "seeds": 2,
-                "epochs": 1,
+                "seeds": 1,
+                "epochs": 2,
                 "classes": TWO,
+                "split": "validation",
                 "arms": ({**SGD, "name": "a" * 40}, {**SGD, "name": "b" * 40}),
             },
-            id="long names",
+            id="long names, no test split",
         ),
     ],
 )
@@ -372,13 +372,6 @@ def test_arms_that_are_alike_say_so(make_study) -> None:
     page = Page(type(study)(study.experiment, study.records, trials, comparison).report().html)
     assert "No difference: adamw and sgd-l2 have exactly the same test accuracy" in page.text
     assert "verdict no-difference" in [section.get("class") for section in page.all("section")]
-
-
-def test_equal_studies_give_equal_bytes(study, report: Report) -> None:
-    again = study.report()
-    assert again.html == report.html
-    assert again.figures == report.figures
-    assert again.summary == report.summary
 
 
 def test_parts_of_different_studies_are_refused(study, make_study) -> None:

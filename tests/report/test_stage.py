@@ -29,6 +29,7 @@ def run(study, folder: Path, experiment: str) -> dict[str, Path]:
 
 def test_documents_become_page_figures_and_summary(study, report, tmp_path: Path) -> None:
     paths = run(study, tmp_path, study.experiment.canonical_json())
+    # The same bytes as from memory, in a rendering of its own.
     assert paths["page"].read_text(encoding="utf-8") == report.html
     assert paths["summary"].read_text(encoding="utf-8") == report.summary
     assert {file.name: file.read_bytes() for file in paths["plots"].iterdir()} == report.figures
