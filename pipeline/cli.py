@@ -133,10 +133,11 @@ def _list(options: argparse.Namespace) -> None:
 
 
 def _show(options: argparse.Namespace) -> None:
+    from components.core.authoring import json_schema
     from pipeline.showing import describe, describe_json
 
     if options.schema:
-        _print_json(Experiment.model_json_schema())
+        _print_json(json_schema())
         return
     experiment = _load(options)
     if options.json:

@@ -5,12 +5,12 @@ prepare -> for each arm: ParallelFor(seeds): train -> evaluate -> compare -> rep
 
 from typing import Any, NamedTuple
 
-from components.prepare.component import prepare
 from kfp import dsl
 
 from components.compare.component import collect_arm, compare
 from components.core.experiment import Experiment, canonical_json
 from components.evaluate.component import evaluate
+from components.prepare.component import prepare
 from components.report.component import report
 from components.train.component import train
 

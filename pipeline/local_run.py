@@ -4,6 +4,7 @@ A run's folder, `<root>/runs/<experiment>-<time>/`, holds `run.json` (what ran a
 `report.html`, `plots/`, `run.log` (everything that was printed) and `tasks/` (KFP's artifacts).
 """
 
+import builtins
 import contextlib
 import datetime
 import os
@@ -95,6 +96,8 @@ def _execute(experiment: Experiment, place: Path, folder: Path) -> dict[str, Pat
         narrator = Narrator(log, sys.stderr, trials)
         stack.enter_context(_environment({TERMINATION_LOG_VARIABLE: str(termination)}))
         stack.enter_context(contextlib.redirect_stdout(narrator))
+        # KFP replaces print() while a task runs; two tasks at a time restore it in the wrong order.
+        stack.callback(setattr, builtins, "print", builtins.print)
         stack.enter_context(warnings.catch_warnings())
         # The runner warns of every setting that only a cluster heeds: display names, resources.
         warnings.simplefilter("ignore")

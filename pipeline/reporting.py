@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
-from components.report.render import build_report
-
 from components.core.errors import DataError
 from components.core.records import load_records
 from components.core.results import Comparison, Trials, read_document
 from components.core.storage import publish
+from components.report.render import build_report
 from pipeline.local_run import load_run
 
 

@@ -48,6 +48,5 @@ def compare_documents(
     result = compare_arms(questions, json.loads(arms), read_document(collected, Trials))
     write_document(comparison, result)
     publish(summary, markdown(questions, result).encode())
-    for pair in result.comparisons:
-        say(pair.sentence)
+    say(f"compare: {len(result.arms)} arms, {len(questions.seeds)} paired seed(s), by {questions.metric}")
     return scalars(result)

@@ -41,8 +41,8 @@ def markdown(study: Study, comparison: Comparison) -> str:
         "| --- | ---: | ---: | ---: | ---: | ---: |",
     ]
     lines += [
-        f"| {arm.arm} | {arm.median_accuracy:.2%} | {min(arm.accuracy):.2%} | {max(arm.accuracy):.2%} "
-        f"| {arm.median_cross_entropy:.4f} | {len(arm.seeds)} |"
+        f"| {arm.arm} | {100 * arm.median_accuracy:.2f} % | {100 * min(arm.accuracy):.2f} % "
+        f"| {100 * max(arm.accuracy):.2f} % | {arm.median_cross_entropy:.4f} | {len(arm.seeds)} |"
         for arm in comparison.arms
     ]
     metric = metric_in_words(study.metric, comparison.split)

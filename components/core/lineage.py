@@ -45,9 +45,16 @@ def environment() -> Environment:
         python=platform.python_version(),
         platform=platform.platform(),
         processor=_processor(),
-        cores=len(os.sched_getaffinity(0)),
+        cores=usable_cores(),
         packages={name: version for name in _PACKAGES if (version := _installed_version(name))},
     )
+
+
+def usable_cores() -> int:
+    """Processor cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 @functools.cache

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from components.core.authoring import validate
-from components.core.errors import DataError
+from components.core.errors import DataError, ExperimentError
 from components.core.experiment import Section
 from components.core.history import Row
 from components.core.lineage import Environment
@@ -194,10 +194,11 @@ def read_document(path: Path, expected: type[Document]) -> Document:
 
     Raises:
         StorageError: it cannot be read.
-        DataError: it is not JSON.
-        ExperimentError: it is not such a document.
+        DataError: it is no such document.
     """
     try:
         return validate(expected, json.loads(read(path)), str(path))
-    except ValueError as error:
-        raise DataError(f"{path}: not JSON: {error}") from error
+    except (ValueError, ExperimentError) as error:
+        raise DataError(
+            f"{path}: not a {expected.__name__} document; run the stage again: {error}"
+        ) from error

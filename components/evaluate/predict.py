@@ -32,7 +32,12 @@ def predict(model_file: Path, records: Records, split: str) -> tuple[np.ndarray,
 
     manifest = records.manifest
     verify_shards(records, manifest.splits[split].shards)
-    model = keras.saving.load_model(model_file, compile=False, safe_mode=True)
+    try:
+        model = keras.saving.load_model(model_file, compile=False, safe_mode=True)
+    except (ValueError, TypeError, OSError, KeyError) as error:
+        # What Keras raises for a file that is damaged, or that would run code of its own when loaded.
+        reason = str(error).splitlines()[0]
+        raise DataError(f"{model_file}: cannot be loaded in safe mode: {reason}; train again") from error
     if model.input_shape[1:] != manifest.image_shape or model.output_shape[-1] != len(manifest.classes):
         raise DataError(
             f"{model_file}: takes images {model.input_shape[1:]} of {model.output_shape[-1]} classes, "

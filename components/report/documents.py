@@ -34,4 +34,4 @@ def write_report(
         publish(plots / name, content)
     publish(summary, report.summary.encode())
     publish(page, report.html.encode())
-    say(f"report: {page}")
+    say(f"report: a page and {len(report.figures)} figures")

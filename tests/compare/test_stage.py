@@ -67,7 +67,7 @@ def test_run_page_shows_verdict_and_numbers(collected: dsl.Dataset, tmp_path: Pa
         assert type(value) in (str, float)  # what both the backend and the local runner can carry
         assert isinstance(value, str) or math.isfinite(value)
     assert pair.sentence in page
-    assert "| adamw | 92.00% | 92.00% | 93.00% | 0.3000 | 6 |" in page
+    assert "| adamw | 92.00 % | 92.00 % | 93.00 % | 0.3000 | 6 |" in page
     assert "| adamw minus sgd-l2 | +1.8 points |" in page
 
 

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from components.core.errors import DataError, ExperimentError, StorageError
+from components.core.errors import DataError, StorageError
 from components.core.history import Row
 from components.core.lineage import environment
 from components.core.results import (
@@ -140,7 +140,10 @@ def test_trials_of_an_arm_keep_their_order() -> None:
 def test_another_document_is_refused_with_its_place(tmp_path: Path) -> None:
     path = tmp_path / "document.json"
     write_document(path, COMPARISON)
-    with pytest.raises(ExperimentError, match=r"document\.json: 5 problems\ntrials: is required"):
+    with pytest.raises(
+        DataError,
+        match=r"document\.json: not a .* document; run the stage again: .*: 5 problems\ntrials: is required",
+    ):
         read_document(path, Trials)
 
 
@@ -148,7 +151,7 @@ def test_another_document_is_refused_with_its_place(tmp_path: Path) -> None:
 def test_what_is_not_json_is_refused_with_its_place(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "document.json"
     path.write_bytes(content)
-    with pytest.raises(DataError, match=r"document\.json: not JSON: "):
+    with pytest.raises(DataError, match=r"document\.json: not a Trials document; run the stage again: "):
         read_document(path, Trials)
 
 

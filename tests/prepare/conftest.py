@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from components.core.experiment import Data, FolderSource
-from components.core.records import Records, Skipped
+from components.core.records import Records, Skipped, SplitReader
 from components.prepare.source import Example
 
 CLASSES = ("daisy", "roses", "tulips")
@@ -63,6 +63,14 @@ def shard_bytes(records: Records) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(records.folder.iterdir())}
 
 
+def read_whole_split(records: Records, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """All examples of a split in order: example p is record p // S of shard p % S."""
+    reader = SplitReader(records, split)
+    shards = len(reader.shard_sizes)
+    examples = np.arange(len(reader))
+    return reader.read(examples % shards, examples // shards)
+
+
 @pytest.fixture
 def picture() -> Callable[..., Image.Image]:
     return make_picture
@@ -81,6 +89,11 @@ def memory_source() -> type[MemorySource]:
 @pytest.fixture
 def contents_of() -> Callable[[Records], dict[str, bytes]]:
     return shard_bytes
+
+
+@pytest.fixture
+def read_split() -> Callable[[Records, str], tuple[np.ndarray, np.ndarray]]:
+    return read_whole_split
 
 
 @pytest.fixture

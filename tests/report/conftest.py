@@ -185,31 +185,23 @@ def _trial(
 
 
 def _history(epochs: int, skill: float, penalized: bool, seed: int, manifest: Manifest) -> list[Row]:
+    constant = {"learning_rate": 0.01, "decay": 1e-5, "gradient_norm": 1, "weight_norm": 10}
     rows = []
     generator = np.random.default_rng(seed)
     for epoch in range(1, epochs + 1):
         for split, floor in (("train", 0.05), ("validation", 0.18)):
             cross_entropy = floor + 2.2 * math.exp(-0.5 * skill * epoch) * generator.uniform(0.9, 1.1)
             penalty = 0.12 + 0.01 * epoch if penalized else 0.0
-            rows.append(
-                Row(
-                    event="epoch",
-                    split=split,
-                    step=20 * epoch,
-                    epoch=epoch,
-                    examples=manifest.splits[split].records,
-                    cross_entropy=cross_entropy,
-                    penalty=penalty,
-                    total=cross_entropy + penalty,
-                    accuracy=max(0.99 - cross_entropy / 2.5, 0.05),
-                    learning_rate=0.01,
-                    decay=1e-5,
-                    gradient_norm=1,
-                    weight_norm=10,
-                    examples_per_second=5_000,
-                    wall_seconds=1.5 * epoch,
-                )
-            )
+            measured = {
+                "examples": manifest.splits[split].records,
+                "cross_entropy": cross_entropy,
+                "penalty": penalty,
+                "total": cross_entropy + penalty,
+                "accuracy": max(0.99 - cross_entropy / 2.5, 0.05),
+                "examples_per_second": 5_000,
+                "wall_seconds": 1.5 * epoch,
+            }
+            rows.append(Row(event="epoch", split=split, step=20 * epoch, epoch=epoch, **measured, **constant))
         rows.append(rows[-2].model_copy(update={"event": "step", "cross_entropy": 99.0, "total": 99.0}))
     return rows
 

@@ -1,0 +1,150 @@
+"""The command line in process: answers on stdout, narration on stderr, one message for a wrong request."""
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from pipeline.cli import main
+
+COMMANDS = ("list", "show", "check", "run", "compile", "report")
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    code = main(arguments)
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself_with_an_example(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main([command, "--help"])
+    assert stopped.value.code == 0
+    help_text = capsys.readouterr().out
+    assert f"example:\n  optduel {command}" in help_text
+
+
+def test_list_names_every_shipped_experiment(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "list", "--json")
+    assert code == 0
+    assert [entry["name"] for entry in json.loads(out)] == ["digits", "flowers", "tutorial"]
+    _, text, _ = run(capsys, "list")
+    for entry in json.loads(out):
+        assert f"{entry['name']:<10} {entry['title']}" in text
+
+
+def test_show_applies_assignments_and_its_yaml_is_the_same_experiment(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assignments = ["--set", "arms.adamw.weight_decay=0.5", "--set", "training.epochs=3"]
+    _, yaml_text, _ = run(capsys, "show", "digits", *assignments)
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml_text, encoding="utf-8")
+    _, again, _ = run(capsys, "show", str(path), "--json")
+    shown = json.loads(again)
+    assert shown["experiment"]["training"]["epochs"] == 3
+    assert shown["experiment"]["arms"][1]["weight_decay"] == 0.5
+    assert f"# fingerprint: {shown['fingerprint']}" in yaml_text
+
+
+def test_shown_schema_accepts_the_shown_experiment_and_refuses_others(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    _, schema_text, _ = run(capsys, "show", "digits", "--schema")
+    _, shown, _ = run(capsys, "show", "digits", "--json")
+    schema, experiment = json.loads(schema_text), json.loads(shown)["experiment"]
+    jsonschema.validate(experiment, schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(experiment | {"epoch": 3}, schema)
+
+
+def test_show_states_the_tutorials_decay_in_every_convention(capsys: pytest.CaptureFixture[str]) -> None:
+    """Measured: AdamW at 3e-4 with decay 1e-3 shrinks weights by 0.02 % over the run, SGD's L2 by 1.3 %."""
+    _, out, _ = run(capsys, "show", "tutorial", "--examples", "2936", "--json")
+    decay = json.loads(out)["decay"]
+    assert decay["adamw"]["shrink_percent"] == pytest.approx(0.0193, abs=1e-4)
+    assert decay["sgd-l2"]["shrink_percent"] == pytest.approx(1.28, abs=0.01)
+    assert decay["sgd-l2"]["l2_torch"] == 0.002
+    _, text, _ = run(capsys, "show", "tutorial", "--examples", "2936")
+    assert "# shrink of a weight over the run, in percent" in text
+
+
+def test_check_warns_of_what_makes_the_tutorial_unfair(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, "check", "tutorial")
+    assert code == 0
+    assert "tutorial: sound" in out
+    assert "1 paired seed(s) can never show a difference at 95% confidence; 6 are the least" in out
+    assert "final metrics are taken on the validation split" in out
+    assert "sgd-l2 shrinks weights 67 times as fast as adamw" in out
+    assert err == "next: optduel run tutorial\n"
+
+
+@pytest.mark.parametrize("name", ["digits", "flowers"])
+def test_check_finds_nothing_to_caution_in_the_fair_experiments(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, out, _ = run(capsys, "check", name, "--json")
+    assert json.loads(out)["cautions"] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["check", "digit"], "experiment = digit: no such experiment; did you mean 'digits'?"),
+        (["check", "nothing-like-it"], "there are digits, flowers, tutorial"),
+        (["check", "absent.yaml"], "experiment = absent.yaml: No such file or directory"),
+        (
+            ["check", "digits", "--set", "training.epoch=3"],
+            "training.epoch: no such field; did you mean 'epochs'?",
+        ),
+        (
+            ["check", "digits", "--set", "arms.adamw.learning_rate.base=-1"],
+            "arms.adamw.learning_rate.base = -1: must be greater than 0",
+        ),
+        (["check", "digits", "--set", "training.epochs"], "--set training.epochs: write path=value"),
+        (["check", "digits", "--set", "compute.workers=3"], "must divide data.shards = 8"),
+        (["run", "digits", "--root", "ftp://host/place"], "scheme ftp is not supported"),
+        (
+            ["compile", "digits", "--image", "a b", "--output", "p.yaml"],
+            "--image = 'a b': must be an image",
+        ),
+        (["compile", "digits", "--image", "i:1", "--output", "p.txt"], "--output = p.txt: must end in .yaml"),
+        (["report", "no-such-run"], "holds no run.json"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_wrong_request_gets_one_message_and_exit_code_2(
+    arguments: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(capsys, *arguments)
+    assert code == 2
+    assert out == ""
+    assert err.startswith("optduel: error: ")
+    assert message in err
+    assert "Traceback" not in err
+    assert list(tmp_path.iterdir()) == [], "a refused request leaves nothing behind"
+
+
+def test_all_problems_of_an_experiment_are_told_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    _, _, err = run(
+        capsys,
+        "check",
+        "digits",
+        "--set",
+        "training.epochs=0",
+        "--set",
+        "study.seeds=[1,1]",
+        "--set",
+        "modle=3",
+    )
+    for path in ("training.epochs", "study.seeds", "modle"):
+        assert f"\n{path}" in err

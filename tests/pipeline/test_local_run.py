@@ -1,0 +1,182 @@
+"""Whole runs through KFP's own local runner: from images to a verdict, or to one message."""
+
+import json
+import shutil
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.cli import main
+
+Answer = tuple[int, str, str]
+
+SAME_ARMS = """arms=[
+  {name: one, optimizer: adamw, weight_decay: 0.1, learning_rate: {schedule: constant, base: 0.01}},
+  {name: other, optimizer: adamw, weight_decay: 0.1, learning_rate: {schedule: constant, base: 0.01}}]"""
+QUICK = ["--set", "training.epochs=1", "--set", "study.seeds=[0, 1]", "--set", "model={name: linear}"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, object], str]:
+    """An A/A study: both arms equal, hence every paired difference exactly 0."""
+    root = tmp_path_factory.mktemp("study")
+    capture = pytest.MonkeyPatch()
+    import contextlib
+    import io
+
+    out, err = io.StringIO(), io.StringIO()
+    with capture.context(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main(["run", "digits", "--root", str(root), "--set", SAME_ARMS, *QUICK, "--json"])
+    assert code == 0, err.getvalue()
+    answer: dict[str, object] = json.loads(out.getvalue())
+    return Path(str(answer["run"])), answer, err.getvalue()
+
+
+@pytest.mark.slow
+def test_equal_arms_make_no_difference(finished: tuple[Path, dict[str, object], str]) -> None:
+    _, answer, _ = finished
+    comparison = answer["comparison"]
+    assert isinstance(comparison, dict)
+    (pair,) = comparison["comparisons"]
+    assert pair["answer"] == "no difference"
+    assert pair["differences"] == [0.0, 0.0]
+    one, other = comparison["arms"]
+    assert one["cross_entropy"] == other["cross_entropy"], "a seed gives both arms the same start and order"
+    assert one["cross_entropy"][0] != one["cross_entropy"][1], "seeds differ"
+
+
+@pytest.mark.slow
+def test_run_keeps_report_plots_log_and_record(finished: tuple[Path, dict[str, object], str]) -> None:
+    folder, answer, _ = finished
+    assert answer["address"] == (folder / "report.html").as_uri()
+    assert "<html" in (folder / "report.html").read_text()
+    for name in ("losses.png", "losses.svg", "accuracy.png", "accuracy.svg"):
+        assert (folder / "plots" / name).stat().st_size > 1000
+    record = json.loads((folder / "run.json").read_text())
+    assert record["status"] == "succeeded"
+    assert record["fingerprint"] == answer["fingerprint"]
+    for artifact in ("records", "collected", "comparison"):
+        assert (folder / record[artifact]).is_file()
+    assert "Executing task" in (folder / "run.log").read_text(), "the log holds what KFP prints, too"
+
+
+@pytest.mark.slow
+def test_narration_tells_progress_without_library_chatter(
+    finished: tuple[Path, dict[str, object], str],
+) -> None:
+    _, _, narration = finished
+    assert "caution: study.seeds = [0, 1]: 2 paired seed(s) can never show a difference" in narration
+    assert "[4/4 trials]" in narration
+    assert "examples/s" in narration
+    assert "Executing task" not in narration
+    assert "tensorflow" not in narration.lower()
+
+
+@pytest.mark.slow
+def test_report_can_be_rebuilt_from_a_moved_run(
+    finished: tuple[Path, dict[str, object], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, _, _ = finished
+    moved = tmp_path / "moved"
+    shutil.copytree(folder, moved)
+    before = (moved / "report.html").read_text()
+    (moved / "report.html").unlink()
+    shutil.rmtree(moved / "plots")
+    assert main(["report", str(moved)]) == 0
+    assert f"report: {moved / 'report.html'}" in capsys.readouterr().out
+    assert (moved / "report.html").read_text() == before
+    assert {path.name for path in (moved / "plots").iterdir()} == {
+        path.name for path in (folder / "plots").iterdir()
+    }
+
+
+def photograph(path: Path, seed: int = 0, image_format: str = "JPEG") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (12, 12, 3), np.uint8)
+    Image.fromarray(pixels).save(path, image_format)
+
+
+def photos(folder: Path) -> None:
+    for name in ("cat", "dog"):
+        for number in range(6):
+            photograph(folder / name / f"{number}.jpg", seed=hash_free(name, number))
+
+
+def hash_free(name: str, number: int) -> int:
+    return sum(name.encode()) * 100 + number
+
+
+def truncate(folder: Path) -> None:
+    photos(folder)
+    victim = folder / "cat" / "3.jpg"
+    victim.write_bytes(victim.read_bytes()[:-60])
+
+
+def zero(folder: Path) -> None:
+    photos(folder)
+    (folder / "dog" / "1.jpg").write_bytes(b"")
+
+
+def rename(folder: Path) -> None:
+    photos(folder)
+    photograph(folder / "dog" / "2.jpg", seed=5, image_format="PNG")
+
+
+def bomb(folder: Path) -> None:
+    photos(folder)
+    path = folder / "cat" / "0.jpg"
+    content = bytearray(path.read_bytes())
+    start = content.index(b"\xff\xc0")
+    struct.pack_into(">HH", content, start + 5, 20_000, 20_000)
+    path.write_bytes(content)
+
+
+def empty_class(folder: Path) -> None:
+    photos(folder)
+    (folder / "bird").mkdir()
+
+
+def no_classes(folder: Path) -> None:
+    folder.mkdir()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (truncate, ["cat/3.jpg"]),
+        (zero, ["dog/1.jpg"]),
+        (rename, ["dog/2.jpg", "PNG"]),
+        (bomb, ["cat/0.jpg", "20000"]),
+        (empty_class, ["bird"]),
+        (no_classes, ["photos"]),
+        (lambda folder: None, ["photos"]),
+    ],
+    ids=["truncated", "zero-byte", "png-named-jpg", "bomb", "empty-class", "no-classes", "absent-folder"],
+)
+def test_bad_images_end_a_run_with_one_message_and_earlier_results_stay(
+    spoil: Callable[[Path], None], told: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    earlier = tmp_path / "root" / "runs" / "earlier" / "report.html"
+    earlier.parent.mkdir(parents=True)
+    earlier.write_text("before")
+    folder = tmp_path / "photos"
+    spoil(folder)
+    source = f"data.source={{kind: folder, path: {folder}}}"
+    settings = ["--set", source, "--set", "data.image_size=[8, 8]", "--set", "data.channels=3"]
+    split = ["--set", "data.split={train: 0.5, validation: 0.25, test: 0.25}"]
+    code = main(["run", "digits", "--root", str(tmp_path / "root"), *settings, *split, *QUICK])
+    captured = capsys.readouterr()
+    assert code == 2
+    assert captured.out == ""
+    message = captured.err[captured.err.index("optduel: error: ") :]
+    for words in told:
+        assert words in message
+    assert "Traceback" not in captured.err
+    assert captured.err.count("error:") == 1
+    assert earlier.read_text() == "before"
+    (record,) = (tmp_path / "root" / "runs").glob("digits-*/run.json")
+    assert json.loads(record.read_text())["status"] == "failed"
