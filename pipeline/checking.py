@@ -1,13 +1,10 @@
 """What an experiment's author should know before spending time on it: reasons why its verdict may mislead."""
 
-import math
 from itertools import combinations
 
-from components.core.decay import coefficient_per_step
+from components.core.decay import COMPARABLE_FACTOR, coefficient_per_step
 from components.core.experiment import Experiment
-
-STRENGTH_RATIO = 10
-"""Decays whose strengths differ by more than this are not two forms of one regularization any more."""
+from components.core.repetition import seeds_needed
 
 
 def cautions(experiment: Experiment) -> list[str]:
@@ -20,14 +17,9 @@ def cautions(experiment: Experiment) -> list[str]:
     ]
 
 
-def seeds_needed(confidence: float) -> int:
-    """The least n with 2 / 2^n < 1 - confidence, the smallest p of a two-sided sign-flip test of n pairs."""
-    return math.floor(1 - math.log2(1 - confidence)) + 1
-
-
 def _too_few_seeds(experiment: Experiment) -> list[str]:
     study = experiment.study
-    needed = seeds_needed(study.confidence)
+    needed = seeds_needed(study.confidence, len(experiment.arms) - 1)
     if len(study.seeds) >= needed:
         return []
     return [
@@ -57,7 +49,7 @@ def _different_strengths(experiment: Experiment) -> list[str]:
     for one, other in combinations(known, 2):
         weak, strong = sorted((one, other), key=lambda name: known[name])
         ratio = known[strong] / known[weak]
-        if ratio > STRENGTH_RATIO:
+        if ratio > COMPARABLE_FACTOR:
             found.append(
                 f"arms: {strong} shrinks weights {ratio:,.0f} times as fast as {weak} "
                 f"({known[strong]:.2g} against {known[weak]:.2g} a step); see `optduel show --examples`"

@@ -7,6 +7,7 @@ A run's folder, `<root>/runs/<experiment>-<time>/`, holds `run.json` (what ran a
 import builtins
 import contextlib
 import datetime
+import logging
 import os
 import shutil
 import sys
@@ -71,7 +72,9 @@ def run_experiment(experiment: Experiment, root: str) -> tuple[Path, Run, Compar
     try:
         outputs = _execute(experiment, place, folder)
     except BaseException as error:
-        _save(folder, run.model_copy(update={"finished": now(), "status": "failed", "error": str(error)}))
+        failed = run.model_copy(update={"finished": now(), "status": "failed", "error": str(error)})
+        with contextlib.suppress(StorageError):  # a full disk may be what ended the run, and is told then
+            _save(folder, failed)
         raise
     paths = {name: os.path.relpath(path, folder) for name, path in outputs.items()}
     shutil.copyfile(outputs["page"], folder / "report.html")
@@ -96,8 +99,11 @@ def _execute(experiment: Experiment, place: Path, folder: Path) -> dict[str, Pat
         narrator = Narrator(log, sys.stderr, trials)
         stack.enter_context(_environment({TERMINATION_LOG_VARIABLE: str(termination)}))
         stack.enter_context(contextlib.redirect_stdout(narrator))
-        # KFP replaces print() while a task runs; two tasks at a time restore it in the wrong order.
+        stack.enter_context(contextlib.redirect_stderr(narrator))
+        # KFP replaces print() and the log's handlers while a task runs; of two tasks at a time, the one
+        # that ends last restores what the other had put there.
         stack.callback(setattr, builtins, "print", builtins.print)
+        stack.callback(setattr, logging.getLogger(), "handlers", list(logging.getLogger().handlers))
         stack.enter_context(warnings.catch_warnings())
         # The runner warns of every setting that only a cluster heeds: display names, resources.
         warnings.simplefilter("ignore")

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable
 
-from components.compare.inference import seeds_needed, smallest_p_value
+from components.compare.inference import smallest_p_value
 from components.compare.wording import count, percent
 from components.core.experiment import Study
+from components.core.repetition import seeds_needed
 from components.core.results import Evaluation
 
 WIDE_HALF_INTERVAL = 0.02

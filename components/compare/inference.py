@@ -96,16 +96,3 @@ def smallest_p_value(seeds: int, comparisons: int) -> float:
     """The smallest p that `sign_flip_p_value` can reach after Holm's correction: all signs equal."""
     drawn = 2 / (FLIPS + 1) if seeds > EXACT_SEEDS else 0
     return min(comparisons * max(2.0 ** (1 - seeds), drawn), 1)
-
-
-def seeds_needed(confidence: float, comparisons: int) -> int:
-    """The smallest number of seeds with which a difference can be shown.
-
-    Example:
-        >>> seeds_needed(0.95, comparisons=1), seeds_needed(0.99, comparisons=1)
-        (6, 8)
-    """
-    seeds = 2
-    while comparisons * 2.0 ** (1 - seeds) >= 1 - confidence:
-        seeds += 1
-    return seeds

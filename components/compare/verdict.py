@@ -5,9 +5,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from components.compare.inference import bca_interval, seeds_needed, smallest_p_value
+from components.compare.inference import bca_interval, smallest_p_value
 from components.compare.wording import Metric, count, differences_in_words, metric_in_words, percent, signed
 from components.core.experiment import Study
+from components.core.repetition import seeds_needed
 from components.core.results import Answer, PairedComparison
 
 LOWER_IS_BETTER: dict[Metric, bool] = {"accuracy": False, "cross_entropy": True}

@@ -12,6 +12,9 @@ import numpy as np
 from components.core.experiment import AdamArm, AdamwArm, Arm, SgdArm, SgdwArm
 from components.core.schedules import learning_rate, steps_per_epoch
 
+COMPARABLE_FACTOR = 10
+"""With decays further apart than this, strengths of regularization are compared rather than optimizers."""
+
 
 @dataclass(frozen=True)
 class Decay:

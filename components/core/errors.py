@@ -80,18 +80,23 @@ def exit_on_error(stage: str) -> Iterator[None]:
     """Ends the process with one message and a documented code when the body raises an OptduelError.
 
     The message goes to standard error and, as JSON with the keys `stage`, `error` and `message`,
-    to the file that OPTDUEL_TERMINATION_LOG names, so that whoever started this process can repeat it.
+    to the file that OPTDUEL_TERMINATION_LOG names, so that whoever started this process can repeat it. Where
+    that file exists already, a process of the same run has failed, and the body is not begun.
 
     Args:
         stage: the name shown before the message, for example "prepare".
 
     Raises:
-        SystemExit: with the error's `worker_exit_code`.
+        SystemExit: with the error's `worker_exit_code`, or 75 where the body was not begun.
     """
+    reported = os.environ.get(TERMINATION_LOG_VARIABLE)
+    if reported and Path(reported).exists():
+        print(f"{stage} not begun: another part of this run has failed", file=sys.stderr, flush=True)
+        raise SystemExit(LaunchError.worker_exit_code)
     try:
         yield
     except OptduelError as error:
-        print(f"optduel: {stage} failed: {error}", file=sys.stderr, flush=True)
+        print(f"{stage} failed: {error}", file=sys.stderr, flush=True)
         write_termination(stage, error)
         raise SystemExit(error.worker_exit_code) from error
 
@@ -112,4 +117,4 @@ def read_termination(path: Path) -> OptduelError | None:
         message = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    return ERROR_TYPES[message["error"]](f"{message['stage']}: {message['message']}")
+    return ERROR_TYPES[message["error"]](message["message"])

@@ -1,1 +1,1 @@
-"""The evaluate stage."""
+"""Evaluates a trained model on the split that it never learned from."""

@@ -1,1 +1,1 @@
-"""The prepare stage."""
+"""Makes records of images: checked, split, deduplicated, written as TFRecord shards."""

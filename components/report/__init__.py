@@ -1,1 +1,1 @@
-"""The report stage."""
+"""Writes the report: one self-contained page and its figures."""

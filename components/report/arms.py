@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from components.core.decay import Decay, convert, learning_rates
+from components.core.decay import COMPARABLE_FACTOR, Decay, convert, learning_rates
 from components.core.experiment import (
     AdamArm,
     AdamwArm,
@@ -26,9 +26,6 @@ from components.report.numbers import significant
 NEGLIGIBLE_SHRINK_PERCENT = 0.1
 """A decay that shrinks a weight by less than this over the whole run is called practically zero: those that
 the paper finds best, lambda_norm 0.025 to 0.05, shrink by tens of percent (arXiv 1711.05101, appendix B)."""
-
-COMPARABLE_FACTOR = 10
-"""With shrinks further apart than this, strengths of decay are compared rather than optimizers."""
 
 SPARKLINE_POINTS = 60
 SPARKLINE_WIDTH, SPARKLINE_HEIGHT = 120, 28

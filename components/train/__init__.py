@@ -1,1 +1,1 @@
-"""The train stage."""
+"""Trains a trial, an arm with a seed, on one worker or several."""

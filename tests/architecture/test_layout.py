@@ -74,3 +74,13 @@ def test_no_file_names_a_machine_or_a_registry(project_files: list[Path]) -> Non
 
 def test_no_file_is_too_large_for_a_repository(project_files: list[Path]) -> None:
     assert [path for path in project_files if path.stat().st_size > 1_000_000] == []
+
+
+def test_readme_has_a_line_for_every_module() -> None:
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8").splitlines()
+    lines = {" ".join(line.split()) for line in readme}
+    for path in SOURCES:
+        docstring = (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").splitlines()[0]
+        is_package = path.name == "__init__.py"
+        name = f"{path.parent.relative_to(REPOSITORY)}/" if is_package else path.name
+        assert f"{name} {docstring}" in lines

@@ -13,10 +13,10 @@ from components.compare.inference import (
     RESAMPLES,
     bca_interval,
     holm,
-    seeds_needed,
     sign_flip_p_value,
     smallest_p_value,
 )
+from components.core.repetition import seeds_needed
 
 DIFFERENCES = st.lists(
     st.one_of(

@@ -57,19 +57,28 @@ def test_a_process_ends_with_code_message_and_termination_file(
     log = tmp_path / "termination"
     finished = run(f"with exit_on_error('prepare'): raise {name}('a = 1: must be 2')", log)
     assert finished.returncode == worker_code
-    assert finished.stderr == "optduel: prepare failed: a = 1: must be 2\n"
+    assert finished.stderr == "prepare failed: a = 1: must be 2\n"
     assert finished.stdout == ""
     assert json.loads(log.read_text()) == {"stage": "prepare", "error": name, "message": "a = 1: must be 2"}
     reported = read_termination(log)
     assert type(reported) is ERROR_TYPES[name]
-    assert str(reported) == "prepare: a = 1: must be 2"
+    assert str(reported) == "a = 1: must be 2"
 
 
 def test_the_message_nearest_to_the_cause_is_kept(tmp_path: Path) -> None:
     log = tmp_path / "termination"
     run("with exit_on_error('worker 1'): raise DataError('cause')", log)
-    run("with exit_on_error('train'): raise LaunchError('consequence')", log)
-    assert str(read_termination(log)) == "worker 1: cause"
+    run("write_termination('train', LaunchError('consequence'))", log)
+    assert str(read_termination(log)) == "cause"
+
+
+def test_what_follows_a_failure_is_not_begun(tmp_path: Path) -> None:
+    log = tmp_path / "termination"
+    run("with exit_on_error('train'): raise DataError('cause')", log)
+    finished = run("with exit_on_error('evaluate'): print('begun')", log)
+    assert finished.returncode == 75
+    assert finished.stdout == ""
+    assert finished.stderr == "evaluate not begun: another part of this run has failed\n"
 
 
 def test_a_bug_keeps_its_traceback_and_reports_nothing(tmp_path: Path) -> None:
@@ -84,7 +93,7 @@ def test_without_a_termination_file_the_code_and_message_remain(capsys: pytest.C
     with pytest.raises(SystemExit) as raised, exit_on_error("report"):
         raise DataError("a: b")
     assert raised.value.code == 65
-    assert capsys.readouterr().err == "optduel: report failed: a: b\n"
+    assert capsys.readouterr().err == "report failed: a: b\n"
 
 
 def test_a_body_without_error_ends_normally(capsys: pytest.CaptureFixture[str]) -> None:

@@ -56,7 +56,7 @@ def test_a_wrong_request_ends_with_one_message_and_a_documented_code(
         prepare.python_func(data=data, root=str(tmp_path / "root"), **artifacts(tmp_path / "out"))
     assert caught.value.code == code
     error = capsys.readouterr().err
-    assert error.startswith("optduel: prepare failed: ")
+    assert error.startswith("prepare failed: ")
     assert message in error
     assert not (tmp_path / "out").exists()
 
