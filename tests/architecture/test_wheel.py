@@ -17,7 +17,9 @@ def test_the_wheel_holds_code_experiments_and_templates(tmp_path: Path) -> None:
     expected = {
         str(path.relative_to(REPOSITORY))
         for path in sources
-        if path.is_file() and "__pycache__" not in path.parts and not path.name.startswith(".")
+        if path.is_file()
+        and not {"__pycache__", "results"} & set(path.parts)
+        and not path.name.startswith(".")
     }
     assert packed == expected
     assert any(name.startswith("pipeline/experiments/") and name.endswith(".yaml") for name in packed)
