@@ -16,9 +16,10 @@ from components.train.component import train
 
 
 class RunOutputs(NamedTuple):
-    """What a run hands back: the report and all that it can be made from again."""
+    """What a run hands back: the report, the records' card, and all that the report is made from."""
 
     page: dsl.HTML
+    card: dsl.HTML
     plots: dsl.Artifact
     records: dsl.Dataset
     collected: dsl.Dataset
@@ -89,6 +90,7 @@ def build(experiment: Experiment, image: str) -> Any:
         reported = place(report_task, "report")
         return RunOutputs(
             page=reported.outputs["page"],
+            card=prepared.outputs["card"],
             plots=reported.outputs["plots"],
             records=prepared.outputs["records"],
             collected=collected.outputs["collected"],

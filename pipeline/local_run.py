@@ -1,7 +1,7 @@
 """Executes the pipeline on this machine with KFP's own local runner, and keeps what a run has made.
 
 A run's folder, `<root>/runs/<experiment>-<time>/`, holds `run.json` (what ran and what came of it),
-`report.html`, `plots/`, `run.log` (everything that was printed) and `tasks/` (KFP's artifacts).
+`report.html`, `records.html`, `plots/`, `run.log` (all that was printed) and `tasks/` (KFP's artifacts).
 """
 
 import builtins
@@ -32,7 +32,8 @@ class Run(Section):
     Attributes:
         code_version: of the code that ran it.
         status: "running" also after the machine went down on it.
-        page: the report; artifacts are None until the run has succeeded.
+        page: the report; this and the other artifacts are None until the run has succeeded.
+        card: the records' card, with samples of each class.
     """
 
     experiment: Experiment
@@ -43,6 +44,7 @@ class Run(Section):
     status: Literal["running", "succeeded", "failed"] = "running"
     error: str | None = None
     page: str | None = None
+    card: str | None = None
     plots: str | None = None
     records: str | None = None
     collected: str | None = None
@@ -78,8 +80,9 @@ def run_experiment(experiment: Experiment, root: str) -> tuple[Path, Run, Compar
         raise
     paths = {name: os.path.relpath(path, folder) for name, path in outputs.items()}
     shutil.copyfile(outputs["page"], folder / "report.html")
+    shutil.copyfile(outputs["card"], folder / "records.html")
     shutil.copytree(outputs["plots"], folder / "plots")
-    paths |= {"page": "report.html", "plots": "plots"}
+    paths |= {"page": "report.html", "card": "records.html", "plots": "plots"}
     run = run.model_copy(update={"finished": now(), "status": "succeeded", **paths})
     _save(folder, run)
     return folder, run, read_document(outputs["comparison"], Comparison)

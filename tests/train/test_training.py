@@ -1,6 +1,5 @@
 """Whole trials in real worker processes: the same history for any worker count, after a kill, and twice."""
 
-import json
 import os
 import shutil
 import signal
@@ -18,9 +17,9 @@ from components.core.errors import DataError, ExperimentError, LaunchError, Trai
 from components.core.history import Row, epochs_of
 from components.core.records import Records, SplitReader
 from components.core.results import TrainingRecord, read_document
-from components.train.checkpoint import latest
 from components.train.launch import LocalLauncher
 from components.train.task import Task
+from pipeline.shipped import load_experiment
 from tests.train.conftest import ADAMW, CNN, SGD, reproducible
 
 MakeTask = Callable[..., Task]
@@ -50,16 +49,22 @@ def largest_deviation(rows: tuple[Row, ...], others: tuple[Row, ...]) -> float:
     return max(abs(one - other) / max(abs(one), 1e-12) for one, other in pairs)
 
 
+DIGITS = load_experiment("digits")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("arm", "model"), [(SGD, {"name": "tutorial_cnn"}), (ADAMW, CNN)], ids=["sgd-tutorial_cnn", "adamw-cnn"]
+    ("arm", "model", "epochs"),
+    [(DIGITS.arms[0], DIGITS.model, 5), (DIGITS.arms[1], DIGITS.model, 5), (ADAMW, CNN, 3)],
+    ids=["digits-sgd-l2", "digits-adamw", "dropout-and-batch-normalization"],
 )
 def test_two_workers_have_the_history_of_one(
-    arm: object, model: object, make_task: MakeTask, run_task: RunTask
+    arm: object, model: object, epochs: int, make_task: MakeTask, run_task: RunTask
 ) -> None:
-    """60 steps, a ragged last batch, L2; and then with decay, dropout and batch normalization."""
-    alone = run_task(make_task("alone", arm, model))
-    together = run_task(make_task("together", arm, model, workers=2))
+    """A hundred steps of the shipped arms, each epoch with a ragged last batch; validation included."""
+    alone = run_task(make_task("alone", arm, model, epochs=epochs))
+    together = run_task(make_task("together", arm, model, workers=2, epochs=epochs))
+    assert alone[-1].step == 20 * epochs
     assert epochs_of(alone, "train")[0].examples % 64, "the last batch must be ragged"
     assert largest_deviation(alone, together) < 1e-5
 
@@ -138,27 +143,41 @@ def test_results_of_a_trial(make_task: MakeTask, run_task: RunTask, records: Rec
     ]
 
 
+def final_gammas(task: Task) -> np.ndarray:
+    (path,) = task.checkpoint_folder.glob("step-0000000040.npz")
+    with np.load(path, allow_pickle=False) as archive:
+        return np.concatenate([archive[name] for name in archive.files if name.endswith("/gamma")])
+
+
 @pytest.mark.slow
 def test_biases_stay_excluded_from_decay_after_save_and_load(make_task: MakeTask, run_task: RunTask) -> None:
     """Under a decay this strong gammas shrink when they are decayed, and stay when they are not."""
     arm = ADAMW | {"weight_decay": 50.0, "learning_rate": {"schedule": "constant", "base": 0.001}}
-    asked = arm | {"decayed": ["kernel", "bias", "normalization"]}
-    norms = {}
-    for name, settings in (("kernels", arm), ("everything", asked)):
-        task = make_task(name, settings, CNN, epochs=2)
-        run_task(task)
-        (Path(task.output) / "training.json").unlink()
-        first = latest(task.checkpoint_folder, _identity_of(task))
-        assert first is not None
-        gammas = [array for path, array in first.arrays.items() if path.endswith("/gamma")]
-        norms[name] = float(np.sqrt(sum(np.sum(np.square(gamma)) for gamma in gammas)))
-    assert norms["everything"] < 0.5 * norms["kernels"]
+    spared = make_task("spared", arm, CNN, epochs=2, checkpoints_kept=2)
+    whole = run_task(spared)
+    gammas = final_gammas(spared)
+    # Without its last checkpoint the trial goes on from the one before: saved and loaded half-way.
+    (spared.checkpoint_folder / "step-0000000040.npz").unlink()
+    assert reproducible(run_task(spared)) == reproducible(whole)
+    np.testing.assert_array_equal(final_gammas(spared), gammas)
+
+    decayed = make_task("decayed", arm | {"decayed": ["kernel", "normalization"]}, CNN, epochs=2)
+    run_task(decayed)
+    assert np.linalg.norm(final_gammas(decayed)) < 0.5 * np.linalg.norm(gammas)
 
 
-def _identity_of(task: Task) -> str:
-    path = next(iter(task.checkpoint_folder.glob("step-*.npz")))
-    with np.load(path, allow_pickle=False) as archive:
-        return str(json.loads(str(archive["meta"]))["identity"])
+@pytest.mark.slow
+def test_mixed_precision_trains_float32_weights_and_exports_a_float32_model(
+    make_task: MakeTask, run_task: RunTask
+) -> None:
+    task = make_task("mixed", ADAMW, CNN, precision="mixed_bfloat16", epochs=1)
+    exact = run_task(make_task("exact", ADAMW, CNN, epochs=1))
+    rows = run_task(task)
+    deviation = abs(rows[0].cross_entropy / exact[0].cross_entropy - 1)
+    assert 0 < deviation < 0.02, "bfloat16 has three digits: not the same numbers, and not others either"
+    model = keras.saving.load_model(task.model_file)
+    assert {weight.dtype for weight in model.weights} == {"float32"}
+    assert {layer.compute_dtype for layer in model.layers} <= {"float32", "uint8"}
 
 
 @pytest.mark.slow
