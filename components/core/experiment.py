@@ -278,14 +278,15 @@ class Training(Section):
 
     Attributes:
         global_batch_size: examples of one optimizer step over all workers.
-        precision: of the arithmetic; "mixed_bfloat16" keeps float32 weights.
+        precision: of the arithmetic; "mixed_bfloat16" keeps float32 weights, "auto" takes the faster one of
+            the machine and records it, so that its numbers are not those of every machine.
         log_every_steps: optimizer steps between two training rows of the history.
         checkpoints_kept: how many of the newest checkpoints stay.
     """
 
     epochs: Annotated[int, Field(ge=1, le=100_000)]
     global_batch_size: Annotated[int, Field(ge=1, le=1_048_576)]
-    precision: Literal["float32", "mixed_bfloat16"] = "float32"
+    precision: Literal["float32", "mixed_bfloat16", "auto"] = "float32"
     log_every_steps: PositiveInt = 50
     checkpoints_kept: PositiveInt = 1
 

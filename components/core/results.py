@@ -82,6 +82,7 @@ class TrainingRecord(Section):
 
     Attributes:
         parameters: trainable weights of the model.
+        precision: the dtype policy it was trained with, "float32" or "mixed_bfloat16".
         workers: training processes.
         replicas: devices over all workers.
         seconds: wall time of training, restarts included.
@@ -92,6 +93,7 @@ class TrainingRecord(Section):
     data_fingerprint: str
     model_sha256: str
     parameters: int
+    precision: str
     workers: int
     replicas: int
     started: str

@@ -26,6 +26,7 @@ from components.train.dropout import BatchDropout
 from components.train.engine import Engine, Steps
 from components.train.models import build_model
 from components.train.optimizers import Optimizer
+from components.train.precision import resolve_precision
 from components.train.task import Task
 
 
@@ -58,7 +59,8 @@ def train(task: Task, strategy: tf.distribute.Strategy) -> None:
     total_steps = plan.epoch_steps * task.training.epochs
 
     # --- model and optimizer: weights drawn from the seed, so that the arms of a seed start alike ----
-    keras.config.set_dtype_policy(task.training.precision)
+    precision = resolve_precision(task.training.precision)
+    keras.config.set_dtype_policy(precision)
     keras.utils.set_random_seed(task.seed)
     with strategy.scope():
         model = build_model(task.model, manifest.image_shape, len(manifest.classes), BatchDropout)
@@ -68,7 +70,7 @@ def train(task: Task, strategy: tf.distribute.Strategy) -> None:
 
     # --- resume: the newest whole checkpoint of this very trial, else from scratch -------------------
     identity = canonical_json(task.model_dump(mode="json", exclude={"compute", "records", "output"}))
-    identity = f"{identity} {manifest.fingerprint}"
+    identity = f"{identity} {precision} {manifest.fingerprint}"
     step, rows, seconds_before = 0, [], 0.0
     if found := checkpoint.latest(task.checkpoint_folder, identity):
         for name, variable in state.items():
@@ -146,6 +148,7 @@ def train(task: Task, strategy: tf.distribute.Strategy) -> None:
             data_fingerprint=manifest.fingerprint,
             model_sha256=hashlib.sha256(task.model_file.read_bytes()).hexdigest(),
             parameters=sum(int(np.prod(variable.shape)) for variable in model.trainable_variables),
+            precision=precision,
             workers=workers,
             replicas=strategy.num_replicas_in_sync,
             started=started,

@@ -31,6 +31,7 @@ def make_trial() -> Callable[..., Trial]:
                 data_fingerprint="d" * 64,
                 model_sha256=model,
                 parameters=10,
+                precision="float32",
                 workers=1,
                 replicas=1,
                 started="2026-11-23T10:00:00+00:00",

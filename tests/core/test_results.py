@@ -30,6 +30,7 @@ def trial(arm: str, seed: int) -> Trial:
             data_fingerprint="d" * 64,
             model_sha256="e" * 64,
             parameters=563_781,
+            precision="float32",
             workers=2,
             replicas=2,
             started="2026-11-23T00:00:00+00:00",

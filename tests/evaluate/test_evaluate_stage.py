@@ -41,6 +41,7 @@ def write_model(folder: Path, model: keras.Model, records: Records) -> None:
         data_fingerprint=records.manifest.fingerprint,
         model_sha256=hashlib.sha256((folder / "model.keras").read_bytes()).hexdigest(),
         parameters=model.count_params(),
+        precision="float32",
         workers=1,
         replicas=1,
         started=now(),

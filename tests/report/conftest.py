@@ -173,6 +173,7 @@ def _trial(
             data_fingerprint=manifest.fingerprint,
             model_sha256=model,
             parameters=77_706,
+            precision="float32",
             workers=1,
             replicas=1,
             started=f"2026-11-23T10:{seed:02d}:00+00:00",

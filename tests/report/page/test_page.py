@@ -138,7 +138,7 @@ def test_records_and_lineage_are_complete(page, study) -> None:
         training = trial.training
         assert row[0:2] == [training.arm, str(training.seed)]
         assert row[2] == f"2026-11-23 10:0{training.seed}:00 UTC"
-        assert row[6:] == ["77,706", training.model_sha256]
+        assert row[4:] == ["float32", "1", "1", "77,706", training.model_sha256]
 
 
 def test_yaml_on_the_page_is_the_experiment(page, study) -> None:
