@@ -20,18 +20,32 @@ def in_threads(
         work: called in several threads at once.
         tasks: taken as threads get free, so that no more than two results per thread wait in memory.
         threads: how many.
-        stopping: set when the iteration ends early, so that long work can end itself.
+        stopping: set once some work fails or the iteration ends early, so that long work can end itself.
 
     Raises:
-        Exception: the first one that `work` raises, in the order of tasks.
+        Exception: the first one that `work` raised; what other work raised because it was stopped is not it.
     """
+    failures: list[Exception] = []
+
+    def watched(task: Task) -> Result:
+        try:
+            return work(task)
+        except Exception as error:
+            failures.append(error)
+            stopping.set()
+            raise
+
     remaining = iter(tasks)
     pool = concurrent.futures.ThreadPoolExecutor(threads)
     try:
-        running = deque(pool.submit(work, task) for task in itertools.islice(remaining, 2 * threads))
+        running = deque(pool.submit(watched, task) for task in itertools.islice(remaining, 2 * threads))
         while running:
-            result = running.popleft().result()
-            running.extend(pool.submit(work, task) for task in itertools.islice(remaining, 1))
+            first = running.popleft()
+            concurrent.futures.wait([first])
+            if failures:
+                raise failures[0]
+            result = first.result()
+            running.extend(pool.submit(watched, task) for task in itertools.islice(remaining, 1))
             yield result
     except BaseException:
         stopping.set()

@@ -53,7 +53,8 @@ def _cnn(model: CnnModel, images: Any, dropout: DropoutLayer) -> Any:
     for filters in model.filters:
         features = keras.layers.Conv2D(filters, 3, padding="same", use_bias=False)(features)
         # Without synchronization every worker would normalize by, and save, statistics of its own.
-        features = keras.layers.BatchNormalization(synchronized=True)(features)
+        # Statistics follow within tens of steps: small data sets have few steps an epoch.
+        features = keras.layers.BatchNormalization(momentum=0.9, synchronized=True)(features)
         features = keras.layers.ReLU()(features)
         features = keras.layers.MaxPooling2D(padding="same")(features)
     features = keras.layers.GlobalAveragePooling2D()(features)

@@ -49,6 +49,19 @@ def test_an_error_ends_the_rest() -> None:
     assert len(begun) < 10
 
 
+def test_an_error_is_noticed_while_work_before_it_goes_on_and_is_the_one_that_is_raised() -> None:
+    stopping = threading.Event()
+
+    def second_fails(task: int) -> None:
+        if task == 1:
+            raise ValueError("task 1")
+        assert stopping.wait(10), "nobody told this work to stop"
+        raise KeyError("stopped")
+
+    with pytest.raises(ValueError, match="task 1"):
+        list(in_threads(second_fails, range(100), 2, stopping))
+
+
 def test_leaving_early_stops_the_rest() -> None:
     stopping = threading.Event()
     others = threading.active_count()
