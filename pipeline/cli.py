@@ -5,6 +5,7 @@ Importing this module loads neither KFP nor TensorFlow: each command imports wha
 
 import argparse
 import json
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -157,7 +158,8 @@ def _check(options: argparse.Namespace) -> None:
     print(f"{options.experiment}: sound; fingerprint {experiment.fingerprint[:12]}")
     for caution in found:
         print(f"caution: {caution}")
-    print(f"next: optduel run {options.experiment}", file=sys.stderr)
+    settings = [word for assignment in options.assignments for word in ("--set", assignment)]
+    print(f"next: {shlex.join(['optduel', 'run', options.experiment, *settings])}", file=sys.stderr)
 
 
 def _run(options: argparse.Namespace) -> None:

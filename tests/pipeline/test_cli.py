@@ -83,6 +83,12 @@ def test_check_warns_of_what_makes_the_tutorial_unfair(capsys: pytest.CaptureFix
     assert err == "next: optduel run tutorial\n"
 
 
+def test_check_names_the_command_that_runs_the_very_same(capsys: pytest.CaptureFixture[str]) -> None:
+    source = "data.source={kind: folder, path: my photos}"
+    _, _, err = run(capsys, "check", "flowers", "--set", source, "--set", "training.epochs=3")
+    assert err == f"next: optduel run flowers --set '{source}' --set training.epochs=3\n"
+
+
 @pytest.mark.parametrize("name", ["digits", "flowers"])
 def test_check_finds_nothing_to_caution_in_the_fair_experiments(
     name: str, capsys: pytest.CaptureFixture[str]
