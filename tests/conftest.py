@@ -8,6 +8,10 @@ from typing import Any
 import hypothesis
 import pytest
 
+from components.core.records import Records
+from components.prepare.prepare import prepare_records
+from pipeline.shipped import load_experiment
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read once, when TensorFlow is imported
 
 # A slow machine is no defect, and a suite that finds different examples each time cannot be bisected.
@@ -55,3 +59,9 @@ def _is_local_host(host: Any) -> bool:
     return name in (None, "", "localhost", "0.0.0.0", "::", "::1", socket.gethostname()) or name.startswith(
         "127."
     )
+
+
+@pytest.fixture(scope="session")
+def records(tmp_path_factory: pytest.TempPathFactory) -> Records:
+    """The shipped digits as records, by the real writer: batches of 64 leave a ragged last one."""
+    return prepare_records(load_experiment("digits").data, str(tmp_path_factory.mktemp("digits")))

@@ -11,7 +11,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from components.core.errors import TERMINATION_LOG_VARIABLE, LaunchError, OptduelError, read_termination
 from components.core.storage import publish
@@ -21,18 +20,6 @@ GRACE_SECONDS = 10.0
 """Between asking a worker to end and killing it."""
 
 _POLL_SECONDS = 0.05
-
-
-class Launcher(Protocol):
-    """Runs the workers of one trial to their end."""
-
-    def run(self, task: Task) -> None:
-        """Returns when every worker has succeeded.
-
-        Raises:
-            OptduelError: what the first failing worker reported.
-            LaunchError: a worker could not be started, or died without a report.
-        """
 
 
 @dataclass
@@ -47,7 +34,12 @@ class LocalLauncher:
     """Each worker is a process of this host; several talk over the loopback interface."""
 
     def run(self, task: Task) -> None:
-        """Runs `task.compute.workers` processes; see `Launcher.run`."""
+        """Runs `task.compute.workers` processes; returns when every one has succeeded.
+
+        Raises:
+            OptduelError: what the first failing worker reported.
+            LaunchError: a worker could not be started, or died without a report.
+        """
         with tempfile.TemporaryDirectory(prefix="optduel-") as scratch:
             task_file = Path(scratch) / "task.json"
             publish(task_file, task.canonical_json().encode())

@@ -11,25 +11,11 @@ import numpy as np
 import pytest
 from kfp import dsl
 
-from components.core.authoring import validate
-from components.core.experiment import Data
 from components.core.history import write_history
 from components.core.lineage import environment, now
 from components.core.records import Records, SplitReader
 from components.core.results import TrainingRecord, Trial, read_document, write_document
 from components.evaluate.component import evaluate
-from components.prepare.prepare import prepare_records
-
-
-@pytest.fixture(scope="module")
-def records(tmp_path_factory: pytest.TempPathFactory) -> Records:
-    authored = {
-        "source": {"kind": "digits"},
-        "image_size": [8, 8],
-        "channels": 1,
-        "split": {"train": 0.7, "validation": 0.1, "test": 0.2},
-    }
-    return prepare_records(validate(Data, authored, "data"), str(tmp_path_factory.mktemp("root")))
 
 
 def write_model(folder: Path, model: keras.Model, records: Records) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from components.core.authoring import validate
-from components.core.experiment import Data
 from components.core.history import Row, read_history
 from components.core.records import Records
 from components.train.launch import LocalLauncher
@@ -28,20 +27,6 @@ ADAMW = {
 }
 TUTORIAL = {"name": "tutorial_cnn"}
 CNN = {"name": "cnn", "filters": [8, 8], "dropout": 0.3}
-
-
-@pytest.fixture(scope="session")
-def records(tmp_path_factory: pytest.TempPathFactory) -> Records:
-    """The digits: 1,258 training examples, so that batches of 64 leave a last one of 42."""
-    from components.prepare.prepare import prepare_records
-
-    authored = {
-        "source": {"kind": "digits"},
-        "image_size": [8, 8],
-        "channels": 1,
-        "split": {"train": 0.7, "validation": 0.1, "test": 0.2},
-    }
-    return prepare_records(validate(Data, authored, "data"), str(tmp_path_factory.mktemp("root")))
 
 
 @pytest.fixture
