@@ -12,14 +12,16 @@ import os
 import shutil
 import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
+from components.core.authoring import decode
 from components.core.errors import TERMINATION_LOG_VARIABLE, LaunchError, StorageError, read_termination
 from components.core.experiment import Experiment, Section
 from components.core.lineage import code_version, now
 from components.core.results import Comparison, read_document
-from components.core.storage import as_storage_error, local_path, publish
+from components.core.storage import as_storage_error, local_path, publish, read
 from pipeline.narrator import Narrator
 
 LOCAL_IMAGE = "python"
@@ -128,9 +130,6 @@ def load_run(folder: Path) -> Run:
         StorageError: the folder holds none.
         ExperimentError: the record is not one.
     """
-    from components.core.authoring import decode
-    from components.core.storage import read
-
     path = folder / "run.json"
     if not path.is_file():
         raise StorageError(f"{folder}: holds no run.json; give the folder of a run, next to its report")
@@ -157,7 +156,7 @@ def _save(folder: Path, run: Run) -> None:
 
 
 @contextlib.contextmanager
-def _environment(variables: dict[str, str]):  # type: ignore[no-untyped-def]
+def _environment(variables: dict[str, str]) -> Iterator[None]:
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:

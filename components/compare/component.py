@@ -51,9 +51,11 @@ def compare(
 
     from components.compare.documents import compare_documents
     from components.core.errors import exit_on_error
+    from components.core.experiment import canonical_json
+    from components.core.storage import publish
 
     with exit_on_error("compare"):
         paths = [Path(artifact.path) for artifact in (collected, comparison, summary)]
         scalars = compare_documents(study, arms, *paths)
-        Path(metrics.path).write_text(str(scalars), encoding="utf-8")
+        publish(Path(metrics.path), canonical_json(scalars).encode())
     metrics.metadata.update(scalars)

@@ -4,6 +4,7 @@ This version speaks local paths and `file://`; every other scheme is refused her
 """
 
 import contextlib
+import errno
 import os
 import tempfile
 import urllib.parse
@@ -95,6 +96,4 @@ def as_storage_error(error: OSError, path: Path) -> StorageError:
 
 def errno_name(error: OSError) -> str:
     """The symbolic name of the error number, or an empty string."""
-    import errno
-
     return errno.errorcode.get(error.errno or 0, "")

@@ -27,11 +27,12 @@ def evaluate(
     from pathlib import Path
 
     from components.core.errors import exit_on_error
+    from components.core.storage import publish
     from components.evaluate.display import show_classification, show_metrics
     from components.evaluate.trial import evaluate_trial
 
     with exit_on_error("evaluate"):
         result = evaluate_trial(Path(records.path), Path(model.path), Path(history.path), confidence)
-    Path(trial.path).write_text(result.canonical_json(), encoding="utf-8")
-    show_metrics(result.evaluation, metrics)
-    show_classification(result.evaluation, classification)
+        publish(Path(trial.path), result.canonical_json().encode())
+        show_metrics(result.evaluation, metrics)
+        show_classification(result.evaluation, classification)

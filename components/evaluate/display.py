@@ -5,6 +5,7 @@ from typing import Any
 
 from components.core.experiment import canonical_json
 from components.core.results import Evaluation
+from components.core.storage import publish
 
 SHOWN_CLASSES = 50
 """The confusion matrix of more classes is unreadable and its JSON too large for the metadata store."""
@@ -30,7 +31,7 @@ def show_metrics(evaluation: Evaluation, metrics: Any) -> None:
     if evaluation.macro_area_under_roc is not None:
         scalars["macro_area_under_roc"] = evaluation.macro_area_under_roc
     metrics.metadata.update(scalars)
-    Path(metrics.path).write_text(canonical_json(scalars), encoding="utf-8")
+    publish(Path(metrics.path), canonical_json(scalars).encode())
 
 
 def show_classification(evaluation: Evaluation, classification: Any) -> None:
@@ -49,4 +50,4 @@ def show_classification(evaluation: Evaluation, classification: Any) -> None:
         false_positive, true_positive, thresholds = zip(*hardest.roc, strict=True)
         classification.log_roc_curve(list(false_positive), list(true_positive), list(thresholds))
         classification.metadata["roc_class"] = hardest.name
-    Path(classification.path).write_text(canonical_json(evaluation.confusion), encoding="utf-8")
+    publish(Path(classification.path), canonical_json(evaluation.confusion).encode())

@@ -35,7 +35,7 @@ def train(
 
     with exit_on_error("train"):
         sections = {"model": network, "arm": arm, "training": training, "compute": compute}
-        result = train_trial(sections, seed, Path(records.path), Path(model.path), Path(history.path))
+        paths = [Path(artifact.path) for artifact in (records, model, history, metrics)]
+        result = train_trial(sections, seed, *paths)
     metrics.metadata.update(result)
     model.metadata.update(framework="tensorflow", sha256=result["model_sha256"])
-    Path(metrics.path).write_text(str(result), encoding="utf-8")

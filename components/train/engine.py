@@ -33,7 +33,7 @@ class Steps:
         penalty: sum over the steps of the L2 term before each.
         steps: how many steps were done.
         gradient_norm: Euclidean norm of the gradient of the whole loss at the last step.
-        first_bad_step: the first step whose loss or gradient was not finite, or None.
+        first_bad_step: the first step, counted from 0, whose gradient or penalty was not finite, or None.
     """
 
     sums: Sums

@@ -96,7 +96,7 @@ def train(task: Task, strategy: tf.distribute.Strategy) -> None:
             log_step = (step // task.training.log_every_steps + 1) * task.training.log_every_steps
             measured = engine.train(batches, min(log_step, epoch_end) - step)
             if measured.first_bad_step is not None:
-                raise _diverged(task, "loss or gradient", measured.first_bad_step)
+                raise _diverged(task, "loss or gradient", measured.first_bad_step + 1)
             step += measured.steps
             of_epoch.append(measured)
             elapsed = time.perf_counter() - rate_clock
@@ -141,12 +141,12 @@ def train(task: Task, strategy: tf.distribute.Strategy) -> None:
 
     # --- export ---------------------------------------------------------------------------------------
     if is_chief:
-        export(task, model)
+        model_sha256 = export(task, model)
         record = TrainingRecord(
             arm=task.arm.name,
             seed=task.seed,
             data_fingerprint=manifest.fingerprint,
-            model_sha256=hashlib.sha256(task.model_file.read_bytes()).hexdigest(),
+            model_sha256=model_sha256,
             parameters=sum(int(np.prod(variable.shape)) for variable in model.trainable_variables),
             precision=precision,
             workers=workers,
@@ -165,16 +165,18 @@ def _diverged(task: Task, what: str, step: int) -> TrainingError:
     )
 
 
-def export(task: Task, model: keras.Model) -> None:
-    """Writes the model in Keras' format, made of Keras' own layers only, in float32."""
+def export(task: Task, model: keras.Model) -> str:
+    """Writes the model in Keras' format, made of Keras' own layers only, in float32; returns its SHA-256."""
     keras.config.set_dtype_policy("float32")
     manifest = task.records.manifest
     plain = build_model(task.model, manifest.image_shape, len(manifest.classes))
     plain.set_weights(model.get_weights())
     scratch = task.model_file.with_name("exporting.keras")
     plain.save(scratch)
-    publish(task.model_file, scratch.read_bytes())
+    content = scratch.read_bytes()
+    publish(task.model_file, content)
     scratch.unlink()
+    return hashlib.sha256(content).hexdigest()
 
 
 def _variables(model: keras.Model, optimizer: Optimizer) -> dict[str, Any]:

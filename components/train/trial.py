@@ -5,15 +5,22 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from components.core.authoring import validate
+from components.core.experiment import canonical_json
 from components.core.history import epochs_of, read_history, write_history
 from components.core.records import load_records
 from components.core.results import TrainingRecord, read_document
+from components.core.storage import publish
 from components.train.launch import LocalLauncher
 from components.train.task import Task
 
 
 def train_trial(
-    sections: Mapping[str, str], seed: int, records_file: Path, output: Path, history_file: Path
+    sections: Mapping[str, str],
+    seed: int,
+    records_file: Path,
+    output: Path,
+    history_file: Path,
+    metrics_file: Path,
 ) -> dict[str, float | str]:
     """Trains a trial on this host.
 
@@ -23,6 +30,7 @@ def train_trial(
         records_file: the Records document.
         output: folder for the model and all that belongs to it, see `Task`.
         history_file: where the whole history goes in the end.
+        metrics_file: where the returned numbers go, as JSON.
 
     Returns:
         The last epoch in numbers, by name, and the model's SHA-256.
@@ -38,7 +46,7 @@ def train_trial(
     rows = read_history(task.history_file)
     write_history(history_file, rows)
     trained, validated = epochs_of(rows, "train")[-1], epochs_of(rows, "validation")[-1]
-    return {
+    numbers: dict[str, float | str] = {
         "train_accuracy": trained.accuracy,
         "train_cross_entropy": trained.cross_entropy,
         "train_penalty": trained.penalty,
@@ -48,3 +56,5 @@ def train_trial(
         "training_seconds": record.seconds,
         "model_sha256": record.model_sha256,
     }
+    publish(metrics_file, canonical_json(numbers).encode())
+    return numbers

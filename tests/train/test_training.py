@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from components.core.errors import DataError, ExperimentError, LaunchError, TrainingError
-from components.core.history import Row, epochs_of
+from components.core.history import Row, epochs_of, read_history
 from components.core.records import Records, SplitReader
 from components.core.results import TrainingRecord, read_document
 from components.train.launch import LocalLauncher
@@ -67,6 +67,28 @@ def test_two_workers_have_the_history_of_one(
     assert alone[-1].step == 20 * epochs
     assert epochs_of(alone, "train")[0].examples % 64, "the last batch must be ragged"
     assert largest_deviation(alone, together) < 1e-5
+
+
+REPLICAS = """
+import sys
+import tensorflow as tf
+from components.core.authoring import decode
+from components.train.loop import train
+from components.train.task import Task
+processor = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(processor, [tf.config.LogicalDeviceConfiguration()] * 2)
+train(decode(Task, sys.argv[1], "task"), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]))
+"""
+
+
+@pytest.mark.slow
+def test_two_replicas_of_one_process_have_the_history_of_one(make_task: MakeTask, run_task: RunTask) -> None:
+    """What several GPUs of one worker do, on two devices that this processor is divided into."""
+    alone = run_task(make_task("alone", ADAMW, CNN))
+    task = make_task("replicas", ADAMW, CNN)
+    subprocess.run([sys.executable, "-c", REPLICAS, task.canonical_json()], check=True, timeout=120)
+    assert read_document(task.record_file, TrainingRecord).replicas == 2
+    assert largest_deviation(alone, read_history(task.history_file)) < 1e-5
 
 
 @pytest.mark.slow
