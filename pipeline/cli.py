@@ -92,6 +92,12 @@ def _parser() -> argparse.ArgumentParser:
         "Write an experiment's pipeline as YAML for Kubeflow Pipelines.",
         "optduel compile digits --image registry/optduel:1 --output digits.yaml",
     )
+    history = add(
+        _history,
+        "history",
+        "Show what was measured while runs trained, and compare runs; without RUN, list the finished ones.",
+        "optduel history digits-20261123T194910Z digits-20261124T081512Z",
+    )
     reporting = add(
         _report,
         "report",
@@ -115,6 +121,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     running.add_argument(
         "--root", default=DEFAULT_ROOT, metavar="DIR", help="folder for records and runs (%(default)s)"
+    )
+    history.add_argument(
+        "runs",
+        nargs="*",
+        metavar="RUN",
+        help="name or folder of a run, or a history file (Parquet, JSON lines); compared with the first one",
+    )
+    history.add_argument(
+        "--root", default=DEFAULT_ROOT, metavar="DIR", help="where runs are found by name (%(default)s)"
+    )
+    history.add_argument(
+        "--format", default="table", choices=("table", "csv", "json"), help="of the answer (%(default)s)"
     )
     compiling.add_argument("--image", required=True, metavar="REF", help="image that every task runs in")
     compiling.add_argument("--output", required=True, metavar="FILE", help="where the YAML goes")
@@ -191,6 +209,16 @@ def _compile(options: argparse.Namespace) -> None:
     path = Path(options.output)
     compile_pipeline(_load(options), options.image, path)
     print(path)
+
+
+def _history(options: argparse.Namespace) -> None:
+    from pipeline.history import list_runs, show_histories
+
+    if options.runs:
+        answer = show_histories(options.runs, options.root, options.format)
+    else:
+        answer = list_runs(options.root, options.format)
+    print(answer, end="")
 
 
 def _report(options: argparse.Namespace) -> None:

@@ -31,7 +31,7 @@ def pipeline_name(experiment: Experiment) -> str:
     return f"optduel-{experiment.name}"
 
 
-def build(experiment: Experiment, image: str) -> Any:
+def build(experiment: Experiment, image: str, run: str = dsl.PIPELINE_JOB_ID_PLACEHOLDER) -> Any:
     """The pipeline of an experiment.
 
     Arms and seeds are known when it is built, and every task gets its own section only, so that a new
@@ -40,9 +40,10 @@ def build(experiment: Experiment, image: str) -> Any:
     Args:
         experiment: what to run; it is written into the pipeline, which therefore has one fingerprint.
         image: reference of the image that every task runs in.
+        run: the run's name, unique below the root; KFP's identifier of the run unless given.
 
     Returns:
-        A KFP pipeline (a GraphComponent) with the parameter `root`: the place for records.
+        A KFP pipeline (a GraphComponent) with the parameter `root`: the place for records, runs and index.
     """
 
     def place(task: Any, name: str, cached: bool = False) -> Any:
@@ -83,6 +84,8 @@ def build(experiment: Experiment, image: str) -> Any:
         compared = place(comparison_task, "compare")
         report_task = report(
             experiment=experiment.canonical_json(),
+            root=root,
+            run=run,
             records=prepared.outputs["records"],
             collected=collected.outputs["collected"],
             comparison=compared.outputs["comparison"],

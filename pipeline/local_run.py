@@ -1,7 +1,8 @@
 """Executes the pipeline on this machine with KFP's own local runner, and keeps what a run has made.
 
 A run's folder, `<root>/runs/<experiment>-<time>/`, holds `run.json` (what ran and what came of it),
-`report.html`, `records.html`, `plots/`, `run.log` (all that was printed) and `tasks/` (KFP's artifacts).
+`report.html`, `records.html`, `plots/`, `history.parquet`, `run.log` (all that was printed) and `tasks/`
+(KFP's artifacts).
 """
 
 import builtins
@@ -114,7 +115,7 @@ def _execute(experiment: Experiment, place: Path, folder: Path) -> dict[str, Pat
         warnings.simplefilter("ignore")
         local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(folder / "tasks"))
         try:
-            finished = build(experiment, LOCAL_IMAGE)(root=str(place))
+            finished = build(experiment, LOCAL_IMAGE, folder.name)(root=str(place))
         except RuntimeError as error:
             # KFP raises this one type for every task that fails; what failed stands in the termination file.
             if told := read_termination(termination):

@@ -11,6 +11,25 @@ import pytest
 from components.core.records import Records
 from components.prepare.prepare import prepare_records
 from pipeline.shipped import load_experiment
+from tests.servers.fixtures import (
+    fake_gcs_url,
+    gs_proxy,
+    moto_proxy,
+    moto_url,
+    place_of,
+    s3_proxy,
+    seaweedfs_url,
+)
+
+__all__ = [
+    "fake_gcs_url",
+    "gs_proxy",
+    "moto_proxy",
+    "moto_url",
+    "place_of",
+    "s3_proxy",
+    "seaweedfs_url",
+]
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read once, when TensorFlow is imported
 

@@ -4,23 +4,32 @@
     ├── ExperimentError   the request is wrong
     ├── DataError         the images or the records are wrong
     ├── StorageError      a place cannot be read or written
+    │   └── ConflictError     another writer was first
     ├── TrainingError     the numbers went wrong: a non-finite value
-    └── LaunchError       workers could not be started, or one was lost
+    ├── LaunchError       a worker could not be started, or was lost
+    │   └── PeerLostError     the same, seen by the other workers
+    ├── SetupError        the deployment's settings of a worker are wrong
+    ├── OutOfMemoryError  a worker needed more memory than it has
+    └── StoppedError      asked to stop, and did so after saving
 
 Anything else that is raised is our bug and keeps its traceback.
 Every message reads *where = value: rule or remedy*.
 """
 
 import contextlib
+import fcntl
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar
 
 TERMINATION_LOG_VARIABLE = "OPTDUEL_TERMINATION_LOG"
 """Names the file that receives one JSON object when a process ends on an OptduelError."""
+
+_REPORT_BYTES = 4096
+"""What Kubernetes keeps of a termination message."""
 
 
 class OptduelError(Exception):
@@ -56,6 +65,10 @@ class StorageError(OptduelError):
     cli_exit_code = 2
 
 
+class ConflictError(StorageError):
+    """Another writer was first: the object is not, or no longer, what this write was conditional on."""
+
+
 class TrainingError(OptduelError):
     """Training cannot go on, whatever the number of attempts."""
 
@@ -70,51 +83,118 @@ class LaunchError(OptduelError):
     cli_exit_code = 1
 
 
+class PeerLostError(LaunchError):
+    """Another worker of the group was lost or never came; what became of that one is the cause."""
+
+
+class SetupError(OptduelError):
+    """What the deployment tells a worker of its group is missing or contradictory."""
+
+    worker_exit_code = 78
+    cli_exit_code = 1
+
+
+class OutOfMemoryError(OptduelError):
+    """A worker needed more memory than it was given."""
+
+    worker_exit_code = 137
+    cli_exit_code = 1
+
+
+class StoppedError(OptduelError):
+    """A worker was asked to stop, and did so after saving."""
+
+    worker_exit_code = 143
+    cli_exit_code = 1
+
+
 ERROR_TYPES: dict[str, type[OptduelError]] = {
-    error.__name__: error for error in (ExperimentError, DataError, StorageError, TrainingError, LaunchError)
+    error.__name__: error
+    for error in (
+        ExperimentError,
+        DataError,
+        StorageError,
+        ConflictError,
+        TrainingError,
+        LaunchError,
+        PeerLostError,
+        SetupError,
+        OutOfMemoryError,
+        StoppedError,
+    )
 }
 
 
 @contextlib.contextmanager
-def exit_on_error(stage: str) -> Iterator[None]:
+def exit_on_error(stage: str, details: Callable[[], Mapping[str, int | str]] = dict) -> Iterator[None]:
     """Ends the process with one message and a documented code when the body raises an OptduelError.
 
-    The message goes to standard error and, as JSON with the keys `stage`, `error` and `message`,
-    to the file that OPTDUEL_TERMINATION_LOG names, so that whoever started this process can repeat it. Where
-    that file exists already, a process of the same run has failed, and the body is not begun.
+    The message goes to standard error and, as `write_termination` does it, to the file that
+    OPTDUEL_TERMINATION_LOG names, so that whoever started this process can repeat it. Where that file holds a
+    report already, a process of the same run has failed, and the body is not begun.
 
     Args:
         stage: the name shown before the message, for example "prepare".
+        details: what else is known when the body fails, for example {"worker": 1, "step": 120}.
 
     Raises:
         SystemExit: with the error's `worker_exit_code`, or 75 where the body was not begun.
     """
     reported = os.environ.get(TERMINATION_LOG_VARIABLE)
-    if reported and Path(reported).exists():
+    if reported and read_termination(Path(reported)):
         print(f"{stage} not begun: another part of this run has failed", file=sys.stderr, flush=True)
         raise SystemExit(LaunchError.worker_exit_code)
     try:
         yield
     except OptduelError as error:
         print(f"{stage} failed: {error}", file=sys.stderr, flush=True)
-        write_termination(stage, error)
+        write_termination(stage, error, details())
         raise SystemExit(error.worker_exit_code) from error
 
 
-def write_termination(stage: str, error: OptduelError) -> None:
-    """Writes `error` where OPTDUEL_TERMINATION_LOG points; a first message stays, nearest to the cause."""
+def write_termination(stage: str, error: OptduelError, details: Mapping[str, int | str]) -> None:
+    """Writes `error` where OPTDUEL_TERMINATION_LOG points; a first message stays, nearest to the cause.
+
+    The file holds one JSON object with the keys `stage`, `error`, `message` and `exit_code`, and those of
+    `details`. On Kubernetes it exists from the start and is empty; an empty or half-written one is filled.
+    """
     target = os.environ.get(TERMINATION_LOG_VARIABLE)
     if not target:
         return
-    message = {"stage": stage, "error": type(error).__name__, "message": str(error)}
-    with contextlib.suppress(FileExistsError), Path(target).open("x", encoding="utf-8") as file:
-        json.dump(message, file)
+    with open(os.open(target, os.O_RDWR | os.O_CREAT, 0o644), "r+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if _decode(file.read()):
+            return
+        content = _encode(stage, error, str(error), details)
+        if (excess := len(content) - _REPORT_BYTES) > 0:
+            content = _encode(stage, error, str(error)[: -excess - len("...")] + "...", details)
+        file.seek(0)
+        file.truncate()
+        file.write(content)
 
 
 def read_termination(path: Path) -> OptduelError | None:
-    """The error that a process reported at `path`, or None when it reported none."""
+    """The error that a process reported at `path`; None when it reported none, or not to its end."""
     try:
-        message = json.loads(path.read_text(encoding="utf-8"))
+        return _decode(path.read_bytes())
     except FileNotFoundError:
         return None
-    return ERROR_TYPES[message["error"]](message["message"])
+
+
+def _encode(stage: str, error: OptduelError, message: str, details: Mapping[str, int | str]) -> bytes:
+    report = {
+        "stage": stage,
+        "error": type(error).__name__,
+        "message": message,
+        "exit_code": error.worker_exit_code,
+        **details,
+    }
+    return json.dumps(report).encode()
+
+
+def _decode(content: bytes) -> OptduelError | None:
+    try:
+        report = json.loads(content)
+    except ValueError:
+        return None
+    return ERROR_TYPES[report["error"]](report["message"])

@@ -53,6 +53,8 @@ class TfdsSource(Section):
         test_split: a TFDS split that is the test split as it stands; `data.split.test` must be 0 then.
         archive: the downloaded file that the builder asks for, or a folder of such files, for
             machines without network.
+        data_dir: a folder, here or in a store, where TensorFlow Datasets has prepared the data already; it
+            holds `<name>/<version>/`.
     """
 
     kind: Literal["tfds"] = "tfds"
@@ -61,6 +63,13 @@ class TfdsSource(Section):
     split: str = "train"
     test_split: str | None = None
     archive: str | None = None
+    data_dir: str | None = None
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Self:
+        if self.archive is not None and self.data_dir is not None:
+            raise ValueError("archive and data_dir are set: prepared data needs no download, keep one")
+        return self
 
 
 class FolderSource(Section):
@@ -279,28 +288,41 @@ class Training(Section):
     Attributes:
         global_batch_size: examples of one optimizer step over all workers.
         precision: of the arithmetic; "mixed_bfloat16" keeps float32 weights, "auto" takes the faster one of
-            the machine and records it, so that its numbers are not those of every machine.
+            the machine and records it, so that its numbers are not those of every machine. "float64" is for
+            proofs that two runs compute the same.
         log_every_steps: optimizer steps between two training rows of the history.
-        checkpoints_kept: how many of the newest checkpoints stay.
     """
 
     epochs: Annotated[int, Field(ge=1, le=100_000)]
     global_batch_size: Annotated[int, Field(ge=1, le=1_048_576)]
-    precision: Literal["float32", "mixed_bfloat16", "auto"] = "float32"
+    precision: Literal["float32", "mixed_bfloat16", "auto", "float64"] = "float32"
     log_every_steps: PositiveInt = 50
-    checkpoints_kept: PositiveInt = 1
 
 
 class Compute(Section):
-    """The size of a training run. It changes speed, not numbers, and is no part of the fingerprint.
+    """The size of a training run and how it survives: changes no numbers, and is no part of the fingerprint.
 
     Attributes:
         workers: training processes; they divide `data.shards`.
-        threads_per_worker: processor threads of one worker; all of the machine's when absent.
+        threads_per_worker: processor threads of one worker; its equal share of the machine when absent.
+        restarts: how often the whole group of workers is started again after one of them was lost.
+        checkpoint_steps: optimizer steps between two checkpoints; one is written after every epoch anyway.
+        checkpoint_seconds: time between two checkpoints; the work that a killed worker costs at most.
+        checkpoints_kept: how many of the newest checkpoints stay.
+        start_seconds: a worker that has not begun its first step by then is ended.
+        progress_seconds: a worker that has made no step for so long is ended.
+        grace_seconds: a worker that is asked to stop saves and ends within this time, or is killed.
     """
 
     workers: Annotated[int, Field(ge=1, le=1024)] = 1
     threads_per_worker: PositiveInt | None = None
+    restarts: Annotated[int, Field(ge=0, le=1000)] = 5
+    checkpoint_steps: PositiveInt | None = None
+    checkpoint_seconds: PositiveFloat = 300
+    checkpoints_kept: PositiveInt = 2
+    start_seconds: PositiveFloat = 300
+    progress_seconds: PositiveFloat = 600
+    grace_seconds: PositiveFloat = 12
 
 
 class Study(Section):

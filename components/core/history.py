@@ -6,13 +6,12 @@ or the whole split, whatever the number of workers.
 
 import json
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Literal
 
 from components.core.authoring import validate
 from components.core.errors import DataError, ExperimentError
 from components.core.experiment import Section
-from components.core.storage import publish, read
+from components.core.storage import Location, publish, read
 
 TIMING_FIELDS = ("examples_per_second", "wall_seconds")
 """Columns that differ between two runs of the same experiment; all others are reproducible."""
@@ -61,25 +60,37 @@ class Row(Section):
         return self.model_dump(exclude=set(TIMING_FIELDS))
 
 
-def write_history(path: Path, rows: Iterable[Row]) -> None:
-    """Replaces the file at `path`, atomically, by these rows."""
+def write_history(location: Location, rows: Iterable[Row]) -> None:
+    """Replaces the object at `location`, atomically, by these rows."""
     lines = [row.canonical_json() + "\n" for row in rows]
-    publish(path, "".join(lines).encode())
+    publish(location, "".join(lines).encode())
 
 
-def read_history(path: Path) -> tuple[Row, ...]:
+def read_history(location: Location) -> tuple[Row, ...]:
     """All rows, in the order they were measured.
 
     Raises:
-        StorageError: the file cannot be read.
+        StorageError: the history cannot be read.
+        DataError: a line is not a row.
+    """
+    return decode_history(read(location), str(location))
+
+
+def decode_history(content: bytes, where: str) -> tuple[Row, ...]:
+    """The rows of a JSON-lines file's content.
+
+    Args:
+        where: names the file in messages.
+
+    Raises:
         DataError: a line is not a row.
     """
     rows = []
-    for number, line in enumerate(read(path).splitlines(), start=1):
+    for number, line in enumerate(content.splitlines(), start=1):
         try:
-            rows.append(validate(Row, json.loads(line), f"{path}, line {number}"))
+            rows.append(validate(Row, json.loads(line), f"{where}, line {number}"))
         except (ValueError, ExperimentError) as error:
-            raise DataError(f"{path}, line {number}: not a row of a history: {error}") from error
+            raise DataError(f"{where}, line {number}: not a row of a history: {error}") from error
     return tuple(rows)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from components.core.errors import DataError
-from components.core.records import Records, SplitReader, verify_shards
+from components.core.records import Records, SplitReader, stage
 
 BATCH_EXAMPLES = 256
 """Examples of one forward pass: large enough to fill a processor, small enough for any memory."""
@@ -25,13 +25,13 @@ def predict(model_file: Path, records: Records, split: str) -> tuple[np.ndarray,
 
     Raises:
         DataError: a shard is damaged, or the model does not fit the records.
+        StorageError: a shard cannot be read or brought here.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import keras
     import scipy.special
 
     manifest = records.manifest
-    verify_shards(records, manifest.splits[split].shards)
     try:
         model = keras.saving.load_model(model_file, compile=False, safe_mode=True)
     except (ValueError, TypeError, OSError, KeyError) as error:
@@ -43,12 +43,13 @@ def predict(model_file: Path, records: Records, split: str) -> tuple[np.ndarray,
             f"{model_file}: takes images {model.input_shape[1:]} of {model.output_shape[-1]} classes, "
             f"the records hold {manifest.image_shape} of {len(manifest.classes)}"
         )
-    reader = SplitReader(records, split)
-    shard_count = len(reader.shard_sizes)
     logits, labels = [], []
-    for start in range(0, len(reader), BATCH_EXAMPLES):
-        positions = np.arange(start, min(start + BATCH_EXAMPLES, len(reader)))
-        images, batch_labels = reader.read(positions % shard_count, positions // shard_count)
-        logits.append(model.predict_on_batch(images))
-        labels.append(batch_labels)
+    with stage(records, manifest.splits[split].shards) as staged:
+        reader = SplitReader(staged, split)
+        shard_count = len(reader.shard_sizes)
+        for start in range(0, len(reader), BATCH_EXAMPLES):
+            positions = np.arange(start, min(start + BATCH_EXAMPLES, len(reader)))
+            images, batch_labels = reader.read(positions % shard_count, positions // shard_count)
+            logits.append(model.predict_on_batch(images))
+            labels.append(batch_labels)
     return scipy.special.softmax(np.concatenate(logits).astype(np.float64), axis=1), np.concatenate(labels)

@@ -2,13 +2,14 @@
 
 import base64
 import io
+from collections.abc import Iterator
 from pathlib import Path
 
 import jinja2
 import numpy as np
 from PIL import Image
 
-from components.core.records import SPLITS, Records, SplitReader
+from components.core.records import SPLITS, Records, SplitReader, stage
 
 SHEET_CLASSES = 24
 """Classes on the contact sheet; with more it would grow past a few megabytes."""
@@ -30,6 +31,7 @@ def records_card(records: Records) -> str:
 
     Raises:
         DataError: a shard is not what the manifest says.
+        StorageError: a shard cannot be read.
     """
     manifest = records.manifest
     splits = [name for name in SPLITS if name in manifest.splits]
@@ -81,22 +83,31 @@ def contact_sheet(records: Records) -> bytes:
 
 
 def _samples(records: Records) -> list[list[np.ndarray]]:
-    """The first images of each of the first classes, uint8 [height, width, channels]."""
-    manifest = records.manifest
-    reader = SplitReader(records, "train")
-    shards = len(reader.shard_sizes)
-    wanted = [min(SHEET_SAMPLES, count) for count in manifest.splits["train"].class_counts[:SHEET_CLASSES]]
+    """The first images of each of the first classes, uint8 [height, width, channels], from few shards."""
+    split = records.manifest.splits["train"]
+    wanted = [min(SHEET_SAMPLES, count) for count in split.class_counts[:SHEET_CLASSES]]
     samples: list[list[np.ndarray]] = [[] for _ in wanted]
-    batch = max(1, min(256, _READ_BYTES // int(np.prod(manifest.image_shape))))
-    for start in range(0, min(len(reader), _RECORDS_LOOKED_AT), batch):
-        examples = np.arange(start, min(start + batch, len(reader)))
-        images, labels = reader.read(examples % shards, examples // shards)
-        for pixels, label in zip(images, labels, strict=True):
-            if label < len(wanted) and len(samples[label]) < wanted[label]:
-                samples[label].append(pixels.copy())
-        if all(len(found) == count for found, count in zip(samples, wanted, strict=True)):
+    left = _RECORDS_LOOKED_AT
+    for number, shard in enumerate(split.shards):
+        with stage(records, [shard]) as staged:
+            for images, labels in _batches(SplitReader(staged, "train"), number, min(left, shard.records)):
+                for pixels, label in zip(images, labels, strict=True):
+                    if label < len(wanted) and len(samples[label]) < wanted[label]:
+                        samples[label].append(pixels.copy())
+                if all(len(found) == count for found, count in zip(samples, wanted, strict=True)):
+                    return samples
+        left -= shard.records
+        if left <= 0:
             break
     return samples
+
+
+def _batches(reader: SplitReader, shard: int, count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Images and labels of the first records of a shard."""
+    size = max(1, min(256, _READ_BYTES // int(np.prod(reader.image_shape))))
+    for start in range(0, count, size):
+        rows = np.arange(start, min(start + size, count))
+        yield reader.read(np.full(len(rows), shard), rows)
 
 
 def _cell(pixels: np.ndarray) -> Image.Image:

@@ -15,7 +15,7 @@ def prepare(
 
     Args:
         data: The experiment's data section, as canonical JSON.
-        root: Directory for data sets; equal data is prepared there once.
+        root: Folder for data sets, a path or a URI; equal data is prepared there once.
         records: The data set's manifest and place, as JSON.
         card: Counts per class and split, samples of each class, duplicates and omissions.
         metrics: Images, classes, bytes and omissions.

@@ -15,7 +15,7 @@ def prepare_documents(data: str, root: str, records: Path, card: Path, metrics: 
 
     Args:
         data: canonical JSON of the experiment's data section.
-        root: the directory for data sets.
+        root: the folder for data sets, a path or a URI.
         records: where the `Records` document goes, as canonical JSON.
         card: where the card goes, as HTML.
         metrics: where the counts go, as JSON; a local run of KFP caches no stage that lacks one of its files.

@@ -1,4 +1,4 @@
-"""A folder with one sub-folder of images for each class: `path/class/image.jpg`."""
+"""An image folder on this machine."""
 
 import os
 import stat
@@ -9,7 +9,17 @@ from components.core.errors import DataError
 from components.core.experiment import FolderSource
 from components.core.records import Skipped
 from components.core.storage import as_storage_error, local_path
-from components.prepare.image import ENCODED_BYTES_LIMIT, image_suffixes, is_image_name
+from components.prepare.class_folders import (
+    BESIDE,
+    UNPRINTABLE,
+    WITHIN,
+    data_set_name,
+    is_hidden,
+    problem,
+    reason_against_file,
+    refuse_unusable,
+)
+from components.prepare.image import ENCODED_BYTES_LIMIT, is_image_name
 from components.prepare.source import Example
 
 
@@ -29,7 +39,7 @@ class Folder:
         self._folder = local_path(source.path).expanduser().resolve()
         if not self._folder.is_dir():
             raise DataError(f"{where}: no such folder")
-        self.name = _slug(self._folder.name)
+        self.name = data_set_name(self._folder.name)
         self.description = f"image folder {self._folder.name}"
         self.examples: list[Example] = []
         self.problems: list[Skipped] = []
@@ -37,7 +47,7 @@ class Folder:
             self.classes = self._list()
         except OSError as error:
             raise as_storage_error(error, self._folder) from error
-        self._refuse_unusable(where)
+        refuse_unusable(where, self.classes, self.examples)
 
     def read(self, position: int) -> bytes:
         """Reads an image file."""
@@ -53,7 +63,7 @@ class Folder:
             elif entry.is_dir():
                 folders.append(entry)
             elif is_image_name(entry.name):
-                self._note(entry, "lies beside the class folders: move it into the folder of its class")
+                self._note(entry, BESIDE)
         for label, folder in enumerate(folders):
             for entry in _visible(folder):
                 if reason := self._reason_against_image(entry):
@@ -64,7 +74,7 @@ class Folder:
 
     def _reason_against_any(self, entry: Path) -> str | None:
         if not entry.name.isprintable():
-            return "has a name with unprintable characters: rename it"
+            return UNPRINTABLE
         if entry.is_symlink() and not (entry.exists() and entry.resolve().is_relative_to(self._folder)):
             return "is a link that leaves the folder or leads nowhere"
         return None
@@ -74,47 +84,20 @@ class Folder:
             return reason
         mode = entry.stat().st_mode
         if stat.S_ISDIR(mode):
-            return "is a folder inside a class folder: move its images up, or make it a class"
+            return WITHIN
         if not stat.S_ISREG(mode):
             return "is not a regular file"
-        if not is_image_name(entry.name):
-            return f"is not an image file: their names end in {image_suffixes()}"
-        return None
+        return reason_against_file(entry.name)
 
     def _note(self, entry: Path, reason: str) -> None:
-        name = self._id(entry)
-        # Undecodable bytes of a name could be written neither to the manifest nor to a terminal.
-        self.problems.append(Skipped(image=name if name.isprintable() else ascii(name), reason=reason))
+        self.problems.append(problem(self._id(entry), reason))
 
     def _id(self, entry: Path) -> str:
         return entry.relative_to(self._folder).as_posix()
-
-    def _refuse_unusable(self, where: str) -> None:
-        if not self.classes:
-            raise DataError(
-                f"{where}: has no class folders; put the images of each class into a folder of its own"
-            )
-        if len(self.classes) == 1:
-            raise DataError(
-                f"{where}: has one class folder, {self.classes[0]}; a classifier needs two or more"
-            )
-        present = {example.label for example in self.examples}
-        empty = [name for label, name in enumerate(self.classes) if label not in present]
-        if empty:
-            remedy = "add images or remove the folder"
-            raise DataError("\n".join([f"{where}: {len(empty)} class(es) without images; {remedy}", *empty]))
 
 
 def _visible(folder: Path) -> Iterator[Path]:
     """The entries that are not hidden, by name."""
     for name in sorted(os.listdir(folder)):
-        if not name.startswith("."):
+        if not is_hidden(name):
             yield folder / name
-
-
-def _slug(name: str) -> str:
-    """Lower case letters, digits and hyphens, of any name."""
-    words = "".join(
-        character if character.isascii() and character.isalnum() else " " for character in name.lower()
-    )
-    return "-".join(words.split())[:40].strip("-") or "images"

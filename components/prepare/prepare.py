@@ -1,6 +1,7 @@
 """Makes records of a source of images: the one library call of this stage.
 
 A data set is `<root>/datasets/<name>/<fingerprint>/`. What is there already and whole is used as it is.
+Writers of one data set write the same bytes: several at once, or one after a killed one, end in one data set.
 """
 
 import os
@@ -9,21 +10,32 @@ import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
-from components.core.errors import DataError, ExperimentError
+from components.core.errors import ConflictError
 from components.core.experiment import Data, DigitsSource, FolderSource, TfdsSource
 from components.core.narration import say, seconds_in_words
-from components.core.records import MANIFEST_FILE, Manifest, Records, Shard, load_manifest, verify_shards
-from components.core.storage import local_path, publish
+from components.core.records import (
+    MANIFEST_FILE,
+    Manifest,
+    Records,
+    Shard,
+    load_manifest,
+    remove_stale_parts,
+    staging_folder,
+)
+from components.core.storage import Location, is_remote, join, local_path, publish, stat
 from components.prepare.digits_source import Digits
+from components.prepare.finished import finished_shards, intact_shards, known_manifest
 from components.prepare.folder_source import Folder
 from components.prepare.manifest import compose_manifest, count_in_words, fingerprint
-from components.prepare.shards import plan_shards, remove_stale_parts, write_shards
+from components.prepare.shards import plan_shards, write_shards
 from components.prepare.source import Source
 from components.prepare.split import divide
+from components.prepare.stored_folder_source import StoredFolder
 from components.prepare.survey import Survey, decode_all, read_contents, refuse
 from components.prepare.tfds_source import Tfds
 
 _MOST_THREADS = 16
+"""Each holds an image, and up to 32 MiB of a shard on its way to a store."""
 
 
 def prepare_records(data: Data, root: str) -> Records:
@@ -31,52 +43,68 @@ def prepare_records(data: Data, root: str) -> Records:
 
     Args:
         data: the experiment's data section.
-        root: the directory that holds data sets and TensorFlow Datasets' own files.
+        root: the folder for data sets, a path or a URI; a local one gets TensorFlow Datasets' own files, too.
 
     Raises:
         ExperimentError: the source names something that does not exist.
         DataError: the images cannot be used; lists every problem.
         StorageError: the root cannot be written.
     """
-    place = local_path(root).expanduser().absolute()
-    return prepare_source(
-        open_source(data, place), data, place, threads=min(os.cpu_count() or 1, _MOST_THREADS)
-    )
+    place: Location = root if is_remote(root) else local_path(root).expanduser().absolute()
+    source = open_source(data, place if isinstance(place, Path) else staging_folder())
+    # Whoever talks to a store waits most of the time.
+    waits = is_remote(place) or isinstance(source, StoredFolder)
+    threads = _MOST_THREADS if waits else min(os.cpu_count() or 1, _MOST_THREADS)
+    return prepare_source(source, data, place, threads)
 
 
-def open_source(data: Data, root: Path) -> Source:
-    """The source that `data` names. Raises as `prepare_records` does."""
+def open_source(data: Data, folder: Path) -> Source:
+    """The source that `data` names. Raises as `prepare_records` does.
+
+    Args:
+        folder: receives TensorFlow Datasets' own files.
+    """
     match data.source:
         case DigitsSource():
             return Digits()
         case FolderSource():
-            return Folder(data.source)
+            return StoredFolder(data.source) if is_remote(data.source.path) else Folder(data.source)
         case TfdsSource():
-            return Tfds(data.source, root)
+            return Tfds(data.source, folder)
 
 
-def prepare_source(source: Source, data: Data, root: Path, threads: int) -> Records:
+def prepare_source(source: Source, data: Data, root: Location, threads: int) -> Records:
     """Makes, or finds, the records of a source; their bytes do not depend on the number of threads."""
     started = time.monotonic()
     with warnings.catch_warnings():
         # Pillow warns of oddities, such as broken EXIF data, in images that it then decodes completely.
         warnings.filterwarnings("ignore", module=r"PIL\.")
         survey = read_contents(source, threads)
-        folder = root / "datasets" / source.name / fingerprint(source, survey, data)
-        known = _known_manifest(folder / MANIFEST_FILE)
-        intact = _intact_shards(folder, known) if known is not None else {}
-        if known is not None and len(intact) == sum(len(split.shards) for split in known.splits.values()):
+        identity = fingerprint(source, survey, data)
+        folder = join(str(root), "datasets", source.name, identity)
+        place = join(folder, MANIFEST_FILE)
+        found = stat(place)
+        known = known_manifest(place) if found else None
+        intact = intact_shards(Records(location=folder, manifest=known)) if known else None
+        if known and intact and len(intact) == sum(len(split.shards) for split in known.splits.values()):
             say(f"prepare: {count_in_words(known)} are there already: {folder}")
-            return Records(location=str(folder), manifest=known)
-        manifest = _write(source, survey, data, folder, intact, threads)
+            return Records(location=folder, manifest=known)
+        manifest = _write(source, survey, data, folder, identity, intact, threads)
+        manifest = _publish(manifest, place, found.version if found else None)
     say(f"prepare: {count_in_words(manifest)} in {seconds_in_words(time.monotonic() - started)}: {folder}")
-    return Records(location=str(folder), manifest=manifest)
+    return Records(location=folder, manifest=manifest)
 
 
 def _write(
-    source: Source, survey: Survey, data: Data, folder: Path, intact: Mapping[str, Shard], threads: int
+    source: Source,
+    survey: Survey,
+    data: Data,
+    folder: str,
+    identity: str,
+    intact: Mapping[str, Shard] | None,
+    threads: int,
 ) -> Manifest:
-    """Checks all images, divides them, and writes what is not intact, the manifest last."""
+    """Checks all images, divides them, and writes the shards that are not there."""
     survey = decode_all(source, survey, threads)
     if not data.skip_corrupt:
         refuse(source, survey.problems)
@@ -86,34 +114,31 @@ def _write(
         for split, positions in division.splits.items()
         for plan in plan_shards(split, positions, data.shards)
     ]
-    remove_stale_parts(folder)
-    missing = [plan for plan in plans if plan.file not in intact]
+    if not is_remote(folder):
+        remove_stale_parts(local_path(folder))
+    there = finished_shards(folder, plans) if intact is None else intact
+    missing = [plan for plan in plans if plan.file not in there]
     written = {
         shard.file: shard for shard in write_shards(source, survey.contents, data, folder, missing, threads)
     }
-    manifest = compose_manifest(source, survey, data, folder.name, division, {**intact, **written})
-    publish(folder / MANIFEST_FILE, manifest.canonical_json().encode())
-    return manifest
+    return compose_manifest(source, survey, data, identity, division, {**there, **written})
 
 
-def _known_manifest(path: Path) -> Manifest | None:
-    if not path.exists():
-        return None
+def _publish(manifest: Manifest, place: str, version: str | None) -> Manifest:
+    """Publishes the manifest, or finds that another writer was first with the same one.
+
+    Args:
+        version: of the manifest that is to be replaced, if there is one.
+    """
+    content = manifest.canonical_json().encode()
     try:
-        return load_manifest(path)
-    except (DataError, ExperimentError) as error:
-        say(f"prepare: writing the data set again: {str(error).splitlines()[0]}")
-        return None
-
-
-def _intact_shards(folder: Path, manifest: Manifest) -> dict[str, Shard]:
-    """The shards that are as the manifest says, by file name."""
-    records = Records(location=str(folder), manifest=manifest)
-    intact = {}
-    for shard in (shard for split in manifest.splits.values() for shard in split.shards):
-        try:
-            verify_shards(records, [shard])
-            intact[shard.file] = shard
-        except DataError as error:
-            say(f"prepare: writing again: {str(error).splitlines()[-1]}")
-    return intact
+        publish(place, content, if_absent=version is None, if_version=version)
+    except ConflictError:
+        found = load_manifest(place)
+        if found.splits != manifest.splits:
+            remedy = "use one version of this package and its libraries, then run prepare again"
+            raise ConflictError(
+                f"{place}: another writer made other bytes of the same images; {remedy}"
+            ) from None
+        return found
+    return manifest

@@ -3,10 +3,8 @@
 import hashlib
 import io
 import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import google_crc32c
 from PIL import Image
@@ -14,7 +12,7 @@ from PIL import Image
 from components.core.errors import DataError
 from components.core.experiment import Data
 from components.core.records import Shard
-from components.core.storage import publishing
+from components.core.storage import join, publishing
 from components.core.tfrecord import frame, serialize_example
 from components.prepare.image import decode_resized
 from components.prepare.progress import Progress
@@ -24,8 +22,6 @@ from components.prepare.threads import in_threads
 
 JPEG_QUALITY = 95
 """Pillow's upper end: above it files grow without a visible gain."""
-
-_STALE_SECONDS = 3600.0
 
 
 class _StoppedError(Exception):
@@ -48,13 +44,6 @@ def plan_shards(split: str, positions: Sequence[int], shards: int) -> list[Shard
     ]
 
 
-def remove_stale_parts(folder: Path) -> None:
-    """Removes what writers that were killed left; one that is at work has written to its part recently."""
-    for part in folder.glob(".*.tfrecord.*"):
-        if time.time() - part.stat().st_mtime > _STALE_SECONDS:
-            part.unlink()
-
-
 def encode_pixels(image: Image.Image, encoding: str) -> bytes:
     """The bytes of an example's `image` feature: rows of pixels with interleaved channels, or a JPEG file."""
     if encoding == "raw":
@@ -68,11 +57,11 @@ def write_shards(
     source: Source,
     contents: Mapping[int, Content],
     data: Data,
-    folder: Path,
+    folder: str,
     plans: Sequence[ShardPlan],
     threads: int,
 ) -> list[Shard]:
-    """Writes every planned shard into `folder`, each atomically.
+    """Writes every planned shard into `folder`, which may lie in a store; each appears whole.
 
     Returns:
         The manifest's entries, in the order of `plans`.
@@ -98,7 +87,7 @@ def write_shards(
 
     def write(plan: ShardPlan) -> Shard:
         checksum = size = 0
-        with publishing(folder / plan.file) as file:
+        with publishing(join(folder, plan.file)) as file:
             for example in examples(plan):
                 if stopping.is_set():
                     raise _StoppedError

@@ -1,11 +1,13 @@
 """Any TensorFlow Datasets builder whose examples have an `image` and a class `label`.
 
-The builder runs once, into `<root>/tfds`; its ArrayRecord files then give random access to the images as they
-were encoded. TensorFlow Datasets, and with it TensorFlow, is imported when such a source is opened.
+The builder runs once, into `<root>/tfds`, unless a `data_dir` holds its data already; its files then give
+random access to the images as they were encoded. TensorFlow Datasets, and so TensorFlow, is imported when
+such a source is opened.
 """
 
+import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from components.core.records import Skipped
 from components.prepare.source import Example
 from components.prepare.tfds_archive import Archive
 from components.prepare.tfds_builder import find_builder, open_builder, run_builder
+from components.prepare.tfds_prepared import PreparedData
 
 
 class Tfds:
@@ -36,31 +39,40 @@ class Tfds:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read once, when TensorFlow is imported
         import tensorflow_datasets as tfds
 
-        builder_class = find_builder(tfds, source)
-        archive = Archive(source.archive, builder_class) if source.archive is not None else None
-        # What one archive holds must not be taken for what another, or the download, would give.
-        place = root / "tfds" / (f"archive-{archive.sha256[:16]}" if archive else "")
-        builder = open_builder(tfds, source, place)
-        _check_features(tfds, builder, source.name)
-        run_builder(tfds, builder, source, archive)
+        archive: Archive | None = None
+        self._examples_of: Callable[..., Any]
+        if source.data_dir is not None:
+            prepared = PreparedData(tfds, source.data_dir, source.name, source.version)
+            builder, self._examples_of = prepared.builder, prepared.examples
+            _check_features(tfds, builder, source.name)
+        else:
+            builder_class = find_builder(tfds, source)
+            archive = Archive(source.archive, builder_class) if source.archive is not None else None
+            # What one archive holds must not be taken for what another, or the download, would give.
+            place = root / "tfds" / (f"archive-{archive.sha256[:16]}" if archive else "")
+            builder = open_builder(tfds, source, place)
+            _check_features(tfds, builder, source.name)
+            run_builder(tfds, builder, source, archive)
+            decoders = {"image": tfds.decode.SkipDecoding()}
+            self._examples_of = functools.partial(builder.as_data_source, decoders=decoders)
         self.name = source.name.replace("/", "-")
         self.description = _describe(builder, source, archive)
         self.classes = tuple(str(name) for name in builder.info.features["label"].names)
         self.examples: list[Example] = []
         self._stored: list[tuple[Any, int]] = []
-        self._add(tfds, builder, source.split, is_test=False)
+        self._add(builder, source.split, is_test=False)
         if source.test_split is not None:
-            self._add(tfds, builder, source.test_split, is_test=True)
+            self._add(builder, source.test_split, is_test=True)
 
     def read(self, position: int) -> bytes:
         """The image as the builder stored it: as downloaded, or PNG where the builder had pixels."""
         examples, index = self._stored[position]
         return bytes(examples[index]["image"])
 
-    def _add(self, tfds: Any, builder: Any, split: str, is_test: bool) -> None:
+    def _add(self, builder: Any, split: str, is_test: bool) -> None:
         where = f"data.source.{'test_split' if is_test else 'split'} = {split}"
         try:
-            examples = builder.as_data_source(split=split, decoders={"image": tfds.decode.SkipDecoding()})
+            examples = self._examples_of(split=split)
         except ValueError as error:
             known = ", ".join(builder.info.splits)
             raise ExperimentError(f"{where}: {builder.name} has no such split; it has {known}") from error

@@ -6,6 +6,8 @@ from kfp import dsl
 @dsl.component(base_image="optduel", install_kfp_package=False)
 def report(
     experiment: str,
+    root: str,
+    run: str,
     records: dsl.Input[dsl.Dataset],
     collected: dsl.Input[dsl.Dataset],
     comparison: dsl.Input[dsl.Dataset],
@@ -17,6 +19,8 @@ def report(
 
     Args:
         experiment: The whole experiment, as JSON.
+        root: Folder of data sets, runs and their index, a path or a URI.
+        run: The run's name, unique below root.
         records: The data set's manifest and place.
         collected: All trials.
         comparison: The verdict and its numbers, as JSON.
@@ -32,4 +36,4 @@ def report(
     with exit_on_error("report"):
         inputs = [Path(artifact.path) for artifact in (records, collected, comparison)]
         outputs = [Path(artifact.path) for artifact in (page, plots, summary)]
-        write_report(experiment, *inputs, *outputs)
+        write_report(experiment, root, run, *inputs, *outputs)

@@ -35,6 +35,11 @@ def skeleton(tmp_path: Path) -> Path:
     for stage in STAGES:
         (tmp_path / "components" / stage / "component.py").write_text("from kfp import dsl\n")
         (tmp_path / "components" / stage / "work.py").write_text("import components.core\n")
+    (tmp_path / "components" / "core" / "storage").mkdir()
+    (tmp_path / "components" / "core" / "storage" / "__init__.py").touch()
+    (tmp_path / "components" / "core" / "storage" / "clients.py").write_text(
+        "import botocore\nimport google.auth\n"
+    )
     (tmp_path / "components" / "train" / "work.py").write_text("import tensorflow\nimport components.core\n")
     (tmp_path / "pipeline" / "graph.py").write_text("import components.train.component\nimport kfp\n")
     return tmp_path
@@ -64,6 +69,8 @@ def test_the_skeleton_keeps_the_contracts(skeleton: Path) -> None:
         ),
         ("pipeline/graph.py", "tensorflow.data", "The pipeline itself loads no TensorFlow"),
         ("components/train/work.py", "kubernetes.client", "Nothing talks to a cluster's API yet"),
+        ("components/core/work.py", "botocore.session", "Only core.storage knows storage clients"),
+        ("components/prepare/work.py", "google.cloud.storage", "Only core.storage knows storage clients"),
     ],
 )
 def test_each_contract_can_fail(skeleton: Path, module: str, imported: str, contract: str) -> None:

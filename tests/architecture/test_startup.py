@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
-HEAVY = ("tensorflow", "keras", "kfp", "tensorflow_datasets", "sklearn", "matplotlib")
+HEAVY = ("tensorflow", "keras", "kfp", "tensorflow_datasets", "sklearn", "matplotlib", "pyarrow")
 
 
 def heavy_modules_after(code: str) -> list[str]:

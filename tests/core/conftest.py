@@ -63,7 +63,6 @@ def authored() -> dict[str, Any]:
             "global_batch_size": 64,
             "precision": "float32",
             "log_every_steps": 10,
-            "checkpoints_kept": 2,
         },
         "compute": {"workers": 2, "threads_per_worker": 1},
         "study": {"seeds": [0, 1, 2], "metric": "accuracy", "confidence": 0.9375},

@@ -39,15 +39,20 @@ def test_every_error_can_be_read_back_from_a_termination_message() -> None:
     assert all(name == error.__name__ for name, error in ERROR_TYPES.items())
 
 
-# The table that a cluster's failure rules use: 64, 65 and 70 stop the job, 75 starts it again.
+# The table that a cluster's failure rules use: 64, 65, 70 and 78 stop the job, the others start it again.
 @pytest.mark.parametrize(
     ("name", "worker_code", "cli_code"),
     [
         ("ExperimentError", 64, 2),
         ("DataError", 65, 2),
         ("StorageError", 75, 2),
+        ("ConflictError", 75, 2),
         ("TrainingError", 70, 1),
         ("LaunchError", 75, 1),
+        ("PeerLostError", 75, 1),
+        ("SetupError", 78, 1),
+        ("OutOfMemoryError", 137, 1),
+        ("StoppedError", 143, 1),
     ],
 )
 def test_a_process_ends_with_code_message_and_termination_file(
@@ -59,7 +64,12 @@ def test_a_process_ends_with_code_message_and_termination_file(
     assert finished.returncode == worker_code
     assert finished.stderr == "prepare failed: a = 1: must be 2\n"
     assert finished.stdout == ""
-    assert json.loads(log.read_text()) == {"stage": "prepare", "error": name, "message": "a = 1: must be 2"}
+    assert json.loads(log.read_text()) == {
+        "stage": "prepare",
+        "error": name,
+        "message": "a = 1: must be 2",
+        "exit_code": worker_code,
+    }
     reported = read_termination(log)
     assert type(reported) is ERROR_TYPES[name]
     assert str(reported) == "a = 1: must be 2"
@@ -68,8 +78,28 @@ def test_a_process_ends_with_code_message_and_termination_file(
 def test_the_message_nearest_to_the_cause_is_kept(tmp_path: Path) -> None:
     log = tmp_path / "termination"
     run("with exit_on_error('worker 1'): raise DataError('cause')", log)
-    run("write_termination('train', LaunchError('consequence'))", log)
+    run("write_termination('train', LaunchError('consequence'), {})", log)
     assert str(read_termination(log)) == "cause"
+
+
+@pytest.mark.parametrize("content", ["", '{"stage": "train", "error": "Launch'], ids=["empty", "half"])
+def test_a_file_without_a_whole_message_does_not_count(tmp_path: Path, content: str) -> None:
+    """Kubernetes makes an empty one; a process that was killed may leave half of one."""
+    log = tmp_path / "termination"
+    log.write_text(content)
+    assert read_termination(log) is None
+    finished = run("with exit_on_error('train', lambda: {'worker': 1}): raise DataError('cause')", log)
+    assert finished.returncode == 65
+    assert str(read_termination(log)) == "cause"
+    assert json.loads(log.read_text())["worker"] == 1
+
+
+@pytest.mark.parametrize("letter", ["a", '"', "é", "😀"])
+def test_a_long_message_is_cut_to_what_kubernetes_keeps(tmp_path: Path, letter: str) -> None:
+    log = tmp_path / "termination"
+    run(f"write_termination('train', DataError({letter!r} * 5000), {{'step': 7}})", log)
+    assert len(log.read_bytes()) <= 4096
+    assert str(read_termination(log)).endswith("...")
 
 
 def test_what_follows_a_failure_is_not_begun(tmp_path: Path) -> None:

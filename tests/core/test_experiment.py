@@ -65,7 +65,6 @@ CHANGES: dict[str, Any] = {
     "training.global_batch_size": 32,
     "training.precision": "mixed_bfloat16",
     "training.log_every_steps": 11,
-    "training.checkpoints_kept": 3,
     "study.seeds": [0, 1, 3],
     "study.metric": "cross_entropy",
     "study.confidence": 0.875,

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.cli import main
 
-COMMANDS = ("list", "show", "check", "run", "compile", "report")
+COMMANDS = ("list", "show", "check", "run", "compile", "report", "history")
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -113,7 +113,7 @@ def test_check_finds_nothing_to_caution_in_the_fair_experiments(
         ),
         (["check", "digits", "--set", "training.epochs"], "--set training.epochs: write path=value"),
         (["check", "digits", "--set", "compute.workers=3"], "must divide data.shards = 8"),
-        (["run", "digits", "--root", "ftp://host/place"], "scheme ftp is not supported"),
+        (["run", "digits", "--root", "ftp://host/place"], "scheme that is not supported"),
         (
             ["compile", "digits", "--image", "a b", "--output", "p.yaml"],
             "--image = 'a b': must be an image",

@@ -53,6 +53,8 @@ def test_equal_arms_make_no_difference(finished: tuple[Path, dict[str, object], 
 def test_run_keeps_report_plots_log_and_record(finished: tuple[Path, dict[str, object], str]) -> None:
     folder, answer, _ = finished
     assert answer["address"] == (folder / "report.html").as_uri()
+    assert (folder / "history.parquet").is_file()
+    assert (folder.parents[1] / "index" / f"{folder.name}.parquet").is_file()
     for page in ("report.html", "records.html"):
         assert "<html" in (folder / page).read_text()
     for name in ("losses.png", "losses.svg", "accuracy.png", "accuracy.svg"):

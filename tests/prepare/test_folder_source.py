@@ -110,8 +110,8 @@ def test_every_class_without_images_is_named(image_folder: Path) -> None:
 
 
 def test_an_unsupported_place_is_refused() -> None:
-    with pytest.raises(StorageError, match="scheme gs is not supported"):
-        Folder(FolderSource(path="gs://bucket/flowers"))
+    with pytest.raises(StorageError, match="has a scheme that is not supported"):
+        Folder(FolderSource(path="ftp://host/flowers"))
 
 
 @pytest.mark.parametrize(

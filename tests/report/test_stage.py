@@ -6,6 +6,7 @@ import pytest
 from kfp import dsl
 
 from components.core.results import write_document
+from components.core.run_index import indexed_runs
 from components.core.storage import publish
 from components.report.component import report as report_component
 
@@ -23,7 +24,9 @@ def run(study, folder: Path, experiment: str) -> dict[str, Path]:
         "summary": dsl.Markdown,
     }
     artifacts = {name: kind(name=name, uri=str(folder / name)) for name, kind in kinds.items()}
-    report_component.python_func(experiment=experiment, **artifacts)
+    report_component.python_func(
+        experiment=experiment, root=str(folder / "root"), run="digits-1", **artifacts
+    )
     return {name: Path(artifact.path) for name, artifact in artifacts.items()}
 
 
@@ -34,6 +37,8 @@ def test_documents_become_page_figures_and_summary(study, report, tmp_path: Path
     assert paths["summary"].read_text(encoding="utf-8") == report.summary
     assert {file.name: file.read_bytes() for file in paths["plots"].iterdir()} == report.figures
     assert {"losses.png", "losses.svg", "accuracy.png", "accuracy.svg"} <= report.figures.keys()
+    assert (tmp_path / "root" / "runs" / "digits-1" / "history.parquet").is_file()
+    assert indexed_runs(str(tmp_path / "root")) == ["digits-1"]
 
 
 def test_wrong_experiment_ends_the_task_and_leaves_an_earlier_page(
@@ -45,3 +50,4 @@ def test_wrong_experiment_ends_the_task_and_leaves_an_earlier_page(
     assert raised.value.code == 64
     assert "title: is required" in capsys.readouterr().err
     assert (tmp_path / "page").read_bytes() == b"earlier"
+    assert indexed_runs(str(tmp_path / "root")) == []
