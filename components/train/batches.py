@@ -7,7 +7,6 @@ of its own, and any step can be the first one. The last batch of an epoch holds 
 """
 
 import functools
-import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +20,9 @@ from components.core.schedules import steps_per_epoch
 
 PREFETCHED_STEPS = 3
 """Steps that are read ahead: one in use, one ready, one being gathered."""
+
+PARALLEL_READS = 2
+"""Batches that are gathered at a time; the kernel copies without the interpreter's lock."""
 
 
 @dataclass(frozen=True)
@@ -105,29 +107,33 @@ def distribute(
     Each element is (images uint8 [n, height, width, channels], labels int32 [n], places int64 [n],
     batch_size int64 scalar, step int64 scalar), n differing between replicas and steps.
     """
-    image_shape = reader.image_shape
+    signature = (
+        tf.TensorSpec((None, *reader.image_shape), tf.uint8),
+        tf.TensorSpec((None,), tf.int32),
+        tf.TensorSpec((None,), tf.int64),
+        tf.TensorSpec((), tf.int64),
+        tf.TensorSpec((), tf.int64),
+    )
 
     def worker_batches(context: tf.distribute.InputContext) -> tf.data.Dataset:
         workers, worker = context.num_input_pipelines, context.input_pipeline_id
         parts = context.num_replicas_in_sync
-        local = [worker + workers * replica for replica in range(parts // workers)]
+        local = parts // workers
 
-        def generate() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, int, int]]:
-            for step, part in itertools.product(range(first_step, last_step), local):
-                shards, rows, places, size = plan.batch(step, part, parts)
-                images, labels = reader.read(shards, rows)
-                yield images, labels, places, size, step
+        def gather(number: np.ndarray) -> tuple[Any, ...]:
+            step, replica = divmod(int(number), local)
+            shards, rows, places, size = plan.batch(step, worker + workers * replica, parts)
+            images, labels = reader.read(shards, rows)
+            return images, labels, places, np.int64(size), np.int64(step)
 
-        dataset = tf.data.Dataset.from_generator(
-            generate,
-            output_signature=(
-                tf.TensorSpec((None, *image_shape), tf.uint8),
-                tf.TensorSpec((None,), tf.int32),
-                tf.TensorSpec((None,), tf.int64),
-                tf.TensorSpec((), tf.int64),
-                tf.TensorSpec((), tf.int64),
-            ),
-        )
-        return dataset.prefetch(PREFETCHED_STEPS * len(local))
+        def as_tensors(number: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            tensors = tf.numpy_function(gather, [number], [spec.dtype for spec in signature])
+            return tuple(
+                tf.ensure_shape(tensor, spec.shape) for tensor, spec in zip(tensors, signature, strict=True)
+            )
+
+        numbers = tf.data.Dataset.range(first_step * local, last_step * local)
+        batches = numbers.map(as_tensors, num_parallel_calls=PARALLEL_READS, deterministic=True)
+        return batches.prefetch(PREFETCHED_STEPS * local)
 
     return iter(strategy.distribute_datasets_from_function(worker_batches))

@@ -3,6 +3,7 @@
 A file is an NPZ archive of arrays without pickles, whose members carry CRCs, plus one JSON member.
 """
 
+import concurrent.futures
 import json
 import zipfile
 from collections.abc import Mapping
@@ -47,6 +48,31 @@ def save(folder: Path, checkpoint: Checkpoint, kept: int) -> None:
         np.savez(file, allow_pickle=False, **{_META: np.array(meta), **checkpoint.arrays})
     for old in _files(folder)[:-kept]:
         old.unlink()
+
+
+class BackgroundWriter:
+    """Saves checkpoints while training goes on: one at a time, in a thread.
+
+    Args:
+        folder: where they go.
+        kept: how many of the newest stay.
+    """
+
+    def __init__(self, folder: Path, kept: int) -> None:
+        self._folder = folder
+        self._kept = kept
+        self._executor = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._last: concurrent.futures.Future[None] | None = None
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Begins to save, once the one before is saved. Raises StorageError where that one could not be."""
+        self.wait()
+        self._last = self._executor.submit(save, self._folder, checkpoint, self._kept)
+
+    def wait(self) -> None:
+        """Returns when all is saved. Raises StorageError where it could not be."""
+        if self._last:
+            self._last.result()
 
 
 def latest(folder: Path, identity: str) -> Checkpoint | None:

@@ -1,46 +1,94 @@
 """The compiled part of training: many steps without returning to Python, the same code for every strategy.
 
 Sums and counts are reduced over replicas, never means: a ragged last batch and a worker without an example
-in it weigh what they are worth.
+in it weigh what they are worth. They are reduced at every step and then added in float64, step after step,
+so that a sum does not depend on how steps are grouped into calls, on a restart between two steps, or, but
+for the order within a step, on the number of replicas.
 """
 
-from collections.abc import Iterator
+import enum
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from components.train.dropout import Batch, BatchDropout
+from components.train.factored import FactoredDense, kernel_gradient
 from components.train.optimizers import Optimizer
 
 
 @dataclass(frozen=True)
-class Sums:
-    """What was measured over some examples: sums over them, and their number."""
+class Totals:
+    """Sums over some steps.
 
-    cross_entropy: float
-    correct: float
-    examples: float
+    Attributes:
+        cross_entropy: sum over the examples.
+        correct: examples whose largest logit is the label's.
+        examples: their number.
+        penalty: sum over the steps of the L2 term before each.
+        steps: how many steps.
+    """
+
+    cross_entropy: float = 0.0
+    correct: float = 0.0
+    examples: float = 0.0
+    penalty: float = 0.0
+    steps: float = 0.0
+
+    def plus(self, other: "Totals") -> "Totals":
+        """The sums over the steps of both."""
+        return Totals(*(np.array(self.values) + other.values))
+
+    @property
+    def values(self) -> list[float]:
+        """All fields, in order."""
+        return [self.cross_entropy, self.correct, self.examples, self.penalty, self.steps]
+
+
+class Verdict(enum.IntEnum):
+    """What all replicas agreed on after a step."""
+
+    GO_ON = 0
+    STOP = 1
+    NOT_FINITE = 2
 
 
 @dataclass(frozen=True)
-class Steps:
-    """What was measured over some optimizer steps.
+class Trained:
+    """What some steps gave.
 
     Attributes:
-        sums: over the examples of the steps.
-        penalty: sum over the steps of the L2 term before each.
-        steps: how many steps were done.
+        totals: those passed in plus those of the steps.
+        steps: how many were done; fewer than asked for unless the verdict is to go on.
         gradient_norm: Euclidean norm of the gradient of the whole loss at the last step.
-        first_bad_step: the first step, counted from 0, whose gradient or penalty was not finite, or None.
+        verdict: of the last step; with NOT_FINITE its loss, penalty or gradient is not.
+        pace: mean of the workers' wishes, equal on all of them: steps for the next call.
     """
 
-    sums: Sums
-    penalty: float
+    totals: Totals
     steps: int
     gradient_norm: float
-    first_bad_step: int | None
+    verdict: Verdict
+    pace: int
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What one worker wants of all.
+
+    Workers must do the same numbers of steps in their calls: a collective operation finds its peers by its
+    place in the loop, so that loops of different lengths would wait for each other for ever.
+
+    Attributes:
+        stop: to end after this step; one wish is enough.
+        pace: steps for the next call.
+    """
+
+    stop: bool
+    pace: int
 
 
 class Engine:
@@ -60,38 +108,21 @@ class Engine:
         self._model = model
         self._optimizer = optimizer
         self._seed = seed
-        with strategy.scope():
-            # Sums of this replica; float64, so that their order does not show in the history.
-            self._sums = tf.Variable(
-                tf.zeros(3, tf.float64),
-                trainable=False,
-                synchronization=tf.VariableSynchronization.ON_READ,
-                aggregation=tf.VariableAggregation.SUM,
-            )
-            mirrored = {"trainable": False, "aggregation": tf.VariableAggregation.ONLY_FIRST_REPLICA}
-            self._penalty = tf.Variable(tf.zeros((), tf.float64), **mirrored)
-            self._gradient_norm = tf.Variable(tf.zeros((), tf.float64), **mirrored)
-            self._bad_step = tf.Variable(tf.constant(-1, tf.int64), **mirrored)
 
-    def train(self, batches: Iterator[Any], steps: int) -> Steps:
-        """Does `steps` optimizer steps, or fewer when one is not finite, on the next batches."""
-        done = int(self._train(batches, tf.constant(steps, tf.int64)))
-        sums = self._read_sums()
-        bad = int(self._bad_step.numpy())
-        measured = Steps(
-            sums,
-            float(self._penalty.numpy()),
-            done,
-            float(self._gradient_norm.numpy()),
-            None if bad < 0 else bad,
-        )
-        self._penalty.assign(0.0)
-        return measured
+    def train(self, batches: Iterator[Any], steps: int, totals: Totals, wishes: Wishes) -> Trained:
+        """Does optimizer steps on the next batches.
 
-    def validate(self, batches: Iterator[Any], steps: int) -> Sums:
-        """Measures the next `steps` batches with the present weights; dropout off."""
-        self._validate(batches, tf.constant(steps, tf.int64))
-        return self._read_sums()
+        Args:
+            batches: what `components.train.batches.distribute` gives.
+            steps: how many, equal on all workers, unless one is not finite or some worker asks for a stop.
+            totals: to add to.
+            wishes: this worker's.
+        """
+        return self._run(self._train, batches, steps, totals, wishes)
+
+    def validate(self, batches: Iterator[Any], steps: int, totals: Totals, wishes: Wishes) -> Trained:
+        """Measures the next batches with the present weights, dropout off; otherwise like `train`."""
+        return self._run(self._validate, batches, steps, totals, wishes)
 
     def penalty(self) -> float:
         """The L2 term of the present weights."""
@@ -101,16 +132,34 @@ class Engine:
         """Euclidean norm of all trainable weights."""
         return float(self._weight_norm_now().numpy())
 
-    def _read_sums(self) -> Sums:
-        cross_entropy, correct, examples = self._reduced_sums().numpy()
-        self._sums.assign(tf.zeros(3, tf.float64))
-        return Sums(float(cross_entropy), float(correct), float(examples))
+    def is_agreed(self, number: int) -> bool:
+        """Whether all workers call this with the same number, below 2^53."""
+        smallest_and_negated_largest = self._minima(tf.constant([number, -number], tf.float64))
+        return bool(np.array_equal(smallest_and_negated_largest, [number, -number]))
+
+    @staticmethod
+    def _run(
+        compiled: Callable[..., list[tf.Tensor]],
+        batches: Iterator[Any],
+        steps: int,
+        totals: Totals,
+        wishes: Wishes,
+    ) -> Trained:
+        before = tf.constant(totals.values, tf.float64)
+        wanted = tf.constant([wishes.stop, wishes.pace], tf.float64)
+        done, after, norm, verdict, pace = compiled(batches, tf.constant(steps, tf.int64), before, wanted)
+        return Trained(
+            Totals(*after.numpy().tolist()), int(done), float(norm), Verdict(int(verdict)), int(pace)
+        )
 
     # Autograph is off throughout: nothing here needs it, and it takes a second to rewrite a model's sources.
 
     @tf.function(autograph=False)
-    def _reduced_sums(self) -> tf.Tensor:
-        return self._sums.read_value()
+    def _minima(self, values: tf.Tensor) -> tf.Tensor:
+        def gather() -> tf.Tensor:
+            return tf.distribute.get_replica_context().all_gather(values[None], axis=0)
+
+        return tf.reduce_min(self._first(self._strategy.run(gather)), axis=0)
 
     @tf.function(autograph=False)
     def _penalty_now(self) -> tf.Tensor:
@@ -121,57 +170,119 @@ class Engine:
         return _norm([variable.value for variable in self._optimizer.variables])
 
     @tf.function(autograph=False, reduce_retracing=True)
-    def _train(self, batches: Iterator[Any], steps: tf.Tensor) -> tf.Tensor:
-        def is_to_go_on(done: tf.Tensor) -> tf.Tensor:
-            return tf.logical_and(done < steps, self._bad_step < 0)
-
-        def do_step(done: tf.Tensor) -> tf.Tensor:
-            self._strategy.run(self._train_step, args=next(batches))
-            return done + 1
-
-        return tf.while_loop(is_to_go_on, do_step, [tf.zeros((), tf.int64)])[0]
+    def _train(self, batches: Iterator[Any], steps: tf.Tensor, totals: tf.Tensor, wishes: tf.Tensor) -> Any:
+        return self._repeat(self._train_step, batches, steps, totals, wishes)
 
     @tf.function(autograph=False, reduce_retracing=True)
-    def _validate(self, batches: Iterator[Any], steps: tf.Tensor) -> None:
-        def do_step(done: tf.Tensor) -> tf.Tensor:
-            self._strategy.run(self._validation_step, args=next(batches))
-            return done + 1
+    def _validate(
+        self, batches: Iterator[Any], steps: tf.Tensor, totals: tf.Tensor, wishes: tf.Tensor
+    ) -> Any:
+        return self._repeat(self._validation_step, batches, steps, totals, wishes)
 
-        tf.while_loop(lambda done: done < steps, do_step, [tf.zeros((), tf.int64)])
+    def _repeat(
+        self,
+        step: Callable[..., tuple[tf.Tensor, ...]],
+        batches: Iterator[Any],
+        steps: tf.Tensor,
+        totals: tf.Tensor,
+        wishes: tf.Tensor,
+    ) -> Any:
+        def is_to_go_on(done: tf.Tensor, totals: tf.Tensor, norm: tf.Tensor, *agreed: tf.Tensor) -> tf.Tensor:
+            return tf.logical_and(done < steps, tf.equal(agreed[0], Verdict.GO_ON))
+
+        def do_step(done: tf.Tensor, totals: tf.Tensor, *last: tf.Tensor) -> Any:
+            result = self._strategy.run(step, args=(*next(batches), wishes))
+            measured, *others = (self._first(part) for part in result)
+            return done + 1, totals + measured, *others
+
+        zero = tf.zeros((), tf.float64)
+        return tf.while_loop(
+            is_to_go_on, do_step, [tf.zeros((), tf.int64), totals, zero, tf.constant(Verdict.GO_ON), zero]
+        )
+
+    def _first(self, value: Any) -> tf.Tensor:
+        """The result of one replica, where all have the same."""
+        return self._strategy.experimental_local_results(value)[0]
 
     def _train_step(
-        self, images: tf.Tensor, labels: tf.Tensor, places: tf.Tensor, batch_size: tf.Tensor, step: tf.Tensor
-    ) -> None:
-        variables = [variable.value for variable in self._optimizer.variables]
-        with tf.GradientTape() as tape, BatchDropout.batch(Batch(self._seed, step, places, batch_size)):
+        self,
+        images: tf.Tensor,
+        labels: tf.Tensor,
+        places: tf.Tensor,
+        batch_size: tf.Tensor,
+        step: tf.Tensor,
+        wishes: tf.Tensor,
+    ) -> tuple[tf.Tensor, ...]:
+        batch = Batch(self._seed, step, places, batch_size)
+        with (
+            tf.GradientTape() as tape,
+            BatchDropout.batch(batch),
+            FactoredDense.products(tape) as products,
+        ):
             logits = self._model(images, training=True)
             losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
             # The mean over the global batch: dividing the local sum by the global size makes the
             # all-reduced sum of gradients exact whatever each replica's share is.
             loss = tf.reduce_sum(losses) / tf.cast(batch_size, losses.dtype)
-        gradients = tape.gradient(loss, variables)
-        gradients = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+        measured, stop, pace = _reduce_measures(losses, logits, labels, wishes)
+        gradients = self._reduced_gradients(tape, loss, products)
         gradients = self._optimizer.add_penalty_gradients(gradients)
         norm = _norm(gradients)
         penalty = self._optimizer.penalty()
-        self._accumulate(losses, logits, labels)
-        self._penalty.assign_add(penalty)
-        self._gradient_norm.assign(norm)
-        # The reduced gradient is not finite as soon as any replica's loss is not, so all workers agree.
-        self._bad_step.assign(tf.where(tf.math.is_finite(norm + penalty), tf.constant(-1, tf.int64), step))
         self._optimizer.apply(gradients, tf.cast(step, tf.float64))
+        totals = tf.concat([measured, [penalty, 1.0]], axis=0)
+        return totals, norm, _verdict(stop, norm + tf.reduce_sum(totals)), pace
+
+    def _reduced_gradients(
+        self, tape: tf.GradientTape, loss: tf.Tensor, products: list[Any]
+    ) -> list[tf.Tensor]:
+        """Gradients of the summed loss of all replicas, in the order of the optimizer's variables."""
+        variables = self._optimizer.variables
+        factored = {id(product.kernel): product for product in products}
+        reduced = [variable for variable in variables if id(variable) not in factored]
+        by_value, by_output = tape.gradient(
+            loss, ([variable.value for variable in reduced], [product.outputs for product in products])
+        )
+        gradients = {
+            id(product.kernel): kernel_gradient(product, gradient)
+            for product, gradient in zip(products, by_output, strict=True)
+        }
+        by_value = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, by_value)
+        gradients |= {id(variable): gradient for variable, gradient in zip(reduced, by_value, strict=True)}
+        return [gradients[id(variable)] for variable in variables]
 
     def _validation_step(
-        self, images: tf.Tensor, labels: tf.Tensor, places: tf.Tensor, batch_size: tf.Tensor, step: tf.Tensor
-    ) -> None:
+        self,
+        images: tf.Tensor,
+        labels: tf.Tensor,
+        places: tf.Tensor,
+        batch_size: tf.Tensor,
+        step: tf.Tensor,
+        wishes: tf.Tensor,
+    ) -> tuple[tf.Tensor, ...]:
         logits = self._model(images, training=False)
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-        self._accumulate(losses, logits, labels)
+        measured, stop, pace = _reduce_measures(losses, logits, labels, wishes)
+        totals = tf.concat([measured, [0.0, 1.0]], axis=0)
+        return totals, tf.zeros((), tf.float64), _verdict(stop, tf.reduce_sum(totals)), pace
 
-    def _accumulate(self, losses: tf.Tensor, logits: tf.Tensor, labels: tf.Tensor) -> None:
-        correct = tf.equal(tf.argmax(logits, axis=1, output_type=labels.dtype), labels)
-        sums = [tf.reduce_sum(tf.cast(values, tf.float64)) for values in (losses, correct)]
-        self._sums.assign_add(tf.stack([*sums, tf.cast(tf.size(labels), tf.float64)]))
+
+def _reduce_measures(
+    losses: tf.Tensor, logits: tf.Tensor, labels: tf.Tensor, wishes: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Over all replicas: cross-entropy, correct and examples (float64 [3]), wishes to stop, and mean pace."""
+    correct = tf.equal(tf.argmax(logits, axis=1, output_type=labels.dtype), labels)
+    sums = [tf.reduce_sum(tf.cast(values, tf.float64)) for values in (losses, correct)]
+    local = tf.concat([sums, [tf.cast(tf.size(labels), tf.float64)], wishes], axis=0)
+    context = tf.distribute.get_replica_context()
+    over_all = context.all_reduce(tf.distribute.ReduceOp.SUM, local)
+    return over_all[:3], over_all[3], over_all[4] / context.num_replicas_in_sync
+
+
+def _verdict(stop: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
+    """A Verdict as int32; from reduced numbers only, so that all replicas agree."""
+    on_stop = tf.where(stop > 0, tf.constant(Verdict.STOP), tf.constant(Verdict.GO_ON))
+    return tf.where(tf.math.is_finite(number), on_stop, tf.constant(Verdict.NOT_FINITE))
 
 
 def _norm(tensors: list[tf.Tensor]) -> tf.Tensor:

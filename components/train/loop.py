@@ -1,36 +1,43 @@
 """One trial from first step to exported model, in one worker process; every worker runs the same lines.
 
-The order of things: strategy, records, model, resume, steps, export. What is compiled is in `engine`.
+The order of things: records, model, resume, steps, export. What is compiled is in `engine`, what the chief
+writes while steps are done is in `recorder`.
 """
 
-import hashlib
-import math
 import time
+import zlib
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from components.core.errors import ExperimentError, TrainingError
+from components.core.errors import LaunchError, StoppedError, TrainingError
 from components.core.experiment import canonical_json
-from components.core.history import Row, read_history, write_history
+from components.core.history import Row
 from components.core.lineage import environment, now
-from components.core.narration import say, seconds_in_words
-from components.core.records import SplitReader, verify_shards
+from components.core.narration import say
+from components.core.records import SplitReader, StagedRecords
 from components.core.results import TrainingRecord, write_document
-from components.core.storage import publish
 from components.train import checkpoint
 from components.train.batches import distribute, training_plan, validation_plan
-from components.train.dropout import BatchDropout
-from components.train.engine import Engine, Steps
-from components.train.models import build_model
+from components.train.control import STARTING, Control
+from components.train.engine import Engine, Totals, Verdict, Wishes
+from components.train.export import export
+from components.train.models import TrainingLayers, build_model
 from components.train.optimizers import Optimizer
 from components.train.precision import resolve_precision
+from components.train.recorder import Recorder
+from components.train.rows import training_row, validation_row
+from components.train.shards import own_shards, stage_own_shards
+from components.train.state import State
 from components.train.task import Task
 
+CALL_SECONDS = 1.0
+"""Steps of about this duration are done between two looks at the clock, at progress and at stop requests."""
 
-def train(task: Task, strategy: tf.distribute.Strategy) -> None:
+
+def train(task: Task, strategy: tf.distribute.Strategy, control: Control) -> None:
     """Trains a trial, or goes on from its last checkpoint; the chief writes what the task's docstring lists.
 
     Raises:
@@ -38,192 +45,252 @@ def train(task: Task, strategy: tf.distribute.Strategy) -> None:
         ExperimentError: the experiment cannot be trained on these records with these workers.
         TrainingError: a loss or gradient is not finite.
         StorageError: a result cannot be written.
+        LaunchError: the workers do not see the same checkpoints or records.
+        StoppedError: `control` asked for a stop, and the trial is saved.
     """
-    started, start_clock = now(), time.perf_counter()
+    started = now()
     resolver = strategy.cluster_resolver
-    is_chief = resolver is None or resolver.task_id == 0
-
-    # --- records: each worker verifies the shards that it reads --------------------------------------
-    manifest = task.records.manifest
-    workers = task.compute.workers
     worker = 0 if resolver is None else resolver.task_id
-    readers = {split: SplitReader(task.records, split) for split in ("train", "validation")}
-    for split in readers:
-        verify_shards(task.records, manifest.splits[split].shards[worker::workers])
-    plan = training_plan(readers["train"], task.training, task.seed)
-    validation = validation_plan(readers["validation"], task.training)
-    if len(plan.shard_sizes) % workers:
-        raise ExperimentError(
-            f"compute.workers = {workers}: must divide the records' {len(plan.shard_sizes)} shards"
-        )
-    total_steps = plan.epoch_steps * task.training.epochs
-
-    # --- model and optimizer: weights drawn from the seed, so that the arms of a seed start alike ----
-    precision = resolve_precision(task.training.precision)
-    keras.config.set_dtype_policy(precision)
-    keras.utils.set_random_seed(task.seed)
-    with strategy.scope():
-        model = build_model(task.model, manifest.image_shape, len(manifest.classes), BatchDropout)
-        optimizer = Optimizer(task.arm, model.trainable_variables, plan.epoch_steps, total_steps)
-        engine = Engine(strategy, model, optimizer, task.seed)
-    state = _variables(model, optimizer)
-
-    # --- resume: the newest whole checkpoint of this very trial, else from scratch -------------------
-    identity = canonical_json(task.model_dump(mode="json", exclude={"compute", "records", "output"}))
-    identity = f"{identity} {precision} {manifest.fingerprint}"
-    step, rows, seconds_before = 0, [], 0.0
-    if found := checkpoint.latest(task.checkpoint_folder, identity):
-        for name, variable in state.items():
-            variable.assign(found.arrays[name])
-        step, seconds_before = found.step, float(found.state["seconds"])
-        rows = [row for row in read_history(task.history_file) if row.step <= step]
-        if is_chief:
-            say(f"train {task.name}: goes on after step {step} of {total_steps}")
-
-    # --- steps: to the next logging step or the end of the epoch, whichever comes first --------------
-    batches = distribute(strategy, readers["train"], plan, step, total_steps)
-    first, last = (
-        epochs * validation.epoch_steps for epochs in (step // plan.epoch_steps, task.training.epochs)
-    )
-    held_out = distribute(strategy, readers["validation"], validation, first, last)
-    rate_clock = time.perf_counter()
-    while step < total_steps:
-        epoch = step // plan.epoch_steps + 1
-        epoch_end = epoch * plan.epoch_steps
-        of_epoch: list[Steps] = []
-        epoch_clock = time.perf_counter()
-        while step < epoch_end:
-            log_step = (step // task.training.log_every_steps + 1) * task.training.log_every_steps
-            measured = engine.train(batches, min(log_step, epoch_end) - step)
-            if measured.first_bad_step is not None:
-                raise _diverged(task, "loss or gradient", measured.first_bad_step + 1)
-            step += measured.steps
-            of_epoch.append(measured)
-            elapsed = time.perf_counter() - rate_clock
-            rate_clock = time.perf_counter()
-            wall = seconds_before + rate_clock - start_clock
-            row = _training_row("step", step, epoch, [measured], engine, optimizer, elapsed, wall)
-            rows.append(row)
-
-        # --- end of an epoch: validation, history, checkpoint ----------------------------------------
-        train_seconds = time.perf_counter() - epoch_clock
-        validation_clock = time.perf_counter()
-        sums = engine.validate(held_out, validation.epoch_steps)
-        wall = seconds_before + time.perf_counter() - start_clock
-        trained = _training_row("epoch", step, epoch, of_epoch, engine, optimizer, train_seconds, wall)
-        penalty = engine.penalty()
-        cross_entropy = sums.cross_entropy / sums.examples
-        if not math.isfinite(cross_entropy):
-            raise _diverged(task, "validation loss", step)
-        validated = trained.model_copy(
-            update={
-                "split": "validation",
-                "examples": int(sums.examples),
-                "cross_entropy": cross_entropy,
-                "penalty": penalty,
-                "total": cross_entropy + penalty,
-                "accuracy": sums.correct / sums.examples,
-                "examples_per_second": sums.examples / (time.perf_counter() - validation_clock),
-            }
-        )
-        rows += [trained, validated]
-        if is_chief:
-            write_history(task.history_file, rows)
-            arrays = {name: variable.numpy() for name, variable in state.items()}
-            checkpoint.save(
-                task.checkpoint_folder,
-                checkpoint.Checkpoint(step, identity, arrays, {"seconds": wall}),
-                task.training.checkpoints_kept,
-            )
-            left = (task.training.epochs - epoch) * (time.perf_counter() - epoch_clock)
-            say(_progress(task, epoch, trained, validated, left))
-        rate_clock = time.perf_counter()
-
-    # --- export ---------------------------------------------------------------------------------------
-    if is_chief:
-        model_sha256 = export(task, model)
+    control.report(STARTING, 0)
+    with stage_own_shards(task, worker) as staged:
+        trial = _Trial(task, strategy, control, worker, staged)
+        trial.resume()
+        try:
+            while trial.state.epochs < task.training.epochs:
+                if trial.state.step < trial.epoch_end:
+                    trial.train_for_a_while()
+                else:
+                    trial.validate()
+        except tf.errors.OpError:
+            staged.wait([])  # raises what the input met in the background, if that was the cause
+            raise
+    if worker == 0:
+        control.report("exporting", trial.state.step)
+        trial.recorder.wait()
+        model_sha256 = export(task, trial.model)
         record = TrainingRecord(
             arm=task.arm.name,
             seed=task.seed,
-            data_fingerprint=manifest.fingerprint,
+            data_fingerprint=task.records.manifest.fingerprint,
             model_sha256=model_sha256,
-            parameters=sum(int(np.prod(variable.shape)) for variable in model.trainable_variables),
-            precision=precision,
-            workers=workers,
+            parameters=sum(int(np.prod(variable.shape)) for variable in trial.model.trainable_variables),
+            precision=trial.precision,
+            workers=task.compute.workers,
             replicas=strategy.num_replicas_in_sync,
             started=started,
-            seconds=seconds_before + time.perf_counter() - start_clock,
+            seconds=trial.wall_seconds(),
             environment=environment(),
         )
         write_document(task.record_file, record)
 
 
-def _diverged(task: Task, what: str, step: int) -> TrainingError:
-    return TrainingError(
-        f"train {task.name}: {what} is not finite at step {step}; lower "
-        f"learning_rate.base = {task.arm.learning_rate.base:g} or lengthen its warmup_epochs"
-    )
+class _Trial:
+    """A trial at work.
+
+    Attributes:
+        state: where it is.
+        model: being trained.
+        precision: the dtype policy that it is trained with.
+        recorder: the chief's; other workers have none.
+    """
+
+    recorder: Recorder
+
+    def __init__(
+        self,
+        task: Task,
+        strategy: tf.distribute.Strategy,
+        control: Control,
+        worker: int,
+        staged: StagedRecords,
+    ) -> None:
+        self.task = task
+        self._control = control
+        self._clock = time.perf_counter()
+        self._chief = worker == 0
+        self.state = State()
+
+        # --- records: those of training have to be there, those of validation may still arrive ----------
+        manifest, training = task.records.manifest, task.training
+        threads = task.compute.threads_per_worker
+        readers = {split: SplitReader(staged, split, threads) for split in ("train", "validation")}
+        self._plan = training_plan(readers["train"], training, task.seed)
+        self._validation_plan = validation_plan(readers["validation"], training)
+        self._total_steps = self._plan.epoch_steps * training.epochs
+        waiting = staged.waiting
+        while not staged.wait(own_shards(task, "train", worker), CALL_SECONDS):
+            if staged.waiting < waiting:
+                control.report("staging", 0)
+            waiting = staged.waiting
+
+        # --- model and optimizer: weights drawn from the seed, so that the arms of a seed start alike -
+        self.precision = resolve_precision(training.precision)
+        keras.config.set_dtype_policy(self.precision)
+        keras.utils.set_random_seed(task.seed)
+        layers = TrainingLayers(training.global_batch_size)
+        with strategy.scope():
+            self.model = build_model(task.model, manifest.image_shape, len(manifest.classes), layers)
+            self._optimizer = Optimizer(
+                task.arm, self.model.trainable_variables, self._plan.epoch_steps, self._total_steps
+            )
+            self._engine = Engine(strategy, self.model, self._optimizer, task.seed)
+        self._variables = _variables(self.model, self._optimizer)
+        self._strategy, self._readers = strategy, readers
+        self._pace = self._wished_pace = 1
+
+    @property
+    def epoch_end(self) -> int:
+        """Steps done when the present epoch is."""
+        return (self.state.epochs + 1) * self._plan.epoch_steps
+
+    def wall_seconds(self) -> float:
+        """Spent on this trial, earlier attempts up to their last checkpoint included."""
+        return self.state.wall_seconds + time.perf_counter() - self._clock
+
+    def resume(self) -> None:
+        """Goes on from the newest whole checkpoint of this very trial, if there is one."""
+        task = self.task
+        identity = canonical_json(task.model_dump(mode="json", exclude={"compute", "records", "output"}))
+        identity = f"{identity} {self.precision} {task.records.manifest.fingerprint}"
+        if found := checkpoint.latest(task.checkpoint_folder, identity):
+            for name, variable in self._variables.items():
+                variable.assign(found.arrays[name])
+            self.state = State.from_json(found.state)
+            if self._chief:
+                say(f"train {task.name}: goes on after step {found.step} of {self._total_steps}")
+        state = self.state
+        if not self._engine.is_agreed(zlib.crc32(f"{state.step} {identity}".encode())):
+            raise LaunchError(
+                f"train {task.name}: the workers differ in the checkpoint to go on from (step {state.step} "
+                f"here), in the records or in precision ({self.precision} here); give them one {task.output}"
+            )
+        if self._chief:
+            self.recorder = Recorder(task, identity, state.rows)
+        self._batches = distribute(
+            self._strategy, self._readers["train"], self._plan, state.step, self._total_steps
+        )
+        first, last = (
+            epochs * self._validation_plan.epoch_steps for epochs in (state.epochs, task.training.epochs)
+        )
+        self._held_out = distribute(
+            self._strategy, self._readers["validation"], self._validation_plan, first, last
+        )
+
+    def train_for_a_while(self) -> None:
+        """Does steps for about a second, or up to the next row, checkpoint or end of the epoch."""
+        state, task = self.state, self.task
+        ends = [self.epoch_end, _next_multiple(state.step, task.training.log_every_steps)]
+        if task.compute.checkpoint_steps:
+            ends.append(_next_multiple(state.step, task.compute.checkpoint_steps))
+        clock = time.perf_counter()
+        trained = self._engine.train(
+            self._batches,
+            min(self._pace, min(ends) - state.step),
+            state.interval,
+            Wishes(self._control.is_stop_requested, self._wished_pace),
+        )
+        seconds = time.perf_counter() - clock
+        state.step += trained.steps
+        state.interval = trained.totals
+        state.interval_seconds += seconds
+        if trained.verdict is Verdict.NOT_FINITE:
+            raise self._diverged("loss or gradient", state.step)
+        self._pace, self._wished_pace = trained.pace, _paced(trained.pace, trained.steps, seconds)
+        self._control.report("training", state.step)
+        if state.step in ends[:2]:
+            self._end_interval(trained.gradient_norm)
+        self._stop_if_agreed(trained.verdict)
+        if self._chief and self.recorder.is_checkpoint_due(state.step):
+            self._save()
+
+    def validate(self) -> None:
+        """Measures the validation split and ends the epoch."""
+        state, plan = self.state, self._validation_plan
+        clock = time.perf_counter()
+        totals, done, pace, wished_pace = Totals(), 0, 1, 1
+        while done < plan.epoch_steps:
+            call_clock = time.perf_counter()
+            steps = min(pace, plan.epoch_steps - done)
+            wishes = Wishes(self._control.is_stop_requested, wished_pace)
+            measured = self._engine.validate(self._held_out, steps, totals, wishes)
+            totals, done = measured.totals, done + measured.steps
+            self._control.report("validating", state.step)
+            if measured.verdict is Verdict.NOT_FINITE:
+                raise self._diverged("validation loss", state.step)
+            self._stop_if_agreed(measured.verdict)
+            pace = measured.pace
+            wished_pace = _paced(pace, measured.steps, time.perf_counter() - call_clock)
+        seconds = time.perf_counter() - clock
+        trained = self._row("epoch", state.epoch, state.rows[-1].gradient_norm, state.epoch_seconds)
+        validated = validation_row(trained, totals, self._engine.penalty(), seconds)
+        state.rows += [trained, validated]
+        state.epochs += 1
+        if self._chief:
+            self.recorder.record(state.rows, 2)
+            left = (self.task.training.epochs - state.epochs) * (state.epoch_seconds + seconds)
+            self.recorder.tell_epoch(state.rows, left)
+        state.epoch, state.epoch_seconds = Totals(), 0.0
+        self._save()
+
+    def _end_interval(self, gradient_norm: float) -> None:
+        """Makes a row of the steps since the last one."""
+        state = self.state
+        state.rows.append(self._row("step", state.interval, gradient_norm, state.interval_seconds))
+        state.epoch = state.epoch.plus(state.interval)
+        state.epoch_seconds += state.interval_seconds
+        state.interval, state.interval_seconds = Totals(), 0.0
+        if self._chief:
+            self.recorder.record(state.rows, 1)
+
+    def _stop_if_agreed(self, verdict: Verdict) -> None:
+        if verdict is not Verdict.STOP:
+            return
+        self._save()
+        if self._chief:
+            self.recorder.wait()
+        raise StoppedError(f"train {self.task.name}: stopped on request, saved after step {self.state.step}")
+
+    def _save(self) -> None:
+        if self._chief:
+            self._control.report("saving", self.state.step)
+            self.recorder.save(self.state.step, self._variables, self.state.to_json(self.wall_seconds()))
+
+    def _row(self, event: Any, totals: Totals, gradient_norm: float, seconds: float) -> Row:
+        last_step = tf.constant(self.state.step - 1, tf.float64)
+        return training_row(
+            totals,
+            seconds,
+            event=event,
+            step=self.state.step,
+            epoch=self.state.epochs + 1,
+            learning_rate=float(self._optimizer.learning_rate(last_step)),
+            decay=float(self._optimizer.decay(last_step)),
+            gradient_norm=gradient_norm,
+            weight_norm=self._engine.weight_norm(),
+            wall_seconds=self.wall_seconds(),
+        )
+
+    def _diverged(self, what: str, step: int) -> TrainingError:
+        arm = self.task.arm
+        return TrainingError(
+            f"train {self.task.name}: {what} is not finite at step {step}; lower "
+            f"learning_rate.base = {arm.learning_rate.base:g} or lengthen its warmup_epochs"
+        )
 
 
-def export(task: Task, model: keras.Model) -> str:
-    """Writes the model in Keras' format, made of Keras' own layers only, in float32; returns its SHA-256."""
-    keras.config.set_dtype_policy("float32")
-    manifest = task.records.manifest
-    plain = build_model(task.model, manifest.image_shape, len(manifest.classes))
-    plain.set_weights(model.get_weights())
-    scratch = task.model_file.with_name("exporting.keras")
-    plain.save(scratch)
-    content = scratch.read_bytes()
-    publish(task.model_file, content)
-    scratch.unlink()
-    return hashlib.sha256(content).hexdigest()
+def _next_multiple(step: int, interval: int) -> int:
+    return (step // interval + 1) * interval
+
+
+def _paced(pace: int, steps: int, seconds: float) -> int:
+    """Steps to wish for; grows slowly, because a first call traces and compiles."""
+    return max(1, min(2 * pace, int(steps * CALL_SECONDS / seconds)))
 
 
 def _variables(model: keras.Model, optimizer: Optimizer) -> dict[str, Any]:
     """All that a checkpoint holds, by name; positions make names unique."""
-    named = {f"model/{index:03d}/{variable.path}": variable for index, variable in enumerate(model.variables)}
+    # Not by path: Keras numbers layers through the life of a process.
+    named = {f"model/{index:03d}/{variable.name}": variable for index, variable in enumerate(model.variables)}
     for index, slots in enumerate(optimizer.slots):
         named |= {f"slot/{index:03d}/{number}": slot for number, slot in enumerate(slots)}
     return named
-
-
-def _training_row(
-    event: Any,
-    step: int,
-    epoch: int,
-    measured: list[Steps],
-    engine: Engine,
-    optimizer: Optimizer,
-    seconds: float,
-    wall_seconds: float,
-) -> Row:
-    examples = sum(part.sums.examples for part in measured)
-    cross_entropy = sum(part.sums.cross_entropy for part in measured) / examples
-    penalty = sum(part.penalty for part in measured) / sum(part.steps for part in measured)
-    last_step = tf.constant(step - 1, tf.float64)
-    return Row(
-        event=event,
-        split="train",
-        step=step,
-        epoch=epoch,
-        examples=int(examples),
-        cross_entropy=cross_entropy,
-        penalty=penalty,
-        total=cross_entropy + penalty,
-        accuracy=sum(part.sums.correct for part in measured) / examples,
-        learning_rate=float(optimizer.learning_rate(last_step)),
-        decay=float(optimizer.decay(last_step)),
-        gradient_norm=measured[-1].gradient_norm,
-        weight_norm=engine.weight_norm(),
-        examples_per_second=examples / seconds,
-        wall_seconds=wall_seconds,
-    )
-
-
-def _progress(task: Task, epoch: int, trained: Row, validated: Row, seconds_left: float) -> str:
-    return (
-        f"train {task.name}: epoch {epoch}/{task.training.epochs}"
-        f"  loss {trained.cross_entropy:.4f} + penalty {trained.penalty:.4f}, accuracy {trained.accuracy:.1%}"
-        f"  validation {validated.cross_entropy:.4f}, {validated.accuracy:.1%}"
-        f"  {trained.examples_per_second:,.0f} examples/s, {seconds_in_words(seconds_left)} left"
-    )

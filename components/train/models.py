@@ -9,15 +9,60 @@ from typing import Any
 import keras
 
 from components.core.experiment import CnnModel, LinearModel, Model, TutorialCnnModel
+from components.train.dropout import BatchDropout
+from components.train.factored import FactoredDense
+from components.train.pooled import PooledConv2D
 
-DropoutLayer = Callable[..., keras.layers.Layer]
+
+class KerasLayers:
+    """The layers that a model is made of, as Keras has them: what is exported and loaded without our code."""
+
+    def dropout(self, rate: float) -> keras.layers.Layer:
+        """Drops a fraction of the features."""
+        return keras.layers.Dropout(rate)
+
+    def dense(self, units: int) -> keras.layers.Layer:
+        """Dense with ReLU."""
+        return keras.layers.Dense(units, activation="relu")
+
+    def pooled_conv(self, filters: int) -> Callable[[Any], Any]:
+        """Conv2D 3 x 3 with ReLU, then 2 x 2 max pooling."""
+        convolution = keras.layers.Conv2D(filters, 3, padding="same", activation="relu")
+        pooling = keras.layers.MaxPooling2D()
+        return lambda features: pooling(convolution(features))
+
+
+KERAS_LAYERS = KerasLayers()
+
+
+class TrainingLayers(KerasLayers):
+    """Layers with the same variables and results, made for training on any number of replicas.
+
+    Args:
+        global_batch_size: examples of a step over all replicas.
+    """
+
+    def __init__(self, global_batch_size: int) -> None:
+        self._global_batch_size = global_batch_size
+
+    def dropout(self, rate: float) -> keras.layers.Layer:
+        """Masks do not depend on the number of replicas."""
+        return BatchDropout(rate)
+
+    def dense(self, units: int) -> keras.layers.Layer:
+        """The kernel's gradient travels as its factors where they are smaller."""
+        return FactoredDense(units, self._global_batch_size, activation="relu")
+
+    def pooled_conv(self, filters: int) -> Callable[[Any], Any]:
+        """Pools before bias and ReLU."""
+        return PooledConv2D(filters, 3, padding="same")
 
 
 def build_model(
     model: Model,
     image_shape: tuple[int, int, int],
     class_count: int,
-    dropout: DropoutLayer = keras.layers.Dropout,
+    layers: KerasLayers = KERAS_LAYERS,
 ) -> keras.Model:
     """Builds the network with freshly drawn weights.
 
@@ -25,14 +70,13 @@ def build_model(
         model: its settings.
         image_shape: height, width, channels.
         class_count: number of logits.
-        dropout: makes dropout layers from a rate; training passes one whose masks do not depend on the
-            number of workers.
+        layers: what it is made of; the weights and their order are the same for all.
 
     Returns:
         A model from uint8 [batch, height, width, channels] to logits [batch, class_count], float32 or wider.
     """
     pixels = keras.Input(image_shape, dtype="uint8", name="image")
-    features = MODELS[model.name](model, keras.layers.Rescaling(1 / 255)(pixels), dropout)
+    features = MODELS[model.name](model, keras.layers.Rescaling(1 / 255)(pixels), layers)
     # Logits are float32 under a mixed policy too: a bfloat16 softmax has three digits.
     wide = "float64" if keras.config.dtype_policy().name == "float64" else "float32"
     logits = keras.layers.Dense(class_count, name="logits")(features)
@@ -40,15 +84,14 @@ def build_model(
     return keras.Model(pixels, logits, name=model.name)
 
 
-def _tutorial_cnn(model: TutorialCnnModel, images: Any, dropout: DropoutLayer) -> Any:
+def _tutorial_cnn(model: TutorialCnnModel, images: Any, layers: KerasLayers) -> Any:
     features = images
     for _ in range(2):
-        features = keras.layers.Conv2D(64, 3, padding="same", activation="relu")(features)
-        features = keras.layers.MaxPooling2D()(features)
-    return keras.layers.Dense(128, activation="relu")(keras.layers.Flatten()(features))
+        features = layers.pooled_conv(64)(features)
+    return layers.dense(128)(keras.layers.Flatten()(features))
 
 
-def _cnn(model: CnnModel, images: Any, dropout: DropoutLayer) -> Any:
+def _cnn(model: CnnModel, images: Any, layers: KerasLayers) -> Any:
     features = images
     for filters in model.filters:
         features = keras.layers.Conv2D(filters, 3, padding="same", use_bias=False)(features)
@@ -58,19 +101,19 @@ def _cnn(model: CnnModel, images: Any, dropout: DropoutLayer) -> Any:
         features = keras.layers.ReLU()(features)
         features = keras.layers.MaxPooling2D(padding="same")(features)
     features = keras.layers.GlobalAveragePooling2D()(features)
-    return dropout(model.dropout)(features)
+    return layers.dropout(model.dropout)(features)
 
 
-def _linear(model: LinearModel, images: Any, dropout: DropoutLayer) -> Any:
+def _linear(model: LinearModel, images: Any, layers: KerasLayers) -> Any:
     return keras.layers.Flatten()(images)
 
 
-MODELS: dict[str, Callable[[Any, Any, DropoutLayer], Any]] = {
+MODELS: dict[str, Callable[[Any, Any, KerasLayers], Any]] = {
     "tutorial_cnn": _tutorial_cnn,
     "cnn": _cnn,
     "linear": _linear,
 }
-"""From (settings, normalized images, dropout) to features, by the name in the experiment."""
+"""From (settings, normalized images, layers) to features, by the name in the experiment."""
 
 
 def parameter_kind(variable_path: str) -> str:

@@ -10,7 +10,8 @@ class Task(Section):
     """One trial: an arm with a seed, on these records, into this folder.
 
     Attributes:
-        output: folder that receives `model.keras`, `history.jsonl`, `training.json` and `checkpoints/`.
+        output: folder that receives `model.keras`, `history.jsonl`, `training.json`, `checkpoints/` and
+            `tensorboard/`.
     """
 
     model: Model
@@ -45,3 +46,8 @@ class Task(Section):
     def checkpoint_folder(self) -> Path:
         """Where checkpoints go."""
         return Path(self.output) / "checkpoints"
+
+    @property
+    def events_folder(self) -> Path:
+        """Where TensorBoard finds the trial while it trains."""
+        return Path(self.output) / "tensorboard"

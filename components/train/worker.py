@@ -1,47 +1,77 @@
-"""One training process: `python -m components.train.worker TASK_FILE`.
+"""One worker: `python -m components.train.worker TASK_FILE`, the parent of the process that trains.
 
-With TF_CONFIG in the environment it is one worker of a group under MultiWorkerMirroredStrategy.
+Its environment says which worker of which group it is (`components.train.group`). It waits for its peers,
+starts `components.train.trainer` and watches it, and ends with a code of `components.core.errors`.
+On a cluster it is process 1 of its container.
 """
 
+import contextlib
 import os
 import sys
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from components.core.authoring import decode
 from components.core.errors import ExperimentError, exit_on_error
 from components.core.storage import read
+from components.train.control import PROGRESS_VARIABLE, ProgressFile
+from components.train.group import Group, group_from_environment
+from components.train.rendezvous import wait_for_peers
+from components.train.stopping import stop_on_signals
+from components.train.supervisor import Supervisor
 from components.train.task import Task
 
 
-def main(arguments: list[str]) -> int:
-    """Trains the task in the named file; returns 0, or exits with a code of `components.core.errors`."""
-    with exit_on_error("train"):
+def main(arguments: list[str]) -> None:
+    """Trains the task in the named file; exits with 0 or a code of `components.core.errors`.
+
+    Its peers have `compute.start_seconds` to answer, and so has the training process to begin.
+    """
+    known: dict[str, int | str] = {}
+    with exit_on_error("train", lambda: known):
         if len(arguments) != 1:
             raise ExperimentError("python -m components.train.worker: takes one argument, the task's file")
-        task = decode(Task, read(Path(arguments[0])).decode(), arguments[0])
-        _train(task)
-    return 0
+        sys.exit(_supervise(arguments[0], known))
 
 
-def _train(task: Task) -> None:
-    # TensorFlow takes seconds to import and reads these once, so both stand here and not at the top.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    import tensorflow as tf
+def _supervise(task_file: str, known: dict[str, int | str]) -> int:
+    """Adds to `known` what a report of failure shall tell."""
+    task = decode(Task, read(Path(task_file)).decode(), task_file)
+    compute = task.compute
+    group = group_from_environment(os.environ, compute.workers)
+    known["worker"] = group.index
+    name = f"train {task.name}: worker {group.index} of {compute.workers}"
+    with (
+        stop_on_signals() as request,
+        _progress_path() as path,
+        contextlib.closing(ProgressFile(path)) as progress,
+    ):
+        supervisor = Supervisor(name, compute, progress, request)
+        try:
+            wait_for_peers(group, compute.start_seconds, supervisor.tick)
+            command = [sys.executable, "-m", "components.train.trainer", task_file]
+            return supervisor.run(command, _environment(group, path))
+        finally:
+            known.update(phase=progress.progress().phase, step=progress.progress().step)
 
-    from components.train.loop import train
 
-    tf.config.experimental.enable_op_determinism()
-    if task.compute.threads_per_worker:
-        tf.config.threading.set_intra_op_parallelism_threads(task.compute.threads_per_worker)
-        tf.config.threading.set_inter_op_parallelism_threads(max(2, task.compute.threads_per_worker))
-    if task.compute.workers > 1:
-        strategy = tf.distribute.MultiWorkerMirroredStrategy()
-    elif len(tf.config.list_logical_devices("GPU")) > 1:
-        strategy = tf.distribute.MirroredStrategy()
+@contextlib.contextmanager
+def _progress_path() -> Iterator[Path]:
+    if told := os.environ.get(PROGRESS_VARIABLE):
+        yield Path(told)
     else:
-        strategy = tf.distribute.get_strategy()
-    train(task, strategy)
+        with tempfile.TemporaryDirectory(prefix="optduel-") as folder:
+            yield Path(folder) / "progress"
+
+
+def _environment(group: Group, progress: Path) -> Mapping[str, str]:
+    environment = {**os.environ, PROGRESS_VARIABLE: str(progress)}
+    environment.pop("TF_CONFIG", None)  # the caller's, if any: this group is the one that holds
+    if config := group.tf_config():
+        environment["TF_CONFIG"] = config
+    return environment
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main(sys.argv[1:])

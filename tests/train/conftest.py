@@ -34,14 +34,19 @@ def make_task(records: Records, tmp_path: Path) -> Callable[..., Task]:
     """Makes tasks in folders of their own."""
 
     def make(
-        folder: str, arm: Any = SGD, model: Any = TUTORIAL, workers: int = 1, seed: int = 0, **training: Any
+        folder: str,
+        arm: Any = SGD,
+        model: Any = TUTORIAL,
+        workers: int = 1,
+        compute: dict[str, Any] | None = None,
+        **training: Any,
     ) -> Task:
         authored = {
             "model": model,
             "arm": arm,
             "training": {"epochs": 3, "global_batch_size": 64, "log_every_steps": 7} | training,
-            "compute": {"workers": workers, "threads_per_worker": 1},
-            "seed": seed,
+            "compute": {"workers": workers, "threads_per_worker": 1} | (compute or {}),
+            "seed": 0,
             "records": records,
             "output": str(tmp_path / folder),
         }
@@ -65,3 +70,28 @@ def run_task() -> Callable[[Task], tuple[Row, ...]]:
 def reproducible(rows: tuple[Row, ...]) -> str:
     """A history without its timing columns, as text that can be compared bit for bit."""
     return json.dumps([row.reproducible() for row in rows])
+
+
+NUMBERS = (
+    "cross_entropy",
+    "penalty",
+    "total",
+    "accuracy",
+    "gradient_norm",
+    "weight_norm",
+    "learning_rate",
+    "decay",
+)
+
+
+def largest_deviation(rows: tuple[Row, ...], others: tuple[Row, ...]) -> float:
+    """Largest relative difference of any number in any row; the rows must be of the same events."""
+    assert [(row.event, row.split, row.step, row.examples) for row in rows] == [
+        (row.event, row.split, row.step, row.examples) for row in others
+    ]
+    pairs = [
+        (getattr(one, name), getattr(other, name))
+        for one, other in zip(rows, others, strict=True)
+        for name in NUMBERS
+    ]
+    return max(abs(one - other) / max(abs(one), 1e-12) for one, other in pairs)

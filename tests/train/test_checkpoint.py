@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.core.errors import TrainingError
-from components.train.checkpoint import Checkpoint, latest, save
+from components.core.errors import StorageError, TrainingError
+from components.train.checkpoint import BackgroundWriter, Checkpoint, latest, save
 
 
 def a_checkpoint(step: int, identity: str = "trial") -> Checkpoint:
@@ -77,3 +77,27 @@ def test_damaged_checkpoint_is_named(tmp_path: Path, capsys: pytest.CaptureFixtu
     path.write_bytes(path.read_bytes()[:-40])
     assert latest(tmp_path, "trial") is None
     assert f"{path}: damaged checkpoint skipped" in capsys.readouterr().err
+
+
+def test_checkpoints_in_the_background_are_the_same(tmp_path: Path) -> None:
+    writer = BackgroundWriter(tmp_path, kept=2)
+    for step in (1, 2, 3):
+        writer.save(a_checkpoint(step))
+    writer.wait()
+    assert [path.name for path in sorted(tmp_path.iterdir())] == [
+        "step-0000000002.npz",
+        "step-0000000003.npz",
+    ]
+    found = latest(tmp_path, "trial")
+    assert found is not None
+    np.testing.assert_array_equal(
+        found.arrays["model/000/kernel"], a_checkpoint(3).arrays["model/000/kernel"]
+    )
+
+
+def test_a_failure_in_the_background_comes_to_light(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    writer = BackgroundWriter(tmp_path / "file", kept=1)
+    writer.save(a_checkpoint(1))
+    with pytest.raises(StorageError, match="File exists"):
+        writer.wait()

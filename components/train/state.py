@@ -1,0 +1,44 @@
+"""Where a trial is, beside its variables: what a checkpoint remembers of the loop."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Self
+
+from components.core.history import Row
+from components.train.engine import Totals
+
+
+@dataclasses.dataclass
+class State:
+    """All of it is in a checkpoint.
+
+    Attributes:
+        step: optimizer steps done.
+        epochs: epochs done, validation included.
+        interval: sums since the last row, of steps.
+        epoch: sums over the epoch's rows so far.
+        interval_seconds: time spent on `interval`.
+        epoch_seconds: time spent on `epoch`.
+        wall_seconds: time spent up to the checkpoint that this state comes from.
+        rows: the history.
+    """
+
+    step: int = 0
+    epochs: int = 0
+    interval: Totals = Totals()
+    epoch: Totals = Totals()
+    interval_seconds: float = 0.0
+    epoch_seconds: float = 0.0
+    wall_seconds: float = 0.0
+    rows: list[Row] = dataclasses.field(default_factory=list)
+
+    def to_json(self, wall_seconds: float) -> dict[str, Any]:
+        """JSON values; floats keep every bit."""
+        values = dataclasses.asdict(self) | {"wall_seconds": wall_seconds}
+        return values | {"rows": [row.model_dump() for row in self.rows]}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """What `to_json` was made from."""
+        totals = {name: Totals(**values[name]) for name in ("interval", "epoch")}
+        return cls(**dict(values) | totals | {"rows": [Row(**row) for row in values["rows"]]})

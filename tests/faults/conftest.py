@@ -1,0 +1,62 @@
+"""What every fault is measured against: a run of two workers that nothing disturbs."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.core.authoring import validate
+from components.core.records import Records
+from components.train.launch import LocalLauncher
+from components.train.task import Task
+from tests.faults.groups import history
+
+EPOCHS = 25
+STEPS = 20 * EPOCHS
+"""Of a whole run; a fault at a later step cannot happen."""
+
+
+def make_task(records: Records, output: Path, **compute: Any) -> Task:
+    """A model that trains in seconds, checkpoints that fall within epochs, and a ragged last batch."""
+    authored = {
+        "model": {"name": "linear"},
+        "arm": {
+            "name": "adamw",
+            "optimizer": "adamw",
+            "weight_decay": 0.05,
+            "learning_rate": {"schedule": "cosine", "base": 0.001, "warmup_epochs": 1},
+        },
+        "training": {"epochs": EPOCHS, "global_batch_size": 64, "log_every_steps": 5},
+        "compute": {
+            "workers": 2,
+            "threads_per_worker": 1,
+            "checkpoint_steps": 7,
+            "restarts": 20,
+            "start_seconds": 120,
+            "progress_seconds": 60,
+        }
+        | compute,
+        "seed": 0,
+        "records": records,
+        "output": str(output),
+    }
+    return validate(Task, authored, "task")
+
+
+@pytest.fixture(scope="session")
+def uninterrupted(records: Records, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The history that every run has to end with."""
+    task = make_task(records, tmp_path_factory.mktemp("uninterrupted"))
+    LocalLauncher().run(task)
+    return history(task)
+
+
+@pytest.fixture
+def task(records: Records, tmp_path: Path) -> Callable[..., Task]:
+    """Makes tasks like the uninterrupted one; `compute` settings change no numbers."""
+
+    def make(**compute: Any) -> Task:
+        return make_task(records, tmp_path / "trial", **compute)
+
+    return make

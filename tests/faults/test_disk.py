@@ -1,0 +1,67 @@
+"""A full disk ends the run with the place named; with room again the run goes on."""
+
+import contextlib
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from components.core.records import Records
+from components.train.control import Progress, ProgressFile
+from tests.faults.conftest import STEPS, make_task
+from tests.faults.groups import history, launched
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of four megabytes."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(place)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, timeout=30, check=False).returncode:
+        pytest.skip("mounting a file system needs root")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "--lazy", str(place)], timeout=30, check=True)
+
+
+def fill(place: Path) -> Path:
+    """Leaves not a byte."""
+    ballast = place / "ballast"
+    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+    return ballast
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_named_and_the_run_goes_on_with_room(
+    disk: Path, records: Records, uninterrupted: str
+) -> None:
+    task = make_task(records, disk / "trial", restarts=0)
+    with launched(task) as group:
+        group.wait_for_step(STEPS // 4)
+        ballast = fill(disk)
+        assert group.wait() == 75, group.text()
+    last = group.text().splitlines()[-1]
+    assert last.startswith(f"train failed: {disk}/trial/"), group.text()
+    assert "No space left on device" in last
+    ballast.unlink()
+
+    with launched(task) as group:
+        assert group.wait() == 0, group.text()
+    assert "goes on after step" in group.text()
+    assert history(task) == uninterrupted
+
+
+def test_progress_is_seen_on_a_full_disk(disk: Path) -> None:
+    file = ProgressFile(disk / "progress")
+    fill(disk)
+    for step in range(100):
+        file.report(Progress("training", step, step + 1))
+        file.beat(step)
+    assert (file.progress().step, file.beats()) == (99, 99)
+    file.close()

@@ -1,0 +1,60 @@
+"""kill -9 of any process of any worker at any moment: the run ends as if nothing had happened."""
+
+import random
+import signal
+from collections.abc import Callable
+
+import pytest
+
+from components.train.task import Task
+from tests.faults.conftest import STEPS
+from tests.faults.groups import Fault, history, launched
+
+NOTICED_SECONDS = 10.0
+"""The promise: a dead process is noticed, and its group ended, within this time."""
+
+SLACK_SECONDS = 10.0
+"""Starting and ending processes on a machine that is busy with other tests."""
+
+
+def plan(seed: int) -> list[Fault]:
+    """Five kills of one run, the later ones at later steps; seeds differ in all that is drawn."""
+    draw = random.Random(seed)
+    phases = ["starting", "training", "saving", "validating", "training"]
+    draw.shuffle(phases)
+    part = STEPS // (len(phases) + 1)
+    return [
+        Fault(
+            signal.SIGKILL,
+            draw.choice(["trainer", "trainer", "supervisor"]),
+            draw.randrange(2),
+            phase,
+            step=part * number + draw.randrange(part // 2),
+            delay=draw.uniform(0, 4) if phase == "starting" else draw.uniform(0, 0.01),
+        )
+        for number, phase in enumerate(phases)
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_kills_at_random_moments_change_nothing(
+    seed: int, task: Callable[..., Task], uninterrupted: str
+) -> None:
+    killed = task()
+    with launched(killed) as group:
+        for number, fault in enumerate(plan(seed), start=1):
+            when = group.inject(fault)
+            noticed = group.wait_for_restart(number) - when
+            assert noticed < NOTICED_SECONDS + SLACK_SECONDS, f"{fault}\n{group.text()}"
+        assert group.wait() == 0, group.text()
+    assert history(killed) == uninterrupted
+
+
+def test_the_plans_cover_every_process_and_phase() -> None:
+    faults = [fault for seed in range(3) for fault in plan(seed)]
+    assert len(faults) == 15
+    assert {(fault.target, fault.worker) for fault in faults} == {
+        (target, worker) for target in ("trainer", "supervisor") for worker in (0, 1)
+    }
+    assert {fault.phase for fault in faults} == {"starting", "training", "saving", "validating"}

@@ -1,0 +1,89 @@
+"""One history for any number of workers and replicas: ragged last batches and validation included."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from components.core.history import Row, epochs_of, read_history
+from components.core.results import TrainingRecord, read_document
+from components.train.task import Task
+from pipeline.shipped import load_experiment
+from tests.train.conftest import ADAMW, CNN, SGD, TUTORIAL, largest_deviation
+
+MakeTask = Callable[..., Task]
+RunTask = Callable[[Task], tuple[Row, ...]]
+DIGITS = load_experiment("digits")
+NESTEROV = SGD | {"nesterov": True, "decayed": ["kernel", "bias"]}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arm", "model", "epochs"),
+    [(DIGITS.arms[0], DIGITS.model, 5), (DIGITS.arms[1], DIGITS.model, 5), (ADAMW, CNN, 5)],
+    ids=["digits-sgd-l2", "digits-adamw", "dropout-and-batch-normalization"],
+)
+def test_workers_have_one_history_in_float32(
+    arm: object, model: object, epochs: int, make_task: MakeTask, run_task: RunTask
+) -> None:
+    """A hundred steps, each number of each row."""
+    alone = run_task(make_task("alone", arm, model, epochs=epochs))
+    assert alone[-1].step == 100
+    assert epochs_of(alone, "train")[0].examples % 64, "the last batch must be ragged"
+    for workers in (2, 4):
+        together = run_task(make_task(f"by-{workers}", arm, model, workers=workers, epochs=epochs))
+        assert largest_deviation(alone, together) < 1e-5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arm", "model"),
+    [(NESTEROV, TUTORIAL), (ADAMW, CNN)],
+    ids=["l2-and-momentum", "adamw-dropout-and-batch-normalization"],
+)
+def test_workers_have_one_history_in_float64(
+    arm: object, model: object, make_task: MakeTask, run_task: RunTask
+) -> None:
+    """What float32 leaves open: differences are of rounding, not of arithmetic."""
+    alone = run_task(make_task("alone", arm, model, precision="float64"))
+    for workers in (2, 4):
+        together = run_task(make_task(f"by-{workers}", arm, model, workers=workers, precision="float64"))
+        assert largest_deviation(alone, together) < 1e-9
+
+
+@pytest.mark.slow
+def test_workers_train_in_bfloat16_together(make_task: MakeTask, run_task: RunTask) -> None:
+    """Three digits, so the histories drift apart; a gradient that is lost or doubled would show at once."""
+    alone = run_task(make_task("alone", precision="mixed_bfloat16", epochs=1))
+    together = run_task(make_task("together", workers=2, precision="mixed_bfloat16", epochs=1))
+    deviations = [
+        abs(one.cross_entropy / other.cross_entropy - 1) for one, other in zip(alone, together, strict=True)
+    ]
+    assert max(deviations) < 0.02
+
+
+REPLICAS = """
+import sys
+import tensorflow as tf
+from components.core.authoring import decode
+from components.train.control import Control
+from components.train.loop import train
+from components.train.task import Task
+processor = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(processor, [tf.config.LogicalDeviceConfiguration()] * 2)
+train(decode(Task, sys.argv[1], "task"), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]), Control(None))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("arm", "model"), [(ADAMW, CNN), (SGD, TUTORIAL)], ids=["cnn", "tutorial"])
+def test_two_replicas_of_one_process_have_the_history_of_one(
+    arm: object, model: object, make_task: MakeTask, run_task: RunTask
+) -> None:
+    """What several GPUs of one worker do, on two devices that this processor is divided into."""
+    alone = run_task(make_task("alone", arm, model))
+    task = make_task("replicas", arm, model)
+    subprocess.run([sys.executable, "-c", REPLICAS, task.canonical_json()], check=True, timeout=120)
+    assert read_document(task.record_file, TrainingRecord).replicas == 2
+    assert largest_deviation(alone, read_history(task.history_file)) < 1e-5
