@@ -7,6 +7,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 TEST_WORKERS ?= 2# test processes; 0 runs the tests in one
 TEST_FLAGS ?=# for example TEST_FLAGS="-k decay"
+BENCH_FLAGS ?=# for example BENCH_FLAGS="arm --repetitions 1"; make bench BENCH_FLAGS=--help
 LOCK_FLAGS ?=# for example LOCK_FLAGS=--upgrade
 
 LOCKS := images/requirements-build.txt requirements-dev.txt
@@ -28,6 +29,10 @@ demo: $(STAMP) ## compare two optimizers on handwritten digits, from nothing to 
 .PHONY: test
 test: $(STAMP) ## run the tests
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile $(TEST_FLAGS)
+
+.PHONY: bench
+bench: $(STAMP) ## measure against Keras, PyTorch and the tutorial; needs OPTDUEL_FLOWERS_ARCHIVE
+	$(BIN)/python -m tests.benchmarks $(BENCH_FLAGS)
 
 .PHONY: check
 check: $(STAMP) ## run the linter, the type checker and the import contracts
