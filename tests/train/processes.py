@@ -57,4 +57,7 @@ def ending(process: "subprocess.Popen[str]") -> "Iterator[subprocess.Popen[str]]
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.kill(process.pid, signal.SIGKILL)
-        process.communicate()
+        process.wait()
+        # Not communicate(): a process that outlived this one, which is what a test may find, holds the pipe.
+        if process.stderr:
+            process.stderr.close()
