@@ -10,6 +10,7 @@ import subprocess
 from pathlib import Path
 
 from components.core.experiment import Section
+from components.core.machine import usable_cores
 
 CODE_VERSION_VARIABLE = "OPTDUEL_CODE_VERSION"
 """Set in images at build time: the commit that they were built from."""
@@ -48,13 +49,6 @@ def environment() -> Environment:
         cores=usable_cores(),
         packages={name: version for name in _PACKAGES if (version := _installed_version(name))},
     )
-
-
-def usable_cores() -> int:
-    """Processor cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 @functools.cache

@@ -20,8 +20,8 @@ from components.core.errors import (
     TrainingError,
 )
 from components.core.experiment import Compute
+from components.core.machine import oom_kills
 from components.train.control import STARTING, STOP, ProgressFile
-from components.train.machine import oom_kills
 from components.train.stopping import StopRequest
 
 LAUNCHER_VARIABLE = "OPTDUEL_LAUNCHER_PID"

@@ -15,10 +15,10 @@ from typing import Any, NoReturn
 
 from components.core.authoring import decode
 from components.core.errors import StoppedError, TrainingError, exit_on_error, write_termination
+from components.core.machine import usable_cores
 from components.core.storage import read
 from components.train.control import PROGRESS_VARIABLE, Control
 from components.train.group import INDEX_VARIABLE, Group, group_from_environment
-from components.train.machine import usable_cores
 from components.train.task import Task
 
 _PR_SET_PDEATHSIG = 1

@@ -3,12 +3,12 @@
 import collections
 import concurrent.futures
 import math
-import os
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
+from components.core.machine import usable_cores
 from components.core.records.encodings import Encoding, JpegRecords, RawRecords
 from components.core.records.manifest import Manifest, Shard
 from components.core.records.open_files import OpenFile, OpenFiles
@@ -48,7 +48,7 @@ class SplitReader:
         self._split = source.manifest.splits[split]
         self._files = OpenFiles(FILES_LIMIT)
         self._encodings: dict[int, Encoding] = {}
-        self._threads = concurrent.futures.ThreadPoolExecutor(threads or _usable_cores(), "decode")
+        self._threads = concurrent.futures.ThreadPoolExecutor(threads or usable_cores(), "decode")
 
     def __len__(self) -> int:
         return self._split.records
@@ -111,8 +111,3 @@ def _aligned(shape: tuple[int, ...]) -> np.ndarray:
     buffer = np.empty(size + ALIGNMENT, np.uint8)
     start = -buffer.ctypes.data % ALIGNMENT
     return buffer[start : start + size].reshape(shape)
-
-
-def _usable_cores() -> int:
-    affinity = getattr(os, "sched_getaffinity", None)  # macOS has none
-    return len(affinity(0)) if affinity else os.cpu_count() or 1

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from components.train import machine
+from components.core import machine
 
 
 @pytest.fixture
