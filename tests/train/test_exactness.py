@@ -21,13 +21,17 @@ NESTEROV = SGD | {"nesterov": True, "decayed": ["kernel", "bias"]}
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("arm", "model", "epochs"),
-    [(DIGITS.arms[0], DIGITS.model, 5), (DIGITS.arms[1], DIGITS.model, 5), (ADAMW, CNN, 5)],
-    ids=["digits-sgd-l2", "digits-adamw", "dropout-and-batch-normalization"],
+    [(SGD, TUTORIAL, 5), (DIGITS.arms[1], DIGITS.model, 5), (ADAMW, CNN, 5)],
+    ids=["sgd-l2", "digits-adamw", "dropout-and-batch-normalization"],
 )
 def test_workers_have_one_history_in_float32(
     arm: object, model: object, epochs: int, make_task: MakeTask, run_task: RunTask
 ) -> None:
-    """A hundred steps, each number of each row."""
+    """A hundred steps, each number of each row.
+
+    At the rate of 0.1 that `digits` gives SGD a difference of rounding grows from 1e-8 to 1e-2 in a hundred
+    steps, whatever causes it: that arm is compared in float64 below.
+    """
     alone = run_task(make_task("alone", arm, model, epochs=epochs))
     assert alone[-1].step == 100
     assert epochs_of(alone, "train")[0].examples % 64, "the last batch must be ragged"
@@ -39,8 +43,8 @@ def test_workers_have_one_history_in_float32(
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("arm", "model"),
-    [(NESTEROV, TUTORIAL), (ADAMW, CNN)],
-    ids=["l2-and-momentum", "adamw-dropout-and-batch-normalization"],
+    [(DIGITS.arms[0], DIGITS.model), (NESTEROV, TUTORIAL), (ADAMW, CNN)],
+    ids=["digits-sgd-l2", "nesterov", "adamw-dropout-and-batch-normalization"],
 )
 def test_workers_have_one_history_in_float64(
     arm: object, model: object, make_task: MakeTask, run_task: RunTask
