@@ -3,6 +3,7 @@
 import errno
 import os
 import socket
+from pathlib import Path
 from typing import Any
 
 import hypothesis
@@ -16,6 +17,7 @@ from tests.servers.fixtures import (
     gs_proxy,
     moto_proxy,
     moto_url,
+    place,
     place_of,
     s3_proxy,
     seaweedfs_url,
@@ -26,6 +28,7 @@ __all__ = [
     "gs_proxy",
     "moto_proxy",
     "moto_url",
+    "place",
     "place_of",
     "s3_proxy",
     "seaweedfs_url",
@@ -44,6 +47,14 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("OPTDUEL_") or name == "TF_CONFIG":
             monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def staging(clean_environment: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where copies of stored records go: a folder of the test's own."""
+    folder = tmp_path / "staging"
+    monkeypatch.setenv("OPTDUEL_STAGING", str(folder))
+    return folder
 
 
 @pytest.fixture(autouse=True)

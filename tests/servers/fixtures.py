@@ -69,3 +69,9 @@ def place_of(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
         return Place(kind, f"{scheme}://{stores.BUCKET}/{next(FOLDERS)}", proxy)
 
     return open_place
+
+
+@pytest.fixture(params=["gs", "s3"])
+def place(request: pytest.FixtureRequest, place_of: PlaceOf) -> Place:
+    """Each store that faults are injected into."""
+    return place_of(request.param)

@@ -1,4 +1,4 @@
-"""Data sets in stores and a staging folder of each test's own."""
+"""Data sets in stores."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,19 +9,11 @@ from components.core.experiment import Data, DigitsSource
 from components.core.records import Records
 from components.core.storage import Upload, join, upload
 from components.prepare.prepare import prepare_records
-from tests.servers.places import Place, PlaceOf
-
-
-@pytest.fixture(params=["gs", "s3"])
-def place(request: pytest.FixtureRequest, place_of: PlaceOf) -> Place:
-    return place_of(request.param)
 
 
 @pytest.fixture(autouse=True)
-def staging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where copies go."""
-    monkeypatch.setenv("OPTDUEL_STAGING", str(tmp_path / "staging"))
-    return tmp_path / "staging"
+def copies_of_its_own(staging: Path) -> None:
+    """No test finds what another has staged."""
 
 
 @pytest.fixture(scope="session")

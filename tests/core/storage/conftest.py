@@ -1,16 +1,10 @@
-"""The stores that faults are injected into."""
+"""A folder of every kind of store."""
 
 from pathlib import Path
 
 import pytest
 
-from tests.servers.places import Place, PlaceOf
-
-
-@pytest.fixture(params=["gs", "s3"])
-def place(request: pytest.FixtureRequest, place_of: PlaceOf) -> Place:
-    """The stores that faults are injected into."""
-    return place_of(request.param)
+from tests.servers.places import PlaceOf
 
 
 @pytest.fixture(params=["local", "file", "gs", "s3", "minio", "moto"])

@@ -4,19 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers.places import Place, PlaceOf
-
-
-@pytest.fixture(params=["gs", "s3"])
-def place(request: pytest.FixtureRequest, place_of: PlaceOf) -> Place:
-    return place_of(request.param)
+from tests.servers.places import PlaceOf
 
 
 @pytest.fixture(autouse=True)
-def staging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where copies go."""
-    monkeypatch.setenv("OPTDUEL_STAGING", str(tmp_path / "staging"))
-    return tmp_path / "staging"
+def copies_of_its_own(staging: Path) -> None:
+    """No test finds what another has staged."""
 
 
 @pytest.fixture(params=["local", "gs", "s3"])
