@@ -48,6 +48,20 @@ def seaweedfs(folder: Path) -> Iterator[str]:
     identities = {"identities": [{"name": "tests", "credentials": credentials, "actions": actions}]}
     (folder / "identities.json").write_text(json.dumps(identities))
     (folder / "data").mkdir()
+    with contextlib.ExitStack() as stack:
+        for attempt in range(3):
+            command, url = _seaweedfs_command()
+            try:
+                stack.enter_context(started(command, url, folder / "seaweedfs.log"))
+                break
+            except RuntimeError:  # another process took one of its eight ports in between
+                if attempt == 2:
+                    raise
+        create_bucket(url)
+        yield url
+
+
+def _seaweedfs_command() -> tuple[list[str], str]:
     names = ["master.port", "master.port.grpc", "volume.port", "volume.port.grpc", "filer.port"]
     names += ["filer.port.grpc", "s3.port", "s3.port.grpc"]
     ports = dict(zip(names, free_ports(len(names)), strict=True))
@@ -57,9 +71,7 @@ def seaweedfs(folder: Path) -> Iterator[str]:
     command += ["-s3.autoCreateBucket=false", "-s3.port.iceberg=0", "-s3.port.lance=0"]
     command += ["-volume.max=20", "-master.volumeSizeLimitMB=1024", "-master.telemetry=false"]
     url = f"http://127.0.0.1:{ports['s3.port']}"
-    with started(command, url, folder / "seaweedfs.log"):
-        create_bucket(url)
-        yield url
+    return command, url
 
 
 @contextlib.contextmanager
