@@ -7,7 +7,6 @@ Examples of equally large images are equally long. Every TFRecord and Example re
 import struct
 
 import google_crc32c
-import numpy as np
 
 HEADER_BYTES = 12
 """Length (uint64) and its masked CRC-32C (uint32), before each record."""
@@ -56,17 +55,16 @@ def example_offsets(example: bytes, image: bytes) -> tuple[int, int]:
 def parse_example(example: bytes) -> tuple[bytes, int]:
     """Image and label of an Example made by `serialize_example`: the image is its tail."""
     offset = _label_offset(example)
-    label = int(decode_label_bytes(np.frombuffer(example, np.uint8, LABEL_BYTES, offset)[None])[0])
+    label = decode_label(example[offset : offset + LABEL_BYTES])
     position = example.index(b"image", offset) + len(b"image")
     for _ in range(3):  # value: Feature, its bytes_list, the list's only value
         _, position = _read_varint(example, position + 1)
     return example[position:], label
 
 
-def decode_label_bytes(varints: np.ndarray) -> np.ndarray:
-    """Labels int32 [n] from their padded varints, uint8 [n, LABEL_BYTES]."""
-    groups = (varints & 0x7F).astype(np.int32) << np.array(_SHIFTS, np.int32)
-    return np.asarray(groups.sum(axis=1, dtype=np.int32))
+def decode_label(varint: bytes) -> int:
+    """The label from its padded varint of LABEL_BYTES bytes."""
+    return sum((group & 0x7F) << shift for group, shift in zip(varint, _SHIFTS, strict=True))
 
 
 def _label_offset(example: bytes) -> int:

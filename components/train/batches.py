@@ -68,25 +68,24 @@ class Plan:
         # Places are taken by position, not by place: a batch need not start at a multiple of `parts`.
         places = np.arange((part - start) % parts, size, parts)
         positions = start + places
-        shard_count = len(self.shard_sizes)
-        shards, ranks = positions % shard_count, positions // shard_count
-        rows = np.empty_like(ranks)
-        for shard in np.unique(shards):
-            chosen = shards == shard
-            rows[chosen] = self._permutation(epoch, int(shard))[ranks[chosen]]
-        return shards, rows, places, size
-
-    def _permutation(self, epoch: int, shard: int) -> np.ndarray:
-        if self.seed is None:
-            return np.arange(self.shard_sizes[shard])
-        return _permutation(self.seed, epoch, shard, self.shard_sizes[shard])
+        rows = _epoch_rows(self.seed, epoch, self.shard_sizes)[positions]
+        return positions % len(self.shard_sizes), rows, places, size
 
 
-@functools.lru_cache(maxsize=4096)
-def _permutation(seed: int, epoch: int, shard: int, size: int) -> np.ndarray:
-    """Drawn by Philox, whose stream NumPy keeps stable from one release to the next."""
-    generator = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, epoch, shard])))
-    return generator.permutation(size)
+@functools.lru_cache(maxsize=8)
+def _epoch_rows(seed: int | None, epoch: int, shard_sizes: tuple[int, ...]) -> np.ndarray:
+    """The record within its shard, int64, of each position of an epoch.
+
+    Drawn by Philox, whose stream NumPy keeps stable from one release to the next.
+    """
+    rows = np.empty(sum(shard_sizes), np.int64)
+    for shard, size in enumerate(shard_sizes):
+        if seed is None:
+            rows[shard :: len(shard_sizes)] = np.arange(size)
+        else:
+            generator = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, epoch, shard])))
+            rows[shard :: len(shard_sizes)] = generator.permutation(size)
+    return rows
 
 
 def training_plan(reader: SplitReader, training: Training, seed: int) -> Plan:

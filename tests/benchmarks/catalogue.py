@@ -1,5 +1,6 @@
 """The benchmarks, by name: who takes part, what is measured, what is compared."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -212,21 +213,35 @@ def scaling(setting: Setting) -> Benchmark:
             )
 
         apart: dict[str, Any] = {"threads": 1, "cores": ((first,), (second,))}
+        together: dict[str, Any] = {"workers": 2, "threads": 1, "pinned": setting.cores}
         one = train("1 worker x 1 core", threads=1, cores=((first,),))
-        two = train("2 workers x 1 core", workers=2, threads=1, pinned=setting.cores)
-        # Each of them does what one of two workers does, without the other: 16 examples and an update.
-        halves = train("2 runs x 1 core apart, batches of 16", batch_size=BATCH_SIZE // 2, **apart)
-        others = [train("1 worker x 2 cores", threads=2), train("2 runs x 1 core apart", **apart), halves]
-        contestants += [one, two, *others]
+        two = train("2 workers x 1 core, 32 each", batch_size=2 * BATCH_SIZE, **together)
+        two_apart = train("2 runs x 1 core apart, 32 each", **apart)
+        two_halves = train("2 workers x 1 core, 16 each", **together)
+        halves_apart = train("2 runs x 1 core apart, 16 each", batch_size=BATCH_SIZE // 2, **apart)
+        others = [two, two_apart, two_halves, halves_apart, train("1 worker x 2 cores", threads=2)]
+        contestants += [one, *others]
         comparisons += [
             Comparison(f"{each.name} / twice 1 worker", RATE.key, each.name, one.name, lambda a, b: a / b / 2)
-            for each in (two, *others)
+            for each in others
         ]
-        title = f"{two.name}: exposed communication, ms a step"
-        comparisons.append(Comparison(title, RATE.key, two.name, halves.name, _exposed_milliseconds))
+        # Those apart do what one of two workers does, its update included, without the other.
+        comparisons += [
+            Comparison(
+                f"{pair.name}: exposed communication, ms a step",
+                RATE.key,
+                pair.name,
+                alone.name,
+                functools.partial(_exposed_milliseconds, examples),
+            )
+            for pair, alone, examples in (
+                (two, two_apart, 2 * BATCH_SIZE),
+                (two_halves, halves_apart, BATCH_SIZE),
+            )
+        ]
     return Benchmark(
         "scaling",
-        "images/s of all workers together, batches of 32 over all of them, the first epoch left out",
+        "images/s of all workers together, the first epoch left out",
         setting.seeds,
         tuple(contestants),
         (RATE,),
@@ -234,9 +249,9 @@ def scaling(setting: Setting) -> Benchmark:
     )
 
 
-def _exposed_milliseconds(together: float, apart: float) -> float:
-    """By how much a step of two workers is longer than the same work done apart; arguments in images/s."""
-    return 1000 * BATCH_SIZE * (1 / together - 1 / apart)
+def _exposed_milliseconds(examples: int, together: float, apart: float) -> float:
+    """By how much a step over so many examples is longer than the same work done apart, at images/s."""
+    return 1000 * examples * (1 / together - 1 / apart)
 
 
 def memory(setting: Setting) -> Benchmark:

@@ -11,7 +11,7 @@ from components.core.tfrecord import (
     FOOTER_BYTES,
     HEADER_BYTES,
     LABEL_BYTES,
-    decode_label_bytes,
+    decode_label,
     example_offsets,
     frame,
     parse_example,
@@ -42,22 +42,12 @@ def test_image_and_label_stand_where_the_offsets_say(size: int) -> None:
         message = serialize_example(image, label)
         image_offset, label_offset = example_offsets(message, image)
         assert message[image_offset:] == image
-        varint = np.frombuffer(message, np.uint8, LABEL_BYTES, label_offset)[None]
-        assert decode_label_bytes(varint).tolist() == [label]
+        assert decode_label(message[label_offset : label_offset + LABEL_BYTES]) == label
 
 
 @pytest.mark.parametrize("size", SIZES)
 def test_the_length_does_not_depend_on_the_label(size: int) -> None:
     assert len({len(serialize_example(pixels(size), label)) for label in LABELS}) == 1
-
-
-def test_labels_are_decoded_many_at_once() -> None:
-    messages = [serialize_example(b"1234", label) for label in LABELS]
-    _, offset = example_offsets(messages[0], b"1234")
-    varints = np.array([list(message[offset : offset + LABEL_BYTES]) for message in messages], np.uint8)
-    decoded = decode_label_bytes(varints)
-    assert decoded.dtype == np.int32
-    assert decoded.tolist() == LABELS
 
 
 @given(st.binary(max_size=200))

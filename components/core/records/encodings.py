@@ -2,7 +2,6 @@
 
 import io
 import struct
-from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -15,7 +14,7 @@ from components.core.tfrecord import (
     FOOTER_BYTES,
     HEADER_BYTES,
     LABEL_BYTES,
-    decode_label_bytes,
+    decode_label,
     parse_example,
 )
 
@@ -23,8 +22,8 @@ from components.core.tfrecord import (
 class Encoding(Protocol):
     """Reads records of one shard; safe from several threads at once."""
 
-    def read(self, file: OpenFile, rows: Sequence[int], images: Sequence[np.ndarray]) -> np.ndarray:
-        """Fills images, each uint8 [height, width, channels] and contiguous, and returns labels int32 [n]."""
+    def read(self, file: OpenFile, row: int, image: np.ndarray) -> int:
+        """Fills an image, uint8 [height, width, channels] and contiguous, and returns its label."""
 
 
 class RawRecords:
@@ -47,12 +46,11 @@ class RawRecords:
         self._head_bytes = image - label
         self._size = self._head_bytes + int(np.prod(manifest.image_shape))
 
-    def read(self, file: OpenFile, rows: Sequence[int], images: Sequence[np.ndarray]) -> np.ndarray:
-        """Reads label and pixels of a record in one call, the pixels to where they belong."""
-        heads = np.empty((len(rows), self._head_bytes), np.uint8)
-        for row, head, image in zip(rows, heads, images, strict=True):
-            file.read_into((head.data, image.data), row * self._stride + self._start, self._size)
-        return decode_label_bytes(heads[:, :LABEL_BYTES])
+    def read(self, file: OpenFile, row: int, image: np.ndarray) -> int:
+        """Reads label and pixels in one call, the pixels to where they belong."""
+        head = bytearray(self._head_bytes)
+        file.read_into((head, image.data), row * self._stride + self._start, self._size)
+        return decode_label(head[:LABEL_BYTES])
 
 
 class JpegRecords:
@@ -66,7 +64,7 @@ class JpegRecords:
         self._mode = "RGB" if manifest.image_shape[2] == 3 else "L"
         self._ends = np.empty(shard.records + 1, np.int64)
         self._ends[0] = position = 0
-        header = memoryview(bytearray(HEADER_BYTES))
+        header = bytearray(HEADER_BYTES)
         for row in range(shard.records):
             file.read_into((header,), position, HEADER_BYTES)
             (length,) = struct.unpack_from("<Q", header)
@@ -77,15 +75,11 @@ class JpegRecords:
         if position != shard.bytes:
             raise DataError(f"{file.path}: does not hold {shard.records} records; run prepare again")
 
-    def read(self, file: OpenFile, rows: Sequence[int], images: Sequence[np.ndarray]) -> np.ndarray:
-        """Reads and decodes records; Pillow decodes without the interpreter's lock."""
-        labels = [self._read(file, row, image) for row, image in zip(rows, images, strict=True)]
-        return np.array(labels, np.int32)
-
-    def _read(self, file: OpenFile, row: int, image: np.ndarray) -> int:
+    def read(self, file: OpenFile, row: int, image: np.ndarray) -> int:
+        """Reads and decodes; Pillow decodes without the interpreter's lock."""
         start, end = int(self._ends[row]) + HEADER_BYTES, int(self._ends[row + 1]) - FOOTER_BYTES
         example = bytearray(end - start)
-        file.read_into((memoryview(example),), start, end - start)
+        file.read_into((example,), start, end - start)
         encoded, label = parse_example(bytes(example))
         with Image.open(io.BytesIO(encoded), formats=("JPEG",)) as jpeg:
             image[...] = np.asarray(jpeg.convert(self._mode)).reshape(image.shape)

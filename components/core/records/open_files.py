@@ -27,7 +27,7 @@ class OpenFile:
         # A reader in another thread may still hold what the cache lets go.
         weakref.finalize(self, os.close, self._descriptor)
 
-    def read_into(self, buffers: Sequence[memoryview], start: int, size: int) -> None:
+    def read_into(self, buffers: Sequence[bytearray | memoryview], start: int, size: int) -> None:
         """Fills contiguous buffers, `size` bytes in all, with what the file holds from `start` on.
 
         Raises:

@@ -1,6 +1,5 @@
 """Random access to the examples of a split in local files; memory does not grow with the data set."""
 
-import collections
 import concurrent.futures
 import math
 from pathlib import Path
@@ -78,20 +77,16 @@ class SplitReader:
             StorageError: a shard cannot be read, or could not be staged.
         """
         images = _aligned((len(shards), *self._manifest.image_shape))
-        labels = np.empty(len(shards), np.int32)
+        numbers = shards.tolist()
+        opened = {number: self._open(number) for number in set(numbers)}
 
-        def read_some(shard: int, places: np.ndarray) -> None:
-            file, encoding = self._open(shard)
-            labels[places] = encoding.read(file, rows[places].tolist(), [images[place] for place in places])
+        def read_one(shard: int, row: int, image: np.ndarray) -> int:
+            file, encoding = opened[shard]
+            return encoding.read(file, row, image)
 
-        groups = [(shard, np.flatnonzero(shards == shard)) for shard in np.unique(shards).tolist()]
-        if self._manifest.encoding == "raw":
-            for shard, places in groups:
-                read_some(shard, places)
-        else:
-            tasks = [(shard, places[at : at + 1]) for shard, places in groups for at in range(len(places))]
-            collections.deque(self._threads.map(read_some, *zip(*tasks, strict=True)), maxlen=0)
-        return images, labels
+        # Raw records are copied by the kernel, which threads would only make wait for one another.
+        each = map if self._manifest.encoding == "raw" else self._threads.map
+        return images, np.fromiter(each(read_one, numbers, rows.tolist(), images), np.int32, len(numbers))
 
     def _open(self, number: int) -> tuple[OpenFile, Encoding]:
         shard = self._split.shards[number]
