@@ -1,19 +1,31 @@
-"""From YAML text and `--set` assignments to an Experiment, or to all mistakes at once, each with its path."""
+"""From YAML text and assignments to an Experiment or a Deployment, or to all mistakes at once, with paths."""
 
 import difflib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from components.core import plain_yaml
+from components.core.deployment import Deployment
 from components.core.errors import ExperimentError
 from components.core.experiment import Experiment
 
 Value = TypeVar("Value")
 
 _SHOWN_CHARACTERS = 80
+
+
+class _Option(NamedTuple):
+    """The option that assignments come from, for messages."""
+
+    flag: str
+    example: str
+
+
+_SET = _Option("--set", "training.epochs=3")
+_DEPLOY = _Option("--deploy", "train.memory=16Gi")
 
 
 def parse_experiment(text: str, where: str, assignments: Iterable[str] = ()) -> Experiment:
@@ -33,12 +45,32 @@ def parse_experiment(text: str, where: str, assignments: Iterable[str] = ()) -> 
         ...
         components.core.errors.ExperimentError: mine.yaml = []: must hold the fields of an experiment
     """
+    return validate(Experiment, _authored(text, where, assignments, _SET, "an experiment"), where)
+
+
+def parse_deployment(text: str, where: str, assignments: Iterable[str] = ()) -> Deployment:
+    """Validates YAML text, with the assignments applied, as a Deployment.
+
+    Args:
+        text: a YAML mapping with the deployment's fields.
+        where: names the text in messages, for example its file name.
+        assignments: as `parse_experiment` takes them.
+
+    Raises:
+        ExperimentError: not YAML, or one line for every rule that is broken.
+    """
+    return validate(Deployment, _authored(text, where, assignments, _DEPLOY, "a deployment"), where)
+
+
+def _authored(
+    text: str, where: str, assignments: Iterable[str], option: _Option, what: str
+) -> dict[str, Any]:
     authored = plain_yaml.load(text, where)
     if not isinstance(authored, dict):
-        raise ExperimentError(f"{where} = {_shown(authored)}: must hold the fields of an experiment")
+        raise ExperimentError(f"{where} = {_shown(authored)}: must hold the fields of {what}")
     for assignment in assignments:
-        _assign(authored, assignment)
-    return validate(Experiment, authored, where)
+        _assign(authored, assignment, option)
+    return authored
 
 
 def json_schema() -> dict[str, Any]:
@@ -77,41 +109,41 @@ def decode(expected: type[Value], text: str, where: str) -> Value:
     return validate(expected, authored, where)
 
 
-def _assign(authored: dict[str, Any], assignment: str) -> None:
+def _assign(authored: dict[str, Any], assignment: str, option: _Option) -> None:
     path, equals, text = assignment.partition("=")
+    where = f"{option.flag} {_shortened(assignment)}"
     if not equals or not path:
-        raise ExperimentError(
-            f"--set {_shortened(assignment)}: write path=value, for example training.epochs=3"
-        )
-    value = plain_yaml.load(text, f"--set {_shortened(assignment)}")
+        raise ExperimentError(f"{where}: write path=value, for example {option.example}")
+    value = plain_yaml.load(text, where)
     *parents, last = path.split(".")
     place: Any = authored
     for depth, part in enumerate(parents):
-        key = _key_in(place, part, path, depth)
+        key = _key_in(place, part, path, depth, option)
         place = place.setdefault(key, {}) if isinstance(place, dict) else place[key]
-    place[_key_in(place, last, path, len(parents))] = value
+    place[_key_in(place, last, path, len(parents), option)] = value
 
 
-def _key_in(place: Any, part: str, path: str, depth: int) -> str | int:
+def _key_in(place: Any, part: str, path: str, depth: int, option: _Option) -> str | int:
     """What `part`, the element of the path at this depth, selects in the value that the path has led to."""
     if isinstance(place, dict):
         return part
     if isinstance(place, list):
-        return _position(place, part, path)
+        return _position(place, part, path, option)
     outer = ".".join(path.split(".")[:depth])
     raise ExperimentError(
-        f"--set {path}: {outer} = {_shown(place)} is a single value and has no {part}; set {outer} itself"
+        f"{option.flag} {path}: {outer} = {_shown(place)} is a single value and has no {part}; "
+        f"set {outer} itself"
     )
 
 
-def _position(elements: Sequence[Any], part: str, path: str) -> int:
+def _position(elements: Sequence[Any], part: str, path: str, option: _Option) -> int:
     names = [element.get("name") for element in elements if isinstance(element, Mapping)]
     if part in names:
         return names.index(part)
     if part.isdecimal() and int(part) < len(elements):
         return int(part)
     known = ", ".join(map(str, names)) or ", ".join(map(str, range(len(elements)))) or "none"
-    raise ExperimentError(f"--set {path}: no element {part!r}; there are {_shortened(known)}")
+    raise ExperimentError(f"{option.flag} {path}: no element {part!r}; there are {_shortened(known)}")
 
 
 def _is_echo(problem: Any, problems: Sequence[Any]) -> bool:

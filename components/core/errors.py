@@ -4,11 +4,14 @@
     ├── ExperimentError   the request is wrong
     ├── DataError         the images or the records are wrong
     ├── StorageError      a place cannot be read or written
-    │   └── ConflictError     another writer was first
+    │   ├── ConflictError     another writer was first
+    │   └── DamagedError      what a store holds is not what was written
     ├── TrainingError     the numbers went wrong: a non-finite value
     ├── LaunchError       a worker could not be started, or was lost
     │   └── PeerLostError     the same, seen by the other workers
     ├── SetupError        the deployment's settings of a worker are wrong
+    ├── ClusterError      Kubeflow Pipelines or Kubernetes cannot be reached, or refuses
+    ├── RunError          a run on a cluster has failed or was cancelled
     ├── OutOfMemoryError  a worker needed more memory than it has
     └── StoppedError      asked to stop, and did so after saving
 
@@ -23,7 +26,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 TERMINATION_LOG_VARIABLE = "OPTDUEL_TERMINATION_LOG"
 """Names the file that receives one JSON object when a process ends on an OptduelError."""
@@ -69,6 +72,10 @@ class ConflictError(StorageError):
     """Another writer was first: the object is not, or no longer, what this write was conditional on."""
 
 
+class DamagedError(StorageError):
+    """An object differs from the checksum that its store keeps, however often it is read."""
+
+
 class TrainingError(OptduelError):
     """Training cannot go on, whatever the number of attempts."""
 
@@ -94,6 +101,20 @@ class SetupError(OptduelError):
     cli_exit_code = 1
 
 
+class ClusterError(OptduelError):
+    """Kubeflow Pipelines or Kubernetes cannot be reached, does not know the caller, or refuses."""
+
+    worker_exit_code = 75
+    cli_exit_code = 2
+
+
+class RunError(OptduelError):
+    """A run on a cluster has failed or was cancelled."""
+
+    worker_exit_code = 70
+    cli_exit_code = 1
+
+
 class OutOfMemoryError(OptduelError):
     """A worker needed more memory than it was given."""
 
@@ -115,10 +136,13 @@ ERROR_TYPES: dict[str, type[OptduelError]] = {
         DataError,
         StorageError,
         ConflictError,
+        DamagedError,
         TrainingError,
         LaunchError,
         PeerLostError,
         SetupError,
+        ClusterError,
+        RunError,
         OutOfMemoryError,
         StoppedError,
     )
@@ -163,7 +187,7 @@ def write_termination(stage: str, error: OptduelError, details: Mapping[str, int
         return
     with open(os.open(target, os.O_RDWR | os.O_CREAT, 0o644), "r+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        if _decode(file.read()):
+        if decode_termination(file.read()):
             return
         content = _encode(stage, error, str(error), details)
         if (excess := len(content) - _REPORT_BYTES) > 0:
@@ -176,9 +200,33 @@ def write_termination(stage: str, error: OptduelError, details: Mapping[str, int
 def read_termination(path: Path) -> OptduelError | None:
     """The error that a process reported at `path`; None when it reported none, or not to its end."""
     try:
-        return _decode(path.read_bytes())
+        termination = decode_termination(path.read_bytes())
     except FileNotFoundError:
         return None
+    return termination.error if termination else None
+
+
+class Termination(NamedTuple):
+    """What a process reported of its end.
+
+    Attributes:
+        details: what else it told, for example "step".
+    """
+
+    error: OptduelError
+    details: Mapping[str, int | str]
+
+
+def decode_termination(content: bytes | str) -> Termination | None:
+    """The report that `write_termination` wrote; None for anything else, half of one included."""
+    try:
+        report = json.loads(content)
+    except ValueError:
+        return None
+    if not isinstance(report, dict) or report.get("error") not in ERROR_TYPES:
+        return None
+    error = ERROR_TYPES[report.pop("error")](report.pop("message", ""))
+    return Termination(error, report)
 
 
 def _encode(stage: str, error: OptduelError, message: str, details: Mapping[str, int | str]) -> bytes:
@@ -190,11 +238,3 @@ def _encode(stage: str, error: OptduelError, message: str, details: Mapping[str,
         **details,
     }
     return json.dumps(report).encode()
-
-
-def _decode(content: bytes) -> OptduelError | None:
-    try:
-        report = json.loads(content)
-    except ValueError:
-        return None
-    return ERROR_TYPES[report["error"]](report["message"])

@@ -62,7 +62,7 @@ def parse_example(example: bytes) -> tuple[bytes, int]:
     return example[position:], label
 
 
-def decode_label(varint: bytes) -> int:
+def decode_label(varint: bytes | bytearray) -> int:
     """The label from its padded varint of LABEL_BYTES bytes."""
     return sum((group & 0x7F) << shift for group, shift in zip(varint, _SHIFTS, strict=True))
 

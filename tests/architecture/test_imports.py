@@ -41,6 +41,10 @@ def skeleton(tmp_path: Path) -> Path:
         "import botocore\nimport google.auth\n"
     )
     (tmp_path / "components" / "train" / "work.py").write_text("import tensorflow\nimport components.core\n")
+    (tmp_path / "components" / "train" / "cluster").mkdir()
+    (tmp_path / "components" / "train" / "cluster" / "__init__.py").touch()
+    (tmp_path / "components" / "train" / "cluster" / "api.py").write_text("import kubernetes\n")
+    (tmp_path / "pipeline" / "doctor_api.py").write_text("import kubernetes\n")
     (tmp_path / "pipeline" / "graph.py").write_text("import components.train.component\nimport kfp\n")
     return tmp_path
 
@@ -68,7 +72,8 @@ def test_the_skeleton_keeps_the_contracts(skeleton: Path) -> None:
             "Only the sources of prepare read TensorFlow Datasets",
         ),
         ("pipeline/graph.py", "tensorflow.data", "The pipeline itself loads no TensorFlow"),
-        ("components/train/work.py", "kubernetes.client", "Nothing talks to a cluster's API yet"),
+        ("components/train/work.py", "kubernetes.client", "Only the cluster's launcher and the doctor"),
+        ("pipeline/graph.py", "kubernetes.client", "Only the cluster's launcher and the doctor"),
         ("components/core/work.py", "botocore.session", "Only core.storage knows storage clients"),
         ("components/prepare/work.py", "google.cloud.storage", "Only core.storage knows storage clients"),
     ],

@@ -60,7 +60,7 @@ def test_every_optimizer_of_an_experiment_can_be_built() -> None:
 
 def test_no_file_names_a_machine_or_a_registry(project_files: list[Path]) -> None:
     somebody = r"/(?:home|Users)/(?!optduel\b)\w+/"
-    registries = "|".join([r"pypi\." + "org", r"python" + r"hosted\.", r"index-" + "url [^-]"])
+    registries = "|".join([r"pypi\." + "org", r"python" + r"hosted\.", r"index-" + r"url[ =]+\S*://"])
     private = re.compile(f"{re.escape(str(REPOSITORY))}/|{somebody}|{registries}")
     found = []
     for path in project_files:

@@ -1,0 +1,169 @@
+"""Where a run takes place and with what resources; changes no numbers and is no part of a fingerprint."""
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    StringConstraints,
+    model_validator,
+)
+
+from components.core.experiment import Section
+
+
+def _written_as_number(value: Any) -> Any:
+    """YAML takes `cpu: 4` for a number, as Kubernetes' own manifests have it."""
+    return str(value) if type(value) is int else value
+
+
+def _reference(image: str) -> str:
+    if not re.fullmatch(r"[^\s:@][^\s]*", image):
+        raise ValueError(f"{image!r} is no image's reference, such as registry/optduel:1")
+    _, _, tag = image.rpartition("/")[2].partition(":")
+    if "@" not in image and tag in ("", "latest"):
+        raise ValueError(
+            f"{image!r} names no version: tasks may run different code, or get cached results of another; "
+            "give a digest, or a tag that is never moved"
+        )
+    return image
+
+
+Quantity = Annotated[
+    str,
+    BeforeValidator(_written_as_number),
+    StringConstraints(pattern=r"^[1-9][0-9]*(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$"),
+]
+"""An amount as Kubernetes writes it: 500m, 4, 16Gi."""
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)]
+"""Of a Kubernetes object."""
+
+Variable = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+"""Of an environment."""
+
+
+class Resources(Section):
+    """What a task's container, or each worker of a training job, gets.
+
+    Attributes:
+        cpu: cores requested; there is no limit, which would only throttle.
+        memory: requested, and the limit.
+        accelerators: how many, of the kind `accelerator`.
+        accelerator: the resource's name.
+    """
+
+    cpu: Quantity = "1"
+    memory: Quantity = "2Gi"
+    accelerators: Annotated[int, Field(ge=0, le=64)] = 0
+    accelerator: Annotated[str, StringConstraints(pattern=r"^[a-z0-9.-]+/[A-Za-z0-9._-]+$")] = (
+        "nvidia.com/gpu"
+    )
+
+
+class Toleration(Section):
+    """A taint that training tolerates, as Kubernetes has it."""
+
+    key: str
+    operator: Literal["Exists", "Equal"] = "Exists"
+    value: str | None = None
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+
+
+class Secret(Section):
+    """Keys of a Kubernetes secret that every task and worker finds in its environment.
+
+    Attributes:
+        name: of the secret, in the run's namespace.
+        variables: the environment variable of each key.
+    """
+
+    name: Name
+    variables: Annotated[Mapping[str, Variable], Field(min_length=1)]
+
+
+class Job(Section):
+    """How workers are launched as pods of their own.
+
+    Attributes:
+        kind: "trainjob" for Kubeflow Trainer, 2.2 or newer; "tfjob" for training-operator 1.9.
+        runtime: the TrainJob's ClusterTrainingRuntime.
+        service_account: of the workers: their identity towards the store; the runtime's when absent.
+        queue: Kueue's local queue.
+        queue_seconds: a job that no queue has admitted by then is given up.
+        gang_seconds: a job whose workers do not all run so long after admission is given up: nodes have to
+            be added and images to be pulled by then.
+        run_seconds: a job that has not finished so long after its workers began is ended.
+    """
+
+    kind: Literal["trainjob", "tfjob"] = "trainjob"
+    runtime: Name = "tensorflow-distributed"
+    service_account: Name | None = None
+    queue: Name | None = None
+    queue_seconds: PositiveFloat = 86_400
+    gang_seconds: PositiveFloat = 1_800
+    run_seconds: PositiveFloat = 604_800
+
+
+class Retries(Section):
+    """How often a failed task is started again, and the pause before, which doubles.
+
+    Attributes:
+        attempts: after the first one.
+        pause_seconds: before the second attempt.
+        within_seconds: no attempt begins later than this after the first one began, so it has to be longer
+            than training takes.
+    """
+
+    attempts: Annotated[int, Field(ge=0, le=100)] = 2
+    pause_seconds: PositiveInt = 30
+    within_seconds: PositiveInt = 604_800
+
+
+class Deployment(Section):
+    """Where a run takes place.
+
+    Attributes:
+        image: every task's and worker's, by digest or by a tag that is never moved: Kubeflow Pipelines takes
+            it for the code's version when it looks for cached results.
+        root: for records, runs and the index: a URI that every pod can read and write.
+        environment: variables of every task and worker.
+        secrets: more of them, kept in Kubernetes.
+        prepare: resources of the task.
+        train: resources of the training task, or with `job` of each worker.
+        evaluate: resources of the task.
+        report: resources of the tasks that compare and report.
+        node_selector: labels of the nodes that train.
+        tolerations: taints of the nodes that train.
+        job: launches workers as pods of their own; without it a trial trains in its task's pod, on all of
+            that pod's accelerators.
+        retries: of every task.
+        kept_seconds: how long pods and jobs of a finished run stay; its results stay in the store.
+    """
+
+    image: Annotated[str, AfterValidator(_reference)]
+    root: Annotated[str, StringConstraints(pattern=r"^\S+$")]
+    environment: Mapping[Variable, str] = {}
+    secrets: tuple[Secret, ...] = ()
+    prepare: Resources = Resources()
+    train: Resources = Resources(cpu="4", memory="8Gi")
+    evaluate: Resources = Resources(memory="4Gi")
+    report: Resources = Resources()
+    node_selector: Mapping[str, str] = {}
+    tolerations: tuple[Toleration, ...] = ()
+    job: Job | None = None
+    retries: Retries = Retries()
+    kept_seconds: PositiveInt = 604_800
+
+    @model_validator(mode="after")
+    def _one_value_for_each_variable(self) -> Self:
+        named = [*self.environment, *(name for secret in self.secrets for name in secret.variables.values())]
+        twice = sorted({name for name in named if named.count(name) > 1})
+        if twice:
+            raise ValueError(f"environment, secrets: {', '.join(twice)} set more than once; keep one")
+        return self
