@@ -2,7 +2,9 @@
 
 A run's folder, `<root>/runs/<experiment>-<time>/`, holds `run.json` (what ran and what came of it),
 `report.html`, `records.html`, `plots/`, `history.parquet`, `run.log` (all that was printed) and `tasks/`
-(KFP's artifacts).
+(KFP's artifacts). Where the root is in a store, models are in `models/<arm>/seed-<seed>/`: they go there
+while they are trained, as records do. KFP's local runner keeps artifacts on this machine, so the others,
+which are small, follow when the run has ended.
 """
 
 import builtins
@@ -10,23 +12,40 @@ import contextlib
 import datetime
 import logging
 import os
-import shutil
 import sys
+import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
 from components.core.authoring import decode
-from components.core.errors import TERMINATION_LOG_VARIABLE, LaunchError, StorageError, read_termination
+from components.core.errors import (
+    TERMINATION_LOG_VARIABLE,
+    ConflictError,
+    ExperimentError,
+    LaunchError,
+    StorageError,
+    read_termination,
+)
 from components.core.experiment import Experiment, Section
+from components.core.history_table import run_folder
 from components.core.lineage import code_version, now
 from components.core.results import Comparison, read_document
-from components.core.storage import as_storage_error, local_path, publish, read
+from components.core.storage import (
+    Upload,
+    is_remote,
+    join,
+    list_entries,
+    local_path,
+    publish,
+    read,
+    stat,
+    upload,
+)
 from pipeline.narrator import Narrator
 
-LOCAL_IMAGE = "python"
-"""The local runner ignores images, and warns of a name without this word."""
+LOG_NAME = "run.log"
 
 
 class Run(Section):
@@ -54,12 +73,15 @@ class Run(Section):
     comparison: str | None = None
 
 
-def run_experiment(experiment: Experiment, root: str) -> tuple[Path, Run, Comparison]:
+def run_experiment(
+    experiment: Experiment, root: str, image: str | None = None
+) -> tuple[str, Run, Comparison]:
     """Runs an experiment to its report.
 
     Args:
         experiment: what to run.
-        root: folder for records and runs; earlier ones stay as they are.
+        root: folder for records and runs, a path or a URI; earlier ones stay as they are.
+        image: every task runs in a container of it; without one in a process of this machine.
 
     Returns:
         The run's folder, its record and the verdict.
@@ -68,42 +90,81 @@ def run_experiment(experiment: Experiment, root: str) -> tuple[Path, Run, Compar
         OptduelError: what a task reported.
         LaunchError: a task failed without a report: a defect of ours; the log is named.
     """
-    place = local_path(root).resolve()
-    folder = _new_folder(place / "runs", experiment.name)
+    place = root.rstrip("/") if is_remote(root) else str(local_path(root).resolve())
+    if image is not None:
+        _check_image(image, place)
     run = Run(
         experiment=experiment, fingerprint=experiment.fingerprint, code_version=code_version(), started=now()
     )
-    _save(folder, run)
-    try:
-        outputs = _execute(experiment, place, folder)
-    except BaseException as error:
-        failed = run.model_copy(update={"finished": now(), "status": "failed", "error": str(error)})
-        with contextlib.suppress(StorageError):  # a full disk may be what ended the run, and is told then
-            _save(folder, failed)
-        raise
-    paths = {name: os.path.relpath(path, folder) for name, path in outputs.items()}
-    shutil.copyfile(outputs["page"], folder / "report.html")
-    shutil.copyfile(outputs["card"], folder / "records.html")
-    shutil.copytree(outputs["plots"], folder / "plots")
-    paths |= {"page": "report.html", "card": "records.html", "plots": "plots"}
-    run = run.model_copy(update={"finished": now(), "status": "succeeded", **paths})
-    _save(folder, run)
-    return folder, run, read_document(outputs["comparison"], Comparison)
+    name = _claim(place, run)
+    folder = run_folder(place, name)
+    with _workplace(folder) as work:
+        try:
+            outputs = _execute(experiment, place, name, work, image)
+            _keep(work, folder)
+            paths = {output: os.path.relpath(path, work) for output, path in outputs.items()}
+            paths |= _show(outputs, folder)
+            comparison = read_document(outputs["comparison"], Comparison)
+            run = run.model_copy(update={"finished": now(), "status": "succeeded", **paths})
+            _save(folder, run)
+        except BaseException as error:
+            ended = {"finished": now(), "status": "failed", "error": str(error)}
+            with contextlib.suppress(StorageError):  # which may be what ended the run, and is told then
+                _save(folder, run.model_copy(update=ended))
+                _keep(work, folder)
+            raise
+    return folder, run, comparison
 
 
-def _execute(experiment: Experiment, place: Path, folder: Path) -> dict[str, Path]:
+def _claim(root: str, run: Run) -> str:
+    """Writes a new run's record; returns a name that no other run has, even one that starts with this one."""
+    stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
+    for attempt in range(1, 1000):
+        name = f"{run.experiment.name}-{stamp}" + (f"-{attempt}" if attempt > 1 else "")
+        with contextlib.suppress(ConflictError):
+            publish(_record(run_folder(root, name)), run.canonical_json().encode(), if_absent=True)
+            return name
+    raise StorageError(f"{root}: a thousand runs began within one second; wait a second")
+
+
+@contextlib.contextmanager
+def _workplace(folder: str) -> Iterator[Path]:
+    """A folder of this machine: the run's own, or one for the time that the run takes."""
+    if not is_remote(folder):
+        yield local_path(folder)
+        return
+    with tempfile.TemporaryDirectory(prefix="optduel-") as scratch:
+        yield Path(scratch)
+
+
+def _check_image(reference: str, root: str) -> None:
+    from pipeline.containers import check_image
+
+    if is_remote(root):
+        raise ExperimentError(f"--root = {root}: with --image it must be a folder of this machine")
+    check_image(reference)
+
+
+def _execute(experiment: Experiment, root: str, name: str, work: Path, image: str | None) -> dict[str, Path]:
     """Runs the pipeline; returns the path of each of its outputs."""
     from kfp import local
 
+    from components.train.trial import MODELS_VARIABLE
     from pipeline.definition import build
+    from pipeline.placement import LOCAL_IMAGE
 
-    termination = folder / "termination.json"
-    log_path = folder / "run.log"
+    tasks = work / "tasks"
+    tasks.mkdir()
+    termination = tasks / "termination.json"
+    folder = run_folder(root, name)
+    variables = {TERMINATION_LOG_VARIABLE: str(termination)}
+    if is_remote(folder):
+        variables[MODELS_VARIABLE] = join(folder, "models")
     trials = len(experiment.arms) * len(experiment.study.seeds)
     with contextlib.ExitStack() as stack:
-        log = stack.enter_context(log_path.open("w", encoding="utf-8"))
+        log = stack.enter_context((work / LOG_NAME).open("w", encoding="utf-8"))
         narrator = Narrator(log, sys.stderr, trials)
-        stack.enter_context(_environment({TERMINATION_LOG_VARIABLE: str(termination)}))
+        stack.enter_context(_environment(variables))
         stack.enter_context(contextlib.redirect_stdout(narrator))
         stack.enter_context(contextlib.redirect_stderr(narrator))
         # KFP replaces print() and the log's handlers while a task runs; of two tasks at a time, the one
@@ -113,47 +174,65 @@ def _execute(experiment: Experiment, place: Path, folder: Path) -> dict[str, Pat
         stack.enter_context(warnings.catch_warnings())
         # The runner warns of every setting that only a cluster heeds: display names, resources.
         warnings.simplefilter("ignore")
-        local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(folder / "tasks"))
+        runner = local.SubprocessRunner(use_venv=False)
+        if image is not None:
+            from pipeline.containers import docker_runner
+
+            containers = docker_runner(name, Path(root), experiment.data.source, termination)
+            runner = stack.enter_context(containers)
+        local.init(runner, pipeline_root=str(tasks))
         try:
-            finished = build(experiment, LOCAL_IMAGE, folder.name)(root=str(place))
+            finished = build(experiment, None, name, image or LOCAL_IMAGE)(root=root)
         except RuntimeError as error:
             # KFP raises this one type for every task that fails; what failed stands in the termination file.
             if told := read_termination(termination):
                 raise told from error
-            raise LaunchError(f"{log_path}: a task failed without a report; see its end\n{error}") from error
-    return {name: Path(artifact.path) for name, artifact in finished.outputs.items()}
+            log_place = join(folder, LOG_NAME)
+            raise LaunchError(f"{log_place}: a task failed without a report; see its end\n{error}") from error
+    return {output: Path(artifact.path) for output, artifact in finished.outputs.items()}
 
 
-def load_run(folder: Path) -> Run:
+def _keep(work: Path, folder: str) -> None:
+    """Brings what the run has left on this machine to the store that its folder is in."""
+    if is_remote(folder):
+        files = [Path(entry.uri) for entry in list_entries(work)]
+        upload([Upload(file, join(folder, str(file.relative_to(work)))) for file in files])
+
+
+def _show(outputs: Mapping[str, Path], folder: str) -> dict[str, str]:
+    """Puts what people look at where they find it; returns its place within the run's folder."""
+    shown = {"page": "report.html", "card": "records.html", "plots": "plots"}
+    plots = [Path(entry.uri) for entry in list_entries(outputs["plots"])]
+    upload(
+        [
+            *(Upload(outputs[output], join(folder, shown[output])) for output in ("page", "card")),
+            *(Upload(plot, join(folder, shown["plots"], plot.name)) for plot in plots),
+        ]
+    )
+    return shown
+
+
+def load_run(folder: str) -> Run:
     """Reads the record of a run.
+
+    Args:
+        folder: the run's, a path or a URI.
 
     Raises:
         StorageError: the folder holds none.
         ExperimentError: the record is not one.
     """
-    path = folder / "run.json"
-    if not path.is_file():
+    if stat(_record(folder)) is None:
         raise StorageError(f"{folder}: holds no run.json; give the folder of a run, next to its report")
-    return decode(Run, read(path).decode(), str(path))
+    return decode(Run, read(_record(folder)).decode(), _record(folder))
 
 
-def _new_folder(runs: Path, name: str) -> Path:
-    """Makes a folder that no other run has, even one that starts in the same second."""
-    stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
-    for attempt in range(1, 1000):
-        folder = runs / (f"{name}-{stamp}" if attempt == 1 else f"{name}-{stamp}-{attempt}")
-        try:
-            folder.mkdir(parents=True)
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise as_storage_error(error, runs) from error
-        return folder
-    raise StorageError(f"{runs}: a thousand runs began within one second; wait a second")
+def _record(folder: str) -> str:
+    return join(folder, "run.json")
 
 
-def _save(folder: Path, run: Run) -> None:
-    publish(folder / "run.json", run.canonical_json().encode())
+def _save(folder: str, run: Run) -> None:
+    publish(_record(folder), run.canonical_json().encode())
 
 
 @contextlib.contextmanager

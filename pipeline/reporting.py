@@ -1,20 +1,18 @@
 """Makes the report of a finished run again, with today's code, from what the run has kept."""
 
-from pathlib import Path
-
 from components.core.errors import DataError
 from components.core.records import load_records
 from components.core.results import Comparison, Trials, read_document
-from components.core.storage import publish
+from components.core.storage import join, publish
 from components.report.render import build_report
 from pipeline.local_run import load_run
 
 
-def rebuild(folder: Path) -> Path:
+def rebuild(folder: str) -> str:
     """Rewrites `report.html` and `plots/` of a run.
 
     Args:
-        folder: the run's.
+        folder: the run's, a path or a URI.
 
     Returns:
         The page.
@@ -28,12 +26,12 @@ def rebuild(folder: Path) -> Path:
         raise DataError(f"{folder}: run = {run.status}: only a finished run has a report; run it again")
     report = build_report(
         run.experiment,
-        load_records(folder / run.records),
-        read_document(folder / run.collected, Trials),
-        read_document(folder / run.comparison, Comparison),
+        load_records(join(folder, run.records)),
+        read_document(join(folder, run.collected), Trials),
+        read_document(join(folder, run.comparison), Comparison),
     )
     for name, content in report.figures.items():
-        publish(folder / "plots" / name, content)
-    page = folder / "report.html"
+        publish(join(folder, "plots", name), content)
+    page = join(folder, "report.html")
     publish(page, report.html.encode())
     return page

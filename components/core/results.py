@@ -1,7 +1,6 @@
 """What the last stages hand to each other: a trial's evaluation, all trials, and the comparison of arms."""
 
 import json
-from pathlib import Path
 from typing import Literal, TypeVar
 
 from components.core.authoring import validate
@@ -9,7 +8,7 @@ from components.core.errors import DataError, ExperimentError
 from components.core.experiment import Section
 from components.core.history import Row
 from components.core.lineage import Environment
-from components.core.storage import publish, read
+from components.core.storage import Location, publish, read
 
 
 class Interval(Section):
@@ -186,12 +185,12 @@ class Comparison(Section):
 Document = TypeVar("Document", Evaluation, TrainingRecord, Trial, Trials, Comparison)
 
 
-def write_document(path: Path, document: Section) -> None:
+def write_document(location: Location, document: Section) -> None:
     """Writes a document as canonical JSON, atomically."""
-    publish(path, document.canonical_json().encode())
+    publish(location, document.canonical_json().encode())
 
 
-def read_document(path: Path, expected: type[Document]) -> Document:
+def read_document(location: Location, expected: type[Document]) -> Document:
     """Reads a document written by `write_document`.
 
     Raises:
@@ -199,8 +198,8 @@ def read_document(path: Path, expected: type[Document]) -> Document:
         DataError: it is no such document.
     """
     try:
-        return validate(expected, json.loads(read(path)), str(path))
+        return validate(expected, json.loads(read(location)), str(location))
     except (ValueError, ExperimentError) as error:
         raise DataError(
-            f"{path}: not a {expected.__name__} document; run the stage again: {error}"
+            f"{location}: not a {expected.__name__} document; run the stage again: {error}"
         ) from error

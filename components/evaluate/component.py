@@ -32,7 +32,7 @@ def evaluate(
     from components.evaluate.trial import evaluate_trial
 
     with exit_on_error("evaluate"):
-        result = evaluate_trial(Path(records.path), Path(model.path), Path(history.path), confidence)
+        result = evaluate_trial(Path(records.path), model.uri, Path(history.path), confidence)
         publish(Path(trial.path), result.canonical_json().encode())
         show_metrics(result.evaluation, metrics)
         show_classification(result.evaluation, classification)

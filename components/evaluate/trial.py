@@ -1,6 +1,5 @@
 """The evaluate stage's one call: from a trained model to the trial's place in the comparison."""
 
-import hashlib
 from pathlib import Path
 
 from components.core.errors import DataError
@@ -8,17 +7,18 @@ from components.core.history import read_history
 from components.core.narration import say
 from components.core.records import load_records
 from components.core.results import TrainingRecord, Trial, read_document
-from components.core.storage import read
+from components.core.storage import join
 from components.evaluate.metrics import evaluate_probabilities
+from components.evaluate.model import load_model
 from components.evaluate.predict import predict
 
 
-def evaluate_trial(records_file: Path, model_folder: Path, history_file: Path, confidence: float) -> Trial:
+def evaluate_trial(records_file: Path, model_folder: str, history_file: Path, confidence: float) -> Trial:
     """Evaluates a trained model on the data set's final split.
 
     Args:
         records_file: the Records document.
-        model_folder: what the train stage wrote: `model.keras` and `training.json`.
+        model_folder: what the train stage wrote, a path or a URI: `model.keras` and `training.json`.
         history_file: the trial's history.
         confidence: level of the intervals.
 
@@ -27,18 +27,15 @@ def evaluate_trial(records_file: Path, model_folder: Path, history_file: Path, c
         StorageError: a file cannot be read.
     """
     records = load_records(records_file)
-    training = read_document(model_folder / "training.json", TrainingRecord)
-    model_file = model_folder / "model.keras"
-    digest = hashlib.sha256(read(model_file)).hexdigest()
-    if digest != training.model_sha256:
-        expected = training.model_sha256
-        raise DataError(f"{model_file}: SHA-256 {digest}, training wrote {expected}; train again")
+    training = read_document(join(model_folder, "training.json"), TrainingRecord)
+    model_file = join(model_folder, "model.keras")
     if records.manifest.fingerprint != training.data_fingerprint:
         raise DataError(f"{model_file}: was trained on records {training.data_fingerprint}, not on these")
     split = records.manifest.final_split
-    probabilities, labels = predict(model_file, records, split)
+    model = load_model(model_file, training.model_sha256, records.manifest)
+    probabilities, labels = predict(model, records, split)
     scores = evaluate_probabilities(probabilities, labels, records.manifest.classes, confidence)
-    evaluation = scores.as_evaluation(training.arm, training.seed, split, digest)
+    evaluation = scores.as_evaluation(training.arm, training.seed, split, training.model_sha256)
     say(
         f"evaluate {training.arm}, seed {training.seed}: {split} accuracy {evaluation.accuracy.value:.1%}, "
         f"cross-entropy {evaluation.cross_entropy.value:.4f}"

@@ -1,21 +1,32 @@
-"""Checkpoints: one file each, that appears whole, is verified when read, and holds all a run needs to go on.
+"""Checkpoints: one object each, appears whole, is verified when read, and holds all a run needs to go on.
 
-A file is an NPZ archive of arrays without pickles, whose members carry CRCs, plus one JSON member.
+An object is an NPZ archive of arrays without pickles, whose members carry CRCs, plus one JSON member. What
+arrives from a store is compared with the CRC-32C that the store keeps, too.
 """
 
-import concurrent.futures
+import contextlib
 import json
+import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from components.core.errors import TrainingError
+from components.core.errors import DamagedError, TrainingError
 from components.core.narration import say
-from components.core.storage import publishing
+from components.core.storage import (
+    Download,
+    delete,
+    download,
+    is_remote,
+    join,
+    list_entries,
+    local_path,
+    publishing,
+)
 
 _META = "meta"
 
@@ -37,67 +48,68 @@ class Checkpoint:
     state: Mapping[str, Any]
 
 
-def save(folder: Path, checkpoint: Checkpoint, kept: int) -> None:
+def save(folder: str, checkpoint: Checkpoint, kept: int) -> None:
     """Publishes a checkpoint and deletes all but the newest `kept`.
+
+    Args:
+        folder: a path or a URI.
 
     Raises:
         StorageError: it cannot be written; those that exist stay.
     """
     meta = json.dumps({"step": checkpoint.step, "identity": checkpoint.identity, "state": checkpoint.state})
-    with publishing(folder / f"step-{checkpoint.step:010d}.npz") as file:
+    with publishing(join(folder, f"step-{checkpoint.step:010d}.npz")) as file:
         np.savez(file, allow_pickle=False, **{_META: np.array(meta), **checkpoint.arrays})
-    for old in _files(folder)[:-kept]:
-        old.unlink()
+    for old in _saved(folder)[:-kept]:
+        delete(old)
 
 
-class BackgroundWriter:
-    """Saves checkpoints while training goes on: one at a time, in a thread.
-
-    Args:
-        folder: where they go.
-        kept: how many of the newest stay.
-    """
-
-    def __init__(self, folder: Path, kept: int) -> None:
-        self._folder = folder
-        self._kept = kept
-        self._executor = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
-        self._last: concurrent.futures.Future[None] | None = None
-
-    def save(self, checkpoint: Checkpoint) -> None:
-        """Begins to save, once the one before is saved. Raises StorageError where that one could not be."""
-        self.wait()
-        self._last = self._executor.submit(save, self._folder, checkpoint, self._kept)
-
-    def wait(self) -> None:
-        """Returns when all is saved. Raises StorageError where it could not be."""
-        if self._last:
-            self._last.result()
-
-
-def latest(folder: Path, identity: str) -> Checkpoint | None:
+def latest(folder: str, identity: str) -> Checkpoint | None:
     """The newest checkpoint that can be read; a damaged one is skipped, and named in the narration.
 
     Args:
-        folder: where `save` put them; it need not exist.
+        folder: where `save` put them, a path or a URI; it need not exist.
         identity: what the trial is.
 
     Raises:
         TrainingError: the newest readable checkpoint belongs to another trial.
+        StorageError: the store cannot be reached: whether there is one is not known.
     """
-    for path in reversed(_files(folder)):
+    for place in reversed(_saved(folder)):
         try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            with _opened(place) as file, np.load(file, allow_pickle=False) as archive:
                 arrays = {name: archive[name] for name in archive.files}
             meta = json.loads(str(arrays.pop(_META)))
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            say(f"{path}: damaged checkpoint skipped ({error})")
+        except (DamagedError, OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            say(f"{place}: damaged checkpoint skipped ({error})")
             continue
         if meta["identity"] != identity:
-            raise TrainingError(f"{path}: belongs to another trial; delete the folder to train afresh")
+            raise TrainingError(f"{place}: belongs to another trial; delete the folder to train afresh")
         return Checkpoint(meta["step"], identity, arrays, meta["state"])
     return None
 
 
-def _files(folder: Path) -> list[Path]:
-    return sorted(folder.glob("step-*.npz"))
+def discard(folder: str) -> None:
+    """Deletes all checkpoints, the newest last: a trial that is interrupted meanwhile goes on from it."""
+    for place in _saved(folder):
+        delete(place)
+
+
+@contextlib.contextmanager
+def _opened(place: str) -> Iterator[Any]:
+    """The content as a file of this machine."""
+    if not is_remote(place):
+        with local_path(place).open("rb") as file:
+            yield file
+        return
+    with tempfile.TemporaryDirectory(prefix="optduel-") as scratch:
+        copy = Path(scratch) / "checkpoint.npz"
+        download([Download(place, copy)])
+        with copy.open("rb") as file:
+            yield file
+
+
+def _saved(folder: str) -> list[str]:
+    """All checkpoints, by step."""
+    places = [entry.uri for entry in list_entries(folder)]
+    return sorted(place for place in places if place.rpartition("/")[2].startswith("step-"))

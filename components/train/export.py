@@ -1,23 +1,36 @@
 """The trained model as others get it: Keras' own format and layers, float32, loadable with safe_mode=True."""
 
 import hashlib
+from pathlib import Path
 
 import keras
 
-from components.core.storage import publish
+from components.core.storage import Upload, as_storage_error, upload
 from components.train.models import build_model
 from components.train.task import Task
 
 
-def export(task: Task, model: keras.Model) -> str:
-    """Writes the model in Keras' format, made of Keras' own layers only, in float32; returns its SHA-256."""
+def export(task: Task, model: keras.Model, scratch: Path) -> str:
+    """Publishes the model in Keras' format, made of Keras' own layers only, in float32.
+
+    Args:
+        scratch: a local folder: Keras writes to a path.
+
+    Returns:
+        The SHA-256 of what was published.
+
+    Raises:
+        StorageError: the model cannot be written.
+    """
     keras.config.set_dtype_policy("float32")
     manifest = task.records.manifest
     plain = build_model(task.model, manifest.image_shape, len(manifest.classes))
     plain.set_weights(model.get_weights())
-    scratch = task.model_file.with_name("exporting.keras")
-    plain.save(scratch)
-    content = scratch.read_bytes()
-    publish(task.model_file, content)
-    scratch.unlink()
-    return hashlib.sha256(content).hexdigest()
+    path = scratch / "model.keras"
+    try:
+        plain.save(path)
+    except OSError as error:
+        raise as_storage_error(error, path) from error
+    upload([Upload(path, task.model_file)])
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

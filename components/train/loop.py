@@ -4,15 +4,18 @@ The order of things: records, model, resume, steps, export. What is compiled is 
 writes while steps are done is in `recorder`.
 """
 
+import contextlib
+import tempfile
 import time
 import zlib
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from components.core.errors import LaunchError, StoppedError, TrainingError
+from components.core.errors import LaunchError, StoppedError, StorageError, TrainingError
 from components.core.experiment import canonical_json
 from components.core.history import Row
 from components.core.lineage import environment, now
@@ -30,7 +33,7 @@ from components.train.precision import resolve_precision
 from components.train.recorder import Recorder
 from components.train.rows import training_row, validation_row
 from components.train.shards import own_shards, stage_own_shards
-from components.train.state import State
+from components.train.state import State, named_variables
 from components.train.task import Task
 
 CALL_SECONDS = 1.0
@@ -52,9 +55,9 @@ def train(task: Task, strategy: tf.distribute.Strategy, control: Control) -> Non
     resolver = strategy.cluster_resolver
     worker = 0 if resolver is None else resolver.task_id
     control.report(STARTING, 0)
-    with stage_own_shards(task, worker) as staged:
+    with tempfile.TemporaryDirectory(prefix="optduel-") as scratch, stage_own_shards(task, worker) as staged:
         trial = _Trial(task, strategy, control, worker, staged)
-        trial.resume()
+        trial.resume(Path(scratch))
         try:
             while trial.state.epochs < task.training.epochs:
                 if trial.state.step < trial.epoch_end:
@@ -64,24 +67,24 @@ def train(task: Task, strategy: tf.distribute.Strategy, control: Control) -> Non
         except tf.errors.OpError:
             staged.wait([])  # raises what the input met in the background, if that was the cause
             raise
-    if worker == 0:
-        control.report("exporting", trial.state.step)
-        trial.recorder.wait()
-        model_sha256 = export(task, trial.model)
-        record = TrainingRecord(
-            arm=task.arm.name,
-            seed=task.seed,
-            data_fingerprint=task.records.manifest.fingerprint,
-            model_sha256=model_sha256,
-            parameters=sum(int(np.prod(variable.shape)) for variable in trial.model.trainable_variables),
-            precision=trial.precision,
-            workers=task.compute.workers,
-            replicas=strategy.num_replicas_in_sync,
-            started=started,
-            seconds=trial.wall_seconds(),
-            environment=environment(),
-        )
-        write_document(task.record_file, record)
+        if worker == 0:
+            control.report("exporting", trial.state.step)
+            trial.recorder.finish(trial.state.rows)
+            model_sha256 = export(task, trial.model, Path(scratch))
+            record = TrainingRecord(
+                arm=task.arm.name,
+                seed=task.seed,
+                data_fingerprint=task.records.manifest.fingerprint,
+                model_sha256=model_sha256,
+                parameters=sum(int(np.prod(variable.shape)) for variable in trial.model.trainable_variables),
+                precision=trial.precision,
+                workers=task.compute.workers,
+                replicas=strategy.num_replicas_in_sync,
+                started=started,
+                seconds=trial.wall_seconds(),
+                environment=environment(),
+            )
+            write_document(task.record_file, record)
 
 
 class _Trial:
@@ -134,7 +137,7 @@ class _Trial:
                 task.arm, self.model.trainable_variables, self._plan.epoch_steps, self._total_steps
             )
             self._engine = Engine(strategy, self.model, self._optimizer, task.seed)
-        self._variables = _variables(self.model, self._optimizer)
+        self._variables = named_variables(self.model, self._optimizer)
         self._strategy, self._readers = strategy, readers
         self._pace = self._wished_pace = 1
 
@@ -147,8 +150,12 @@ class _Trial:
         """Spent on this trial, earlier attempts up to their last checkpoint included."""
         return self.state.wall_seconds + time.perf_counter() - self._clock
 
-    def resume(self) -> None:
-        """Goes on from the newest whole checkpoint of this very trial, if there is one."""
+    def resume(self, scratch: Path) -> None:
+        """Goes on from the newest whole checkpoint of this very trial, if there is one.
+
+        Args:
+            scratch: a local folder for the recorder.
+        """
         task = self.task
         identity = canonical_json(task.model_dump(mode="json", exclude={"compute", "records", "output"}))
         identity = f"{identity} {self.precision} {task.records.manifest.fingerprint}"
@@ -165,7 +172,7 @@ class _Trial:
                 f"here), in the records or in precision ({self.precision} here); give them one {task.output}"
             )
         if self._chief:
-            self.recorder = Recorder(task, identity, state.rows)
+            self.recorder = Recorder(task, identity, state.rows, scratch)
         self._batches = distribute(
             self._strategy, self._readers["train"], self._plan, state.step, self._total_steps
         )
@@ -247,7 +254,7 @@ class _Trial:
             return
         self._save()
         if self._chief:
-            self.recorder.wait()
+            self.recorder.finish(self.state.rows)
         raise StoppedError(f"train {self.task.name}: stopped on request, saved after step {self.state.step}")
 
     def _save(self) -> None:
@@ -271,6 +278,9 @@ class _Trial:
         )
 
     def _diverged(self, what: str, step: int) -> TrainingError:
+        if self._chief:
+            with contextlib.suppress(StorageError):  # the divergence has to be told, whatever else failed
+                self.recorder.finish(self.state.rows)
         arm = self.task.arm
         return TrainingError(
             f"train {self.task.name}: {what} is not finite at step {step}; lower "
@@ -285,12 +295,3 @@ def _next_multiple(step: int, interval: int) -> int:
 def _paced(pace: int, steps: int, seconds: float) -> int:
     """Steps to wish for; grows slowly, because a first call traces and compiles."""
     return max(1, min(2 * pace, int(steps * CALL_SECONDS / seconds)))
-
-
-def _variables(model: keras.Model, optimizer: Optimizer) -> dict[str, Any]:
-    """All that a checkpoint holds, by name; positions make names unique."""
-    # Not by path: Keras numbers layers through the life of a process.
-    named = {f"model/{index:03d}/{variable.name}": variable for index, variable in enumerate(model.variables)}
-    for index, slots in enumerate(optimizer.slots):
-        named |= {f"slot/{index:03d}/{number}": slot for number, slot in enumerate(slots)}
-    return named

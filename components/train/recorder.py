@@ -1,37 +1,27 @@
-"""What the chief leaves behind while a trial trains: history, events, checkpoints, a line an epoch."""
+"""What the chief leaves behind while a trial trains: history, events, checkpoints, a line an epoch.
 
-import shutil
+All of it is written in the background: a store takes its time, and training does not wait for it unless
+checkpoints come faster than they can be saved.
+"""
+
 import time
 from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
 from typing import Any
-
-import tensorflow as tf
 
 from components.core.history import Row, epochs_of, write_history
 from components.core.narration import say, seconds_in_words
-from components.train.checkpoint import BackgroundWriter, Checkpoint
+from components.core.storage import is_remote
+from components.train import checkpoint
+from components.train.background import Background
+from components.train.checkpoint import Checkpoint
+from components.train.events import Events
 from components.train.task import Task
 
 HISTORY_SECONDS = 2.0
-"""Between two writings of the history within an epoch."""
-
-MEASURES = (
-    "cross_entropy",
-    "penalty",
-    "total",
-    "accuracy",
-    "learning_rate",
-    "decay",
-    "gradient_norm",
-    "weight_norm",
-    "examples_per_second",
-)
-"""Columns of the history that TensorBoard shows, as "step" or "epoch"/column/split."""
-
-# What tf.summary.scalar would write; that function needs TensorBoard itself to be installed.
-_SCALAR = tf.compat.v1.SummaryMetadata(
-    data_class=1, plugin_data=tf.compat.v1.SummaryMetadata.PluginData(plugin_name="scalars")
-)
+"""Between two writings of the history within an epoch, and always in a store: Cloud Storage takes one write
+of an object a second (https://cloud.google.com/storage/quotas)."""
 
 
 class Recorder:
@@ -41,23 +31,30 @@ class Recorder:
         task: the trial.
         identity: of its checkpoints.
         rows: the history so far, of a trial that goes on.
+        scratch: a local folder for what goes to a store.
+
+    Raises:
+        StorageError: the task's output cannot be written.
     """
 
-    def __init__(self, task: Task, identity: str, rows: list[Row]) -> None:
+    def __init__(self, task: Task, identity: str, rows: list[Row], scratch: Path) -> None:
         self._task = task
         self._identity = identity
-        self._checkpoints = BackgroundWriter(task.checkpoint_folder, task.compute.checkpoints_kept)
+        self._saving, self._showing = Background("checkpoint"), Background("history")
+        self._events = Events(task.events_folder, scratch, rows)
         self._checkpoint_clock = self._history_clock = time.monotonic()
-        # Events of an attempt that was killed hold steps that come again, so all are written anew.
-        shutil.rmtree(task.events_folder, ignore_errors=True)
-        self._events = tf.summary.create_file_writer(str(task.events_folder))
-        self._add_events(rows)
 
     def record(self, rows: list[Row], new: int) -> None:
-        """Makes the last `new` of all rows visible: at an epoch's end at once, else every few seconds."""
-        self._add_events(rows[-new:])
-        if rows[-1].event == "epoch" or time.monotonic() > self._history_clock + HISTORY_SECONDS:
-            write_history(self._task.history_file, rows)
+        """Takes the last `new` of all rows, and makes all visible if it is time: at an epoch's end, or later.
+
+        What falls due while the last writing is still under way comes with the next one. Raises StorageError
+        where an earlier one has failed.
+        """
+        self._events.add(rows[-new:])
+        is_epoch = rows[-1].event == "epoch" and not is_remote(self._task.output)
+        is_due = is_epoch or time.monotonic() > self._history_clock + HISTORY_SECONDS
+        if is_due and not self._showing.is_busy:
+            self._showing.begin(partial(self._show, list(rows)))
             self._history_clock = time.monotonic()
 
     def is_checkpoint_due(self, step: int) -> bool:
@@ -67,15 +64,21 @@ class Recorder:
         return bool(every and step % every == 0) or age >= self._task.compute.checkpoint_seconds
 
     def save(self, step: int, variables: Mapping[str, Any], state: Mapping[str, Any]) -> None:
-        """Takes a copy of all variables and saves it while training goes on."""
+        """Takes a copy of all variables and saves it while training goes on, once the one before is saved.
+
+        Raises StorageError where that one could not be.
+        """
         arrays = {name: variable.numpy() for name, variable in variables.items()}
-        self._checkpoints.save(Checkpoint(step, self._identity, arrays, state))
+        saved = Checkpoint(step, self._identity, arrays, state)
+        folder, kept = self._task.checkpoint_folder, self._task.compute.checkpoints_kept
+        self._saving.begin(partial(checkpoint.save, folder, saved, kept))
         self._checkpoint_clock = time.monotonic()
 
-    def wait(self) -> None:
-        """Returns when all is on disk."""
-        self._checkpoints.wait()
-        self._events.flush()
+    def finish(self, rows: list[Row]) -> None:
+        """Returns when all is written, history included. Raises StorageError where it cannot be."""
+        self._saving.wait()
+        self._showing.begin(partial(self._show, list(rows)))
+        self._showing.wait()
 
     def tell_epoch(self, rows: list[Row], seconds_left: float) -> None:
         """Prints the line of the epoch that has ended."""
@@ -88,9 +91,6 @@ class Recorder:
             f"  {trained.examples_per_second:,.0f} examples/s, {seconds_in_words(seconds_left)} left"
         )
 
-    def _add_events(self, rows: list[Row]) -> None:
-        with self._events.as_default():
-            for row in rows:
-                for measure in MEASURES:
-                    tag = f"{row.event}/{measure}/{row.split}"
-                    tf.summary.write(tag, tf.constant(getattr(row, measure)), row.step, metadata=_SCALAR)
+    def _show(self, rows: list[Row]) -> None:
+        write_history(self._task.history_file, rows)
+        self._events.publish()

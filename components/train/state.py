@@ -1,11 +1,14 @@
-"""Where a trial is, beside its variables: what a checkpoint remembers of the loop."""
+"""Where a trial is: what a checkpoint remembers of the loop, and the names of the variables beside it."""
 
 import dataclasses
 from collections.abc import Mapping
 from typing import Any, Self
 
+import keras
+
 from components.core.history import Row
 from components.train.engine import Totals
+from components.train.optimizers import Optimizer
 
 
 @dataclasses.dataclass
@@ -42,3 +45,12 @@ class State:
         """What `to_json` was made from."""
         totals = {name: Totals(**values[name]) for name in ("interval", "epoch")}
         return cls(**dict(values) | totals | {"rows": [Row(**row) for row in values["rows"]]})
+
+
+def named_variables(model: keras.Model, optimizer: Optimizer) -> dict[str, Any]:
+    """All that a checkpoint holds, by name; positions make names unique."""
+    # Not by path: Keras numbers layers through the life of a process.
+    named = {f"model/{index:03d}/{variable.name}": variable for index, variable in enumerate(model.variables)}
+    for index, slots in enumerate(optimizer.slots):
+        named |= {f"slot/{index:03d}/{number}": slot for number, slot in enumerate(slots)}
+    return named

@@ -1,9 +1,8 @@
-"""What one trial has to do, as the file that its workers read."""
-
-from pathlib import Path
+"""What one trial has to do, as the object that its workers read."""
 
 from components.core.experiment import Arm, Compute, Model, Section, Training
 from components.core.records import Records
+from components.core.storage import join
 
 
 class Task(Section):
@@ -11,7 +10,7 @@ class Task(Section):
 
     Attributes:
         output: folder that receives `model.keras`, `history.jsonl`, `training.json`, `checkpoints/` and
-            `tensorboard/`.
+            `tensorboard/`; a path or a URI.
     """
 
     model: Model
@@ -28,26 +27,26 @@ class Task(Section):
         return f"{self.arm.name}, seed {self.seed}"
 
     @property
-    def model_file(self) -> Path:
+    def model_file(self) -> str:
         """Where the trained model goes: Keras' format, loadable with safe_mode=True and without our code."""
-        return Path(self.output) / "model.keras"
+        return join(self.output, "model.keras")
 
     @property
-    def history_file(self) -> Path:
+    def history_file(self) -> str:
         """Where the history grows while training runs."""
-        return Path(self.output) / "history.jsonl"
+        return join(self.output, "history.jsonl")
 
     @property
-    def record_file(self) -> Path:
+    def record_file(self) -> str:
         """Where the TrainingRecord goes, last: with it the trial is complete."""
-        return Path(self.output) / "training.json"
+        return join(self.output, "training.json")
 
     @property
-    def checkpoint_folder(self) -> Path:
+    def checkpoint_folder(self) -> str:
         """Where checkpoints go."""
-        return Path(self.output) / "checkpoints"
+        return join(self.output, "checkpoints")
 
     @property
-    def events_folder(self) -> Path:
+    def events_folder(self) -> str:
         """Where TensorBoard finds the trial while it trains."""
-        return Path(self.output) / "tensorboard"
+        return join(self.output, "tensorboard")

@@ -1,4 +1,4 @@
-"""The process that trains: `python -m components.train.trainer TASK_FILE`, started and watched by a worker.
+"""The process that trains: `python -m components.train.trainer TASK`, started and watched by a worker.
 
 With TF_CONFIG in the environment it is one worker of a group under MultiWorkerMirroredStrategy.
 """
@@ -26,7 +26,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 def main(arguments: list[str]) -> None:
-    """Trains the task in the named file; exits with 0 or the code of an OptduelError that it has reported."""
+    """Trains the task at a path or URI; exits with 0 or the code of an OptduelError that it has reported."""
     _depend_on_parent()
     path = os.environ.get(PROGRESS_VARIABLE)
     control = Control(Path(path) if path else None)
@@ -39,7 +39,7 @@ def main(arguments: list[str]) -> None:
     sys.excepthook = _report_defect(known)
     try:
         with exit_on_error("train", known):
-            task = decode(Task, read(Path(arguments[0])).decode(), arguments[0])
+            task = decode(Task, read(arguments[0]).decode(), arguments[0])
             _train(task, group_from_environment(os.environ, task.compute.workers), control)
     except SystemExit as ended:
         _leave(int(ended.code or 0))

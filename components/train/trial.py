@@ -1,6 +1,7 @@
 """The train stage's one call: a trial from its sections to a trained model and its history."""
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,39 +10,59 @@ from components.core.experiment import canonical_json
 from components.core.history import epochs_of, read_history, write_history
 from components.core.records import load_records
 from components.core.results import TrainingRecord, read_document
-from components.core.storage import publish
-from components.train.launch import LocalLauncher
+from components.core.storage import join, publish
+from components.train import checkpoint
+from components.train.launch import Launcher, LocalLauncher
 from components.train.task import Task
+
+MODELS_VARIABLE = "OPTDUEL_MODELS"
+"""Names the folder for all models, a path or a URI, where artifacts themselves lie on this machine."""
+
+_LOCAL = LocalLauncher()
+
+
+def model_folder(artifact: str, arm: str, seed: int) -> str:
+    """Where a trial's model goes: to the artifact's own place, unless the environment names another.
+
+    Args:
+        artifact: the place that Kubeflow Pipelines gives the model, a path or a URI.
+        arm: canonical JSON of the arm.
+        seed: of the trial.
+    """
+    models = os.environ.get(MODELS_VARIABLE)
+    return join(models, json.loads(arm)["name"], f"seed-{seed}") if models else artifact
 
 
 def train_trial(
     sections: Mapping[str, str],
     seed: int,
     records_file: Path,
-    output: Path,
+    output: str,
     history_file: Path,
     metrics_file: Path,
+    launcher: Launcher = _LOCAL,
 ) -> dict[str, float | str]:
-    """Trains a trial on this host.
+    """Trains a trial.
 
     Args:
         sections: canonical JSON of the experiment's `model`, `arm`, `training` and `compute`.
         seed: of initial weights, data order and dropout.
         records_file: the Records document.
-        output: folder for the model and all that belongs to it, see `Task`.
+        output: folder for the model and all that belongs to it, a path or a URI, see `Task`.
         history_file: where the whole history goes in the end.
         metrics_file: where the returned numbers go, as JSON.
+        launcher: runs the workers; on this host unless given.
 
     Returns:
         The last epoch in numbers, by name, and the model's SHA-256.
 
     Raises:
-        OptduelError: what ended the trial; checkpoints stay.
+        OptduelError: what ended the trial; checkpoints stay, until the trial is complete.
     """
     authored = {name: json.loads(text) for name, text in sections.items()}
     records = load_records(records_file)
-    task = validate(Task, {**authored, "seed": seed, "records": records, "output": str(output)}, "train")
-    LocalLauncher().run(task)
+    task = validate(Task, {**authored, "seed": seed, "records": records, "output": output}, "train")
+    launcher.run(task)
     record = read_document(task.record_file, TrainingRecord)
     rows = read_history(task.history_file)
     write_history(history_file, rows)
@@ -57,4 +78,7 @@ def train_trial(
         "model_sha256": record.model_sha256,
     }
     publish(metrics_file, canonical_json(numbers).encode())
+    # Nothing can go on from here any more, and Kubeflow Pipelines copies all of a model's folder to whoever
+    # takes the model.
+    checkpoint.discard(task.checkpoint_folder)
     return numbers

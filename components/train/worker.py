@@ -1,4 +1,4 @@
-"""One worker: `python -m components.train.worker TASK_FILE`, the parent of the process that trains.
+"""One worker: `python -m components.train.worker TASK`, the parent of the process that trains.
 
 Its environment says which worker of which group it is (`components.train.group`). It waits for its peers,
 starts `components.train.trainer` and watches it, and ends with a code of `components.core.errors`.
@@ -24,20 +24,20 @@ from components.train.task import Task
 
 
 def main(arguments: list[str]) -> None:
-    """Trains the task in the named file; exits with 0 or a code of `components.core.errors`.
+    """Trains the task at a path or URI; exits with 0 or a code of `components.core.errors`.
 
     Its peers have `compute.start_seconds` to answer, and so has the training process to begin.
     """
     known: dict[str, int | str] = {}
     with exit_on_error("train", lambda: known):
         if len(arguments) != 1:
-            raise ExperimentError("python -m components.train.worker: takes one argument, the task's file")
+            raise ExperimentError("components.train.worker: takes one argument, the task's path or URI")
         sys.exit(_supervise(arguments[0], known))
 
 
 def _supervise(task_file: str, known: dict[str, int | str]) -> int:
     """Adds to `known` what a report of failure shall tell."""
-    task = decode(Task, read(Path(task_file)).decode(), task_file)
+    task = decode(Task, read(task_file).decode(), task_file)
     compute = task.compute
     group = group_from_environment(os.environ, compute.workers)
     known["worker"] = group.index

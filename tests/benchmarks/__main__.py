@@ -14,7 +14,7 @@ from components.core.lineage import now
 from components.core.narration import say
 from components.core.storage import publish
 from tests.benchmarks.benchmark import Benchmark, Contestant
-from tests.benchmarks.catalogue import CATALOGUE, ON_REQUEST, Setting
+from tests.benchmarks.catalogue import CATALOGUE, ON_REQUEST, WITHOUT_PHOTOS, Setting
 from tests.benchmarks.document import render
 from tests.benchmarks.machine import describe_machine, measured_cores
 from tests.benchmarks.measurement import measure
@@ -89,10 +89,11 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     if len(measured_cores()) < 2:
         parser.error("the benchmarks need two processor cores")
     archive = os.environ.get(ARCHIVE_VARIABLE)
-    if not options.quick and not (archive and Path(archive).is_file()):
+    is_archive_needed = not (options.quick or (options.names and {*options.names} <= {*WITHOUT_PHOTOS}))
+    if is_archive_needed and not (archive and Path(archive).is_file()):
         state = f"{archive}: no such file" if archive else "not set"
         parser.error(f"{ARCHIVE_VARIABLE} = {state}; name flower_photos.tgz of tf_flowers, or try --quick")
-    options.archive = None if options.quick or not archive else str(Path(archive).absolute())
+    options.archive = str(Path(archive).absolute()) if is_archive_needed and archive else None
     return options
 
 
@@ -133,6 +134,8 @@ def _prepare(benchmarks: list[Benchmark], workload: Workload, scratch: Path) -> 
     """Makes the data, once, in a process of its own."""
     contestants = [contestant for benchmark in benchmarks for contestant in benchmark.contestants]
     needs = sorted({need for contestant in contestants for need in contestant.needs})
+    if not needs:
+        return
     say(f"preparing {', '.join(needs)} in {workload.root}")
     arguments = {**workload.arguments, "needs": needs}
     cores = tuple(sorted(os.sched_getaffinity(0)))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.benchmarks.benchmark import Benchmark, Comparison, Contestant, Measure
+from tests.benchmarks.storage_copies import copies
 from tests.benchmarks.workload import Workload
 
 PRECISIONS = ("float32", "mixed_bfloat16")
@@ -284,8 +285,12 @@ CATALOGUE: dict[str, Callable[[Setting], Benchmark]] = {
     "input": input_rate,
     "scaling": scaling,
     "memory": memory,
+    "storage": lambda setting: copies(setting.seeds, setting.cores, setting.is_quick),
     "accuracy": accuracy,
 }
 
 ON_REQUEST = ("accuracy",)
 """Those that run only when they are named: they take hours."""
+
+WITHOUT_PHOTOS = ("storage",)
+"""Those that need no archive of photos."""

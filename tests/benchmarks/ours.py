@@ -52,7 +52,8 @@ def run(
     }
     output = folder / "model"
     with WorkerProcesses(pinned) as workers, _MemorySampler(workers, output, memory) as sampler:
-        train_trial(sections, seed, Path(records), output, folder / "history.jsonl", folder / "metrics.json")
+        documents = folder / "history.jsonl", folder / "metrics.json"
+        train_trial(sections, seed, Path(records), str(output), *documents)
     if workers.seen_cores != [[core] for core in pinned]:
         raise RuntimeError(
             f"workers were to run on {list(pinned)}, threads were seen on {workers.seen_cores}"

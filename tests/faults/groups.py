@@ -62,7 +62,6 @@ class Group:
     """
 
     def __init__(self, task: Task) -> None:
-        Path(task.output).mkdir(parents=True, exist_ok=True)
         self.process = subprocess.Popen(
             [sys.executable, "-c", LAUNCHER, task.canonical_json()], stderr=subprocess.PIPE, text=True
         )

@@ -157,7 +157,7 @@ def test_a_flap_is_survived_and_a_cut_ends_both_sides(
         assert codes == [75, 75], workers.text()
         assert [type(error) for error in told] == [PeerLostError, PeerLostError], workers.text()
         assert took < CUT_SECONDS + SLACK_SECONDS
-    assert not cut.record_file.exists()
+    assert not Path(cut.record_file).exists()
 
     hosts.heal()
     with working(hosts, cut, tmp_path / "second") as workers:

@@ -5,6 +5,7 @@ import random
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -97,7 +98,7 @@ def test_a_run_whose_launcher_is_ended_goes_on_when_it_is_run_again(
             assert group.wait() == expected, group.text()
             wait_until(lambda pids=pids: not any(map(is_running, pids)), 20)
             assert time.monotonic() - began < trial.compute.grace_seconds + SLACK_SECONDS
-        assert not trial.record_file.exists()
+        assert not Path(trial.record_file).exists()
     with launched(trial) as group:
         assert group.wait() == 0, group.text()
     assert "goes on after step" in group.text()

@@ -60,7 +60,6 @@ def run_task() -> Callable[[Task], tuple[Row, ...]]:
     """Runs a task in worker processes and returns its history."""
 
     def run(task: Task) -> tuple[Row, ...]:
-        Path(task.output).mkdir(parents=True, exist_ok=True)
         LocalLauncher().run(task)
         return read_history(task.history_file)
 

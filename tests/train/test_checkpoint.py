@@ -1,5 +1,6 @@
 """Checkpoints appear whole, are verified when read, and belong to one trial."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.core.errors import StorageError, TrainingError
-from components.train.checkpoint import BackgroundWriter, Checkpoint, latest, save
+from components.train.background import Background
+from components.train.checkpoint import Checkpoint, discard, latest, save
 
 
 def a_checkpoint(step: int, identity: str = "trial") -> Checkpoint:
@@ -22,8 +24,8 @@ def a_checkpoint(step: int, identity: str = "trial") -> Checkpoint:
 
 def test_what_is_saved_comes_back_bit_for_bit(tmp_path: Path) -> None:
     saved = a_checkpoint(7)
-    save(tmp_path, saved, kept=1)
-    found = latest(tmp_path, "trial")
+    save(str(tmp_path), saved, kept=1)
+    found = latest(str(tmp_path), "trial")
     assert found is not None
     assert (found.step, found.state) == (7, {"seconds": 1.5})
     assert {name: array.tobytes() for name, array in found.arrays.items()} == {
@@ -33,18 +35,18 @@ def test_what_is_saved_comes_back_bit_for_bit(tmp_path: Path) -> None:
 
 def test_only_the_newest_are_kept(tmp_path: Path) -> None:
     for step in (9, 10, 11):
-        save(tmp_path, a_checkpoint(step), kept=2)
+        save(str(tmp_path), a_checkpoint(step), kept=2)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-0000000010.npz", "step-0000000011.npz"]
 
 
 def test_absent_folder_holds_no_checkpoint(tmp_path: Path) -> None:
-    assert latest(tmp_path / "none", "trial") is None
+    assert latest(str(tmp_path / "none"), "trial") is None
 
 
 def test_checkpoint_of_another_trial_is_refused(tmp_path: Path) -> None:
-    save(tmp_path, a_checkpoint(1, "one"), kept=1)
+    save(str(tmp_path), a_checkpoint(1, "one"), kept=1)
     with pytest.raises(TrainingError, match="another trial; delete the folder"):
-        latest(tmp_path, "other")
+        latest(str(tmp_path), "other")
 
 
 @settings(max_examples=150)
@@ -53,8 +55,8 @@ def test_damage_anywhere_is_noticed_and_the_one_before_is_taken(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
     folder = tmp_path_factory.mktemp("checkpoints")
-    save(folder, a_checkpoint(1), kept=2)
-    save(folder, a_checkpoint(2), kept=2)
+    save(str(folder), a_checkpoint(1), kept=2)
+    save(str(folder), a_checkpoint(2), kept=2)
     path = folder / "step-0000000002.npz"
     content = bytearray(path.read_bytes())
     place = data.draw(st.integers(0, len(content) - 1))
@@ -63,7 +65,7 @@ def test_damage_anywhere_is_noticed_and_the_one_before_is_taken(
     else:
         content[place] ^= 1 << data.draw(st.integers(0, 7))
     path.write_bytes(content)
-    found = latest(folder, "trial")
+    found = latest(str(folder), "trial")
     assert found is not None
     expected = a_checkpoint(found.step).arrays
     assert {name: array.tobytes() for name, array in found.arrays.items()} == {
@@ -72,23 +74,24 @@ def test_damage_anywhere_is_noticed_and_the_one_before_is_taken(
 
 
 def test_damaged_checkpoint_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    save(tmp_path, a_checkpoint(3), kept=1)
+    save(str(tmp_path), a_checkpoint(3), kept=1)
     path = tmp_path / "step-0000000003.npz"
     path.write_bytes(path.read_bytes()[:-40])
-    assert latest(tmp_path, "trial") is None
+    assert latest(str(tmp_path), "trial") is None
     assert f"{path}: damaged checkpoint skipped" in capsys.readouterr().err
 
 
 def test_checkpoints_in_the_background_are_the_same(tmp_path: Path) -> None:
-    writer = BackgroundWriter(tmp_path, kept=2)
+    saving = Background("checkpoint")
     for step in (1, 2, 3):
-        writer.save(a_checkpoint(step))
-    writer.wait()
+        saving.begin(partial(save, str(tmp_path), a_checkpoint(step), kept=2))
+    saving.wait()
+    assert not saving.is_busy
     assert [path.name for path in sorted(tmp_path.iterdir())] == [
         "step-0000000002.npz",
         "step-0000000003.npz",
     ]
-    found = latest(tmp_path, "trial")
+    found = latest(str(tmp_path), "trial")
     assert found is not None
     np.testing.assert_array_equal(
         found.arrays["model/000/kernel"], a_checkpoint(3).arrays["model/000/kernel"]
@@ -97,7 +100,17 @@ def test_checkpoints_in_the_background_are_the_same(tmp_path: Path) -> None:
 
 def test_a_failure_in_the_background_comes_to_light(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
-    writer = BackgroundWriter(tmp_path / "file", kept=1)
-    writer.save(a_checkpoint(1))
+    saving = Background("checkpoint")
+    saving.begin(partial(save, str(tmp_path / "file"), a_checkpoint(1), kept=1))
     with pytest.raises(StorageError, match="File exists"):
-        writer.wait()
+        saving.wait()
+    with pytest.raises(StorageError, match="File exists"):
+        saving.begin(partial(save, str(tmp_path), a_checkpoint(2), kept=1))
+
+
+def test_a_finished_trial_keeps_none(tmp_path: Path) -> None:
+    for step in (1, 2):
+        save(str(tmp_path), a_checkpoint(step), kept=2)
+    discard(str(tmp_path))
+    assert list(tmp_path.iterdir()) == []
+    discard(str(tmp_path))

@@ -22,7 +22,7 @@ from components.core.errors import (
     StoppedError,
     TrainingError,
 )
-from components.train import attempt, launch, local_worker
+from components.train import attempt, local_worker, restarts
 from components.train.attempt import End, root_cause
 from components.train.launch import LocalLauncher
 from components.train.task import Task
@@ -33,7 +33,7 @@ Launch = Callable[..., None]
 
 @pytest.fixture
 def task(make_task: Callable[..., Task], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Task]:
-    monkeypatch.setattr(launch, "FIRST_PAUSE_SECONDS", 0.02)
+    monkeypatch.setattr(restarts, "FIRST_PAUSE_SECONDS", 0.02)
     monkeypatch.setattr(attempt, "REPORT_SECONDS", 2.0)
     monkeypatch.setattr(attempt, "MARGIN_SECONDS", 0.2)
 

@@ -54,7 +54,6 @@ print(json.dumps(steps))
 
 
 def train_with_stops(task: Task, stops: list[tuple[str, int]]) -> list[int]:
-    Path(task.output).mkdir(parents=True, exist_ok=True)
     done = subprocess.run(
         [sys.executable, "-c", STOPPED, task.canonical_json(), json.dumps(stops)],
         check=True,
@@ -83,7 +82,7 @@ def test_trial_stopped_at_random_steps_has_the_history_of_one_that_was_not(
     assert len(steps) == len(moments), "every stop must have happened"
     assert steps == sorted(steps)
     assert steps[-1] == 40
-    assert not stopped.record_file.exists()
+    assert not Path(stopped.record_file).exists()
 
     assert reproducible(run_task(stopped)) == reproducible(expected)
     weights = [keras.saving.load_model(task.model_file).get_weights() for task in (whole, stopped)]
@@ -106,13 +105,13 @@ def test_checkpoints_fall_within_epochs(make_task: MakeTask, run_task: RunTask) 
     """By steps, and by time; the newest are kept."""
     by_steps = make_task("steps", compute={"checkpoint_steps": 8, "checkpoints_kept": 100})
     run_task(by_steps)
-    names = sorted(path.name for path in by_steps.checkpoint_folder.iterdir())
+    names = sorted(path.name for path in Path(by_steps.checkpoint_folder).iterdir())
     assert names == [f"step-{step:010d}.npz" for step in (8, 16, 20, 24, 32, 40, 48, 56, 60)]
 
     by_time = make_task("time", compute={"checkpoint_seconds": 1e-6, "checkpoints_kept": 100})
     rows = run_task(by_time)
     within_epochs = [
-        path for path in by_time.checkpoint_folder.iterdir() if int(path.stem.partition("-")[2]) % 20
+        path for path in Path(by_time.checkpoint_folder).iterdir() if int(path.stem.partition("-")[2]) % 20
     ]
     assert within_epochs
     assert reproducible(rows) == reproducible(read_history(by_steps.history_file))

@@ -19,7 +19,7 @@ from components.core.errors import DataError, ExperimentError, TrainingError
 from components.core.history import Row, epochs_of
 from components.core.records import Records, SplitReader
 from components.core.results import TrainingRecord, read_document
-from components.train.recorder import MEASURES
+from components.train.events import MEASURES
 from components.train.task import Task
 from tests.train.conftest import ADAMW, CNN, SGD, reproducible
 
@@ -39,14 +39,14 @@ def test_trial_is_repeatable_and_survives_kill_9(make_task: MakeTask, run_task: 
     process = subprocess.Popen([sys.executable, "-m", "components.train.worker", str(task_file)])
     try:
         deadline = time.monotonic() + 120
-        while not list(killed.checkpoint_folder.glob("step-*.npz")):
+        while not list(Path(killed.checkpoint_folder).glob("step-*.npz")):
             assert process.poll() is None, "the worker must not end before it is killed"
             assert time.monotonic() < deadline
             time.sleep(0.005)
     finally:
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
-    assert not killed.record_file.exists()
+    assert not Path(killed.record_file).exists()
 
     resumed = run_task(killed)
     assert reproducible(resumed) == reproducible(whole)
@@ -58,7 +58,7 @@ def test_trial_is_repeatable_and_survives_kill_9(make_task: MakeTask, run_task: 
 def events_of(task: Task) -> dict[tuple[str, int], float]:
     """What TensorBoard would show: values by tag and step."""
     values = {}
-    for path in task.events_folder.iterdir():
+    for path in Path(task.events_folder).iterdir():
         for record in tf.data.TFRecordDataset(str(path)):
             event = event_pb2.Event.FromString(record.numpy())
             for value in event.summary.value:
@@ -106,7 +106,7 @@ def test_results_of_a_trial(make_task: MakeTask, run_task: RunTask, records: Rec
     record = read_document(task.record_file, TrainingRecord)
     assert record.parameters == sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
     assert (record.workers, record.replicas, record.data_fingerprint) == (1, 1, records.manifest.fingerprint)
-    assert sorted(path.name for path in task.checkpoint_folder.iterdir()) == [
+    assert sorted(path.name for path in Path(task.checkpoint_folder).iterdir()) == [
         "step-0000000040.npz",
         "step-0000000060.npz",
     ]
@@ -118,7 +118,7 @@ def test_results_of_a_trial(make_task: MakeTask, run_task: RunTask, records: Rec
 
 
 def final_gammas(task: Task) -> np.ndarray:
-    (path,) = task.checkpoint_folder.glob("step-0000000040.npz")
+    (path,) = Path(task.checkpoint_folder).glob("step-0000000040.npz")
     with np.load(path, allow_pickle=False) as archive:
         return np.concatenate([archive[name] for name in archive.files if name.endswith("/gamma")])
 
@@ -131,7 +131,7 @@ def test_biases_stay_excluded_from_decay_after_save_and_load(make_task: MakeTask
     whole = run_task(spared)
     gammas = final_gammas(spared)
     # Without its last checkpoint the trial goes on from the one before: saved and loaded half-way.
-    (spared.checkpoint_folder / "step-0000000040.npz").unlink()
+    Path(spared.checkpoint_folder, "step-0000000040.npz").unlink()
     assert reproducible(run_task(spared)) == reproducible(whole)
     np.testing.assert_array_equal(final_gammas(spared), gammas)
 
@@ -162,7 +162,7 @@ def test_divergence_names_the_step_and_the_remedy(make_task: MakeTask, run_task:
         TrainingError, match=r"sgd-l2, seed 0: .* not finite at step \d+; lower learning_rate.base"
     ):
         run_task(task)
-    assert not task.model_file.exists()
+    assert not Path(task.model_file).exists()
 
 
 @pytest.mark.slow
@@ -180,7 +180,7 @@ def test_damaged_shard_is_named_before_the_first_step(
     )
     with pytest.raises(DataError, match=f"{shard.name}: CRC-32C"):
         run_task(task)
-    assert not task.history_file.exists()
+    assert not Path(task.history_file).exists()
 
 
 def test_workers_must_divide_the_shards(make_task: MakeTask, run_task: RunTask) -> None:

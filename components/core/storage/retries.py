@@ -9,7 +9,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Generic, TypeVar
 
-from components.core.errors import SetupError, StorageError
+from components.core.errors import DamagedError, SetupError, StorageError
 from components.core.storage.failures import DamagedFailure, Failure, HangingFailure, TransientFailure
 from components.core.storage.redaction import redacted
 
@@ -147,6 +147,7 @@ def persist(
 
     Raises:
         StorageError: the failure is permanent, or did not pass in time.
+        DamagedError: what arrived was damaged twice.
         AbandonedError: `stopped` was set.
     """
     seconds = patience()
@@ -161,7 +162,7 @@ def persist(
             return attempt.run(operation, stopped)
         except DamagedFailure as failure:
             if damaged:  # once is the network; twice is the object
-                raise _given_up(uri, failure, number, begun) from None
+                raise DamagedError(_given_up(uri, failure, number, begun)) from None
             damaged = True
         except TransientFailure as failure:
             delay = random.uniform(0, min(seconds / 4, seconds / DEFAULT_SECONDS * 2 ** (number - 1)))
@@ -169,7 +170,7 @@ def persist(
             # The last attempt may hang only because little time was left: what was said before tells more.
             cause = failure if cause is None or not isinstance(failure, HangingFailure) else cause
             if time.monotonic() + delay >= begun + seconds + allowance:
-                raise _given_up(uri, cause, number, begun) from None
+                raise StorageError(_given_up(uri, cause, number, begun)) from None
             if stopped is None:
                 time.sleep(delay)
             elif stopped.wait(delay):
@@ -179,7 +180,7 @@ def persist(
     raise AssertionError("unreachable")
 
 
-def _given_up(uri: str, failure: Failure, attempts: int, begun: float) -> StorageError:
+def _given_up(uri: str, failure: Failure, attempts: int, begun: float) -> str:
     elapsed = time.monotonic() - begun
     tried = f"{attempts} attempts in {elapsed:.1f} s" if attempts > 1 else f"1 attempt in {elapsed:.1f} s"
-    return StorageError(redacted(f"{uri}: {failure.cause} ({tried}); {failure.remedy}"))
+    return redacted(f"{uri}: {failure.cause} ({tried}); {failure.remedy}")
