@@ -1,0 +1,1 @@
+"""Runs a trial's workers as pods of a training job."""

@@ -1,0 +1,244 @@
+"""Follows one training job to its end."""
+
+import contextlib
+import queue
+import time
+from collections.abc import Sequence
+
+from components.core.errors import LaunchError, OptduelError, StoppedError
+from components.core.narration import say, seconds_in_words
+from components.train.attempt import Attempt, End
+from components.train.cluster.api import PODS, Api, ApiFailure, JsonObject
+from components.train.cluster.deadlines import Deadlines, Stage
+from components.train.cluster.events import warnings
+from components.train.cluster.gang import Gang
+from components.train.cluster.jobs import JobKind, Phase
+from components.train.cluster.logs import LogFollower
+from components.train.cluster.pods import has_ended, has_started
+from components.train.cluster.refusals import refused
+from components.train.cluster.timing import Timing
+from components.train.cluster.watching import Changed, Listed, Refused, Sight, Watcher
+from components.train.stopping import StopRequest
+from components.train.task import Task
+
+_EXPLANATIONS = 3
+
+
+class Follower:
+    """Watches a job and its pods, passes on their logs, and ends a job that misses a deadline.
+
+    Args:
+        name: the job's.
+        deadlines: of the trial, over all its jobs.
+    """
+
+    def __init__(
+        self,
+        api: Api,
+        kind: JobKind,
+        name: str,
+        task: Task,
+        deadlines: Deadlines,
+        timing: Timing,
+        request: StopRequest,
+    ) -> None:
+        self._api = api
+        self._kind = kind
+        self._name = name
+        self._title = f"train {task.name}: {kind.title} {name}"
+        self._workers = task.compute.workers
+        self._deadlines = deadlines
+        self._timing = timing
+        self._request = request
+        self._gang = Gang(kind, task.name, self._workers)
+        self._sights: queue.SimpleQueue[Sight] = queue.SimpleQueue()
+        self._logs: dict[str, LogFollower] = {}
+        self._job: JsonObject | None = None
+        self._stage: Stage | None = None
+        self._podless_since = time.monotonic()
+
+    def wait(self) -> Attempt:
+        """Returns when the job is complete, or has failed.
+
+        Raises:
+            StoppedError: this process was asked to stop; the job goes on.
+            LaunchError: the job was deleted by someone, or missed a deadline and was deleted.
+            SetupError: its pods cannot start, and it was deleted; or it may not be watched.
+            ClusterError: the API server was away for too long; the job goes on.
+        """
+        watchers = [
+            Watcher(
+                self._api,
+                self._kind.resource,
+                self._sights,
+                self._timing.watch,
+                fields=f"metadata.name={self._name}",
+            ),
+            Watcher(
+                self._api, PODS, self._sights, self._timing.watch, labels=self._kind.pod_selector(self._name)
+            ),
+        ]
+        for watcher in watchers:
+            watcher.start()
+        is_complete = False
+        try:
+            attempt = self._settled(watchers)
+            is_complete = attempt.cause is None
+            return attempt
+        finally:
+            for watcher in watchers:
+                watcher.stop()
+            self._finish_logs(is_complete)
+
+    def failure(self, told: str) -> Attempt:
+        """What came of a job that has failed.
+
+        Args:
+            told: its controller's words.
+        """
+        # The job's end may be seen before the last of its pods'.
+        self._gang.set(self._api.find(PODS, self._kind.pod_selector(self._name)))
+        cause = self._gang.cause()
+        if cause is None:
+            words = told or "its controller does not say why"
+            error = LaunchError(f"{self._title} has failed and its workers told nothing: {words}")
+            return Attempt(End(error.worker_exit_code, error), self._gang.step)
+        error_type = type(cause.error)
+        told = f" ({self._kind.title} {self._name}: {told})" if told else ""
+        return Attempt(End(cause.code, error_type(f"{cause.error}{told}")), self._gang.step)
+
+    def _settled(self, watchers: Sequence[Watcher]) -> Attempt:
+        while True:
+            self._look()
+            if self._request.is_made:
+                raise StoppedError(f"{self._title}: not followed any more")
+            for watcher in watchers:
+                if watcher.trouble and time.monotonic() - watcher.trouble[0] > self._timing.away:
+                    raise self._api.is_away(time.monotonic() - watcher.trouble[0], watcher.trouble[1])
+            if self._job is None:
+                continue
+            phase, told = self._kind.phase(self._job)
+            if phase is Phase.COMPLETE:
+                return Attempt(None, self._gang.step)
+            if phase is Phase.FAILED:
+                attempt = self.failure(told)
+                for pod in self._gang.pods():
+                    self._take_log(pod)
+                return attempt
+            self._check_start(phase)
+            self._check_deadlines(phase)
+
+    # --- what is seen ---------------------------------------------------------------------------
+
+    def _look(self) -> None:
+        """Takes in what was seen, and waits a moment for the first of it; never longer, whatever comes in."""
+        end = time.monotonic() + self._timing.poll
+        with contextlib.suppress(queue.Empty):
+            while (left := end - time.monotonic()) > 0:
+                self._take(self._sights.get(timeout=left))
+
+    def _take(self, sight: Sight) -> None:
+        match sight:
+            case Refused(resource, failure):
+                raise refused(f"{self._title}: its {resource.plural} cannot be watched", failure)
+            case Listed(resource, objects) if resource == PODS:
+                self._gang.set(objects)
+                for pod in objects:
+                    self._take_log(pod)
+            case Listed(_, objects):
+                self._take_job(objects[0] if objects else None)
+            case Changed(resource, pod, is_gone) if resource == PODS:
+                self._gang.update(pod)
+                self._take_log(pod, is_gone=is_gone)
+                if is_gone:
+                    self._gang.remove(pod)
+            case Changed(_, job, is_gone):
+                self._take_job(None if is_gone else job)
+
+    def _take_job(self, job: JsonObject | None) -> None:
+        if job is None or job["metadata"].get("deletionTimestamp"):
+            raise LaunchError(
+                f"{self._title} was deleted by someone else; it is not created again. Its checkpoints stay, "
+                "and another attempt of this step goes on from them"
+            )
+        self._job = job
+
+    def _take_log(self, pod: JsonObject, *, is_gone: bool = False) -> None:
+        uid, container = pod["metadata"]["uid"], self._kind.container
+        if uid not in self._logs and has_started(pod, container):
+            follower = LogFollower(
+                self._api, pod["metadata"]["name"], container, self._gang.index(pod), self._timing.log_pause
+            )
+            follower.start()
+            self._logs[uid] = follower
+        if uid in self._logs and (is_gone or has_ended(pod, container)):
+            self._logs[uid].pod_has_ended()
+
+    def _finish_logs(self, is_complete: bool) -> None:
+        end = time.monotonic() + (0.0 if self._request.is_made else self._timing.last_lines)
+        if is_complete:
+            for follower in self._logs.values():
+                follower.pod_has_ended()
+        for follower in self._logs.values():
+            follower.finish(max(0.0, end - time.monotonic()))
+
+    # --- what takes too long --------------------------------------------------------------------
+
+    def _check_start(self, phase: Phase) -> None:
+        if found := self._gang.hopeless(self._timing.unstartable):
+            raise self._given_up(
+                found.error(f"{found.reason}; check the deployment's image, secrets and volumes")
+            )
+        if phase is not Phase.ACTIVE or not self._gang.is_empty:
+            self._podless_since = time.monotonic()
+        elif time.monotonic() - self._podless_since > self._timing.podless:
+            self._podless_since = time.monotonic()
+            if told := warnings(self._api, self._kind.event_sources(self._name)):
+                raise self._given_up(
+                    LaunchError(
+                        f"{self._title} has no pods after {self._timing.podless:g} s: {'; '.join(told)}"
+                    )
+                )
+
+    def _check_deadlines(self, phase: Phase) -> None:
+        running = self._gang.running()
+        if phase is Phase.QUEUED:
+            stage, words = Stage.QUEUE, "waits to be admitted by its queue"
+        elif running < self._workers:
+            stage, words = Stage.GANG, f"{running} of {self._workers} workers run"
+        else:
+            stage, words = Stage.RUN, f"all {self._workers} workers run"
+        if stage is not self._stage:
+            self._stage = stage
+            say(f"{self._title}: {words}")
+        if over := self._deadlines.spend(stage):
+            seconds = self._deadlines.seconds(over)
+            limit = f"within job.{over.value} = {seconds:g} ({seconds_in_words(seconds)})"
+            raise self._given_up(self._overdue(over, running, limit))
+
+    def _overdue(self, stage: Stage, running: int, limit: str) -> OptduelError:
+        if stage is Stage.RUN:
+            return LaunchError(
+                f"{self._title} has not finished {limit}; its checkpoints stay, and another attempt goes on"
+            )
+        sources = list(self._kind.event_sources(self._name))
+        if stage is Stage.QUEUE:
+            told = "; ".join(warnings(self._api, sources)) or "its queue says nothing"
+            return LaunchError(
+                f"{self._title} was not admitted {limit}: {told}; raise the queue's quota, ask for less, or "
+                "wait longer"
+            )
+        obstacles = self._gang.obstacles()
+        reasons = [found.reason for found in obstacles][:_EXPLANATIONS]
+        reasons = reasons or warnings(self._api, [*self._gang.unexplained()[:_EXPLANATIONS], *sources])
+        error_type = obstacles[0].error if obstacles else LaunchError
+        told = "; ".join(reasons) or "neither its pods nor its events say why"
+        return error_type(f"{self._title}: {running} of {self._workers} workers run {limit}: {told}")
+
+    def _given_up(self, error: OptduelError) -> OptduelError:
+        """Deletes the job, so that nothing is spent on it any more."""
+        try:
+            self._api.delete(self._kind.resource, self._name)
+        except ApiFailure as failure:
+            return type(error)(f"{error}. It could not be deleted: {failure}")
+        return type(error)(f"{error}. The {self._kind.title} was deleted")

@@ -1,0 +1,129 @@
+"""The pods of a training job, as seen so far."""
+
+import time
+from collections.abc import Iterable
+
+from components.core.narration import say
+from components.train.attempt import End, root_cause
+from components.train.cluster.api import JsonObject
+from components.train.cluster.jobs import JobKind
+from components.train.cluster.pods import Obstacle, WorkerEnd, end_of, has_ended, is_up, obstacle
+
+_BACK_OFF = "ImagePullBackOff"
+"""Between two attempts the kubelet says no more than that it waits; why, it said before."""
+
+
+class Gang:
+    """The workers of one job, through all restarts of the group.
+
+    Args:
+        kind: of the job.
+        name: of the trial, for messages.
+        workers: how many there have to be.
+    """
+
+    def __init__(self, kind: JobKind, name: str, workers: int) -> None:
+        self._kind = kind
+        self._name = name
+        self._workers = workers
+        self._pods: dict[str, JsonObject] = {}
+        self._ends: dict[str, tuple[int, WorkerEnd]] = {}
+        self._obstacles: dict[str, tuple[Obstacle, float]] = {}
+        self._attempt = 0
+        self.step = 0
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no pod."""
+        return not self._pods
+
+    def pods(self) -> list[JsonObject]:
+        """All that there are."""
+        return list(self._pods.values())
+
+    def index(self, pod: JsonObject) -> int:
+        """Which worker a pod is."""
+        return int(pod["metadata"]["labels"][self._kind.index_label])
+
+    def set(self, pods: Iterable[JsonObject]) -> None:
+        """Takes these pods for all that there are."""
+        present = {pod["metadata"]["uid"]: pod for pod in pods}
+        for uid in self._pods.keys() - present.keys():
+            self.remove(self._pods[uid])
+        for pod in present.values():
+            self.update(pod)
+
+    def update(self, pod: JsonObject) -> None:
+        """Takes note of a pod, and tells what is new and worth it."""
+        uid = pod["metadata"]["uid"]
+        self._pods[uid] = pod
+        attempt = self._attempt_of(pod)
+        if attempt > self._attempt:
+            self._attempt = attempt
+            say(f"train {self._name}: all workers start again (restart {attempt})")
+        worker = f"train {self._name}: worker {self.index(pod)} of {self._workers}"
+        if uid not in self._ends and (end := end_of(pod, self._kind.container, worker)):
+            self._ends[uid] = (attempt, end)
+            self.step = max(self.step, end.step)
+            say(str(end.end.error))
+        self._note_obstacle(uid, pod, worker)
+
+    def remove(self, pod: JsonObject) -> None:
+        """Takes note that a pod is gone."""
+        uid = pod["metadata"]["uid"]
+        self._pods.pop(uid, None)
+        self._obstacles.pop(uid, None)
+
+    def running(self) -> int:
+        """How many workers of the present attempt run, or have run well."""
+        return len(
+            {
+                self.index(pod)
+                for pod in self._pods.values()
+                if is_up(pod) and self._attempt_of(pod) == self._attempt
+            }
+        )
+
+    def cause(self) -> End | None:
+        """Why the present attempt failed; None where no worker has told, whatever was of earlier attempts."""
+        found = [end for attempt, end in self._ends.values() if attempt == self._attempt]
+        if not found:
+            return None
+        return root_cause([one.end for one in sorted(found, key=lambda one: one.when)])
+
+    def hopeless(self, seconds: float) -> Obstacle | None:
+        """An obstacle that is permanent, or a stubborn one that has not passed for so long."""
+        for found, since in self._obstacles.values():
+            if found.is_permanent or (found.is_stubborn and time.monotonic() - since > seconds):
+                return found
+        return None
+
+    def obstacles(self) -> list[Obstacle]:
+        """Why workers do not run, each reason once."""
+        return list({found.reason: found for found, _ in self._obstacles.values()}.values())
+
+    def unexplained(self) -> list[str]:
+        """Names of pods that do not run and do not say why."""
+        return [
+            pod["metadata"]["name"]
+            for uid, pod in self._pods.items()
+            if not is_up(pod) and not has_ended(pod, self._kind.container) and uid not in self._obstacles
+        ]
+
+    def _note_obstacle(self, uid: str, pod: JsonObject, worker: str) -> None:
+        found = obstacle(pod, worker)
+        if found is None:
+            self._obstacles.pop(uid, None)
+            return
+        before, since = self._obstacles.get(uid, (None, time.monotonic()))
+        if before and before.is_stubborn != found.is_stubborn:
+            since = time.monotonic()
+        elif before and _BACK_OFF in found.reason:
+            found = before
+        if not before or before.reason != found.reason:
+            say(found.reason)
+        self._obstacles[uid] = (found, since)
+
+    def _attempt_of(self, pod: JsonObject) -> int:
+        label = self._kind.attempt_label
+        return int(pod["metadata"]["labels"].get(label, 0)) if label else 0

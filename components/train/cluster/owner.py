@@ -1,0 +1,66 @@
+"""The Argo Workflow of this step: it owns the training job, and knows whether the run was cancelled."""
+
+import os
+from dataclasses import dataclass
+
+from components.train.cluster.api import PODS, WORKFLOWS, Api, ApiFailure, JsonObject, NotFound
+from components.train.cluster.refusals import refused
+
+_POD_VARIABLE = "KFP_POD_NAME"
+_WORKFLOW_LABEL = "workflows.argoproj.io/workflow"
+
+
+@dataclass(frozen=True)
+class Workflow:
+    """A run of Kubeflow Pipelines."""
+
+    name: str
+    uid: str
+
+    def reference(self) -> JsonObject:
+        """Makes an object end with the Workflow.
+
+        Not as its controller: Kueue would take the Workflow for the job that it has to admit.
+        """
+        return {
+            "apiVersion": f"{WORKFLOWS.group}/{WORKFLOWS.version}",
+            "kind": "Workflow",
+            "name": self.name,
+            "uid": self.uid,
+            "controller": False,
+            "blockOwnerDeletion": False,
+        }
+
+    def is_cancelled(self, api: Api, seconds: float) -> bool:
+        """Whether the run was cancelled, or is gone; in one request of so many seconds.
+
+        Kubeflow Pipelines ends a run by a deadline of 0, Argo by `spec.shutdown`.
+
+        Raises:
+            ApiFailure: it cannot be read.
+            Unreachable: no answer in time.
+        """
+        try:
+            spec = api.get_at_once(WORKFLOWS, self.name, seconds).get("spec", {})
+        except NotFound:
+            return True
+        return spec.get("activeDeadlineSeconds") == 0 or bool(spec.get("shutdown"))
+
+
+def own_workflow(api: Api) -> Workflow | None:
+    """The Workflow of this process's pod; None when it is no step of a pipeline.
+
+    Raises:
+        SetupError: pod or Workflow cannot be read.
+    """
+    pod_name = os.environ.get(_POD_VARIABLE)
+    if not pod_name:
+        return None
+    try:
+        labels = api.get(PODS, pod_name)["metadata"].get("labels", {})
+        if _WORKFLOW_LABEL not in labels:
+            return None
+        found = api.get(WORKFLOWS, labels[_WORKFLOW_LABEL])
+    except ApiFailure as failure:
+        raise refused(f"the Workflow of pod {pod_name} cannot be read", failure) from failure
+    return Workflow(found["metadata"]["name"], found["metadata"]["uid"])

@@ -1,0 +1,144 @@
+"""Jobs that do not get on: each wait ends, the job with it, and the message says what it waited for."""
+
+from collections.abc import Callable
+
+import pytest
+
+from components.core.errors import LaunchError, OptduelError, SetupError
+from tests.cluster.conftest import Train
+from tests.cluster.controllers import Cluster
+from tests.cluster.kubernetes_objects import Object, Resource
+
+UNSCHEDULED = {
+    "type": "PodScheduled",
+    "status": "False",
+    "reason": "Unschedulable",
+    "message": "0/3 nodes are available: 3 Insufficient nvidia.com/gpu.",
+}
+
+
+def waiting(cluster: Cluster, reason: str, message: str) -> Callable[[], None]:
+    """Plays a job whose pods cannot start."""
+
+    def play() -> None:
+        for pod in cluster.make_pods(cluster.wait_for_job()):
+            cluster.stop_waiting(pod, reason, message)
+
+    return play
+
+
+def test_workers_that_are_never_scheduled(cluster: Cluster, train: Train) -> None:
+    def play() -> None:
+        pods = cluster.make_pods(cluster.wait_for_job(), conditions=[UNSCHEDULED])
+        cluster.start(pods[0])
+
+    words = (
+        r"1 of 2 workers run within job\.gang_seconds = 0\.6 .*"
+        r"worker 1 of 2 cannot be scheduled: 0/3 nodes are available: 3 Insufficient nvidia\.com/gpu\."
+    )
+    with pytest.raises(LaunchError, match=words):
+        train(play, gang_seconds=0.6)
+    assert cluster.jobs() == []
+
+
+def test_an_image_that_cannot_be_pulled(cluster: Cluster, train: Train) -> None:
+    def play() -> None:
+        for pod in cluster.make_pods(cluster.wait_for_job()):
+            cluster.stop_waiting(
+                pod, "ErrImagePull", 'failed to pull "registry.example.com/optduel": not found'
+            )
+            cluster.wait_until_watched()
+            cluster.stop_waiting(pod, "ImagePullBackOff", "Back-off pulling image")
+
+    with pytest.raises(
+        SetupError, match="ErrImagePull: failed to pull .* not found; check the deployment's image"
+    ):
+        train(play)
+    assert cluster.jobs() == []
+
+
+@pytest.mark.parametrize(
+    ("reason", "message"),
+    [
+        ("InvalidImageName", 'Failed to apply default image tag "a b": invalid reference format'),
+        ("CreateContainerConfigError", 'secret "store" not found'),
+    ],
+)
+def test_settings_that_no_container_can_start_with(
+    cluster: Cluster, train: Train, reason: str, message: str
+) -> None:
+    with pytest.raises(SetupError, match=f"{reason}: {message}"):
+        train(waiting(cluster, reason, message))
+    assert cluster.jobs() == []
+
+
+def test_an_image_that_is_found_after_all(cluster: Cluster, train: Train) -> None:
+    def play() -> None:
+        job = cluster.wait_for_job()
+        pods = cluster.make_pods(job)
+        cluster.stop_waiting(pods[0], "ErrImagePull", "registry answers 503")
+        cluster.wait_until_watched()
+        cluster.start(*pods)
+        cluster.complete(job, pods)
+
+    train(play, timing={"unstartable": 20.0})
+
+
+def test_a_volume_that_is_not_there_is_known_from_events_only(cluster: Cluster, train: Train) -> None:
+    def play() -> None:
+        pods = cluster.make_pods(cluster.wait_for_job())
+        cluster.warn(pods[0], "FailedMount", 'persistentvolumeclaim "data" not found')
+
+    with pytest.raises(LaunchError, match='FailedMount: persistentvolumeclaim "data" not found'):
+        train(play, gang_seconds=0.4)
+
+
+def test_a_job_without_pods_is_told_in_its_controllers_words(cluster: Cluster, train: Train) -> None:
+    def play() -> None:
+        job = cluster.wait_for_job()
+        cluster.warn(job, "TrainJobResourcesCreationFailed", "jobset is invalid: name too long")
+
+    with pytest.raises(
+        LaunchError, match=r"no pods after 0\.2 s: TrainJobResourcesCreationFailed: jobset is invalid"
+    ):
+        train(play)
+    assert cluster.jobs() == []
+
+
+def test_a_job_that_no_queue_admits(cluster: Cluster, train: Train) -> None:
+    def hold(resource: Resource, body: Object, _query: Object) -> None:
+        if resource.kind == "TrainJob":
+            body["spec"]["suspend"] = True
+
+    cluster.server.reviewers.append(hold)
+
+    def play() -> None:
+        cluster.warn(
+            cluster.wait_for_job(), "Pending", "insufficient unused quota for nvidia.com/gpu, 4 more needed"
+        )
+
+    with pytest.raises(LaunchError, match=r"not admitted within job\.queue_seconds = 0\.5 .*4 more needed"):
+        train(play, queue_seconds=0.5, queue="gpus")
+    assert cluster.jobs() == []
+
+
+def test_a_run_that_does_not_end(cluster: Cluster, train: Train) -> None:
+    with pytest.raises(LaunchError, match=r"not finished within job\.run_seconds = 0\.4 .*checkpoints stay"):
+        train(lambda: cluster.run(cluster.wait_for_job()), run_seconds=0.4)
+    assert cluster.jobs() == []
+
+
+def test_a_group_that_is_restarted_for_ever_ends_too(cluster: Cluster, train: Train) -> None:
+    def play() -> None:
+        job = cluster.wait_for_job()
+        restart = 0
+        while cluster.jobs():
+            try:
+                for pod in cluster.run(job, restart):
+                    cluster.server.remove("pods", pod)
+            except (StopIteration, RuntimeError):  # the job is gone
+                return
+            restart += 1
+
+    with pytest.raises(OptduelError, match="run_seconds"):
+        train(play, run_seconds=0.5)

@@ -1,0 +1,299 @@
+"""Jobs that fail: one message names the cause, whatever else ended with it."""
+
+import io
+from collections.abc import Callable
+
+import pytest
+
+from components.core.errors import (
+    DataError,
+    LaunchError,
+    OptduelError,
+    OutOfMemoryError,
+    SetupError,
+    StoppedError,
+    TrainingError,
+)
+from tests.cluster.conftest import Train
+from tests.cluster.controllers import Cluster, until
+from tests.cluster.kubernetes_objects import Object
+from tests.cluster.kubernetes_server import KubernetesServer
+
+PEER_LOST = {"error": "PeerLostError", "message": "worker 0 lost another worker", "step": 40}
+
+
+def failing(cluster: Cluster, end: Callable[[list[str]], None]) -> Callable[[], None]:
+    """Plays a job whose workers run, end as told, and are given up."""
+
+    def play() -> None:
+        job = cluster.wait_for_job()
+        pods = cluster.run(job)
+        end(pods)
+        cluster.fail(job)
+
+    return play
+
+
+def test_a_worker_out_of_memory_is_the_cause_of_its_peers_ends(cluster: Cluster, train: Train) -> None:
+    def end(pods: list[str]) -> None:
+        cluster.end(pods[0], 75, report=PEER_LOST, finishedAt="2026-01-01T00:00:00Z")
+        cluster.end(pods[1], 137, reason="OOMKilled", finishedAt="2026-01-01T00:00:05Z")
+
+    with pytest.raises(
+        OutOfMemoryError, match=r"worker 1 of 2: OOMKilled.*limit, 2Gi; raise .*train\.memory"
+    ):
+        train(failing(cluster, end))
+
+
+def test_what_a_worker_reported_is_repeated_word_for_word(cluster: Cluster, train: Train) -> None:
+    report = {"error": "DataError", "message": "gs://b/shard-3: differs from its manifest; prepare it again"}
+
+    def end(pods: list[str]) -> None:
+        cluster.end(pods[1], 65, report=report)
+        cluster.end(pods[0], 75, report=PEER_LOST)
+
+    with pytest.raises(DataError, match="^gs://b/shard-3: differs from its manifest; prepare it again"):
+        train(failing(cluster, end))
+
+
+def test_a_worker_that_reported_its_want_of_memory_knows_more_than_the_kubelet(
+    cluster: Cluster, train: Train
+) -> None:
+    report = {"error": "OutOfMemoryError", "message": "worker 0, training step 12: want of memory"}
+    with pytest.raises(OutOfMemoryError, match="^worker 0, training step 12"):
+        train(failing(cluster, lambda pods: cluster.end(pods[0], 137, report=report, reason="OOMKilled")))
+
+
+def test_a_report_that_is_no_report_of_ours_is_shown_as_it_is(cluster: Cluster, train: Train) -> None:
+    def end(pods: list[str]) -> None:
+        cluster.end(pods[0], 1, message="Traceback\nModuleNotFoundError: No module named 'components'\n")
+
+    with pytest.raises(LaunchError, match="exited with code 1; its last line: ModuleNotFoundError"):
+        train(failing(cluster, end))
+
+
+@pytest.mark.parametrize("message", ['{"error": "Boom"}', "17", '["error"]', '{"error": "DataErr'])
+def test_odd_reports_do_not_hide_the_exit_code(cluster: Cluster, train: Train, message: str) -> None:
+    with pytest.raises(TrainingError, match="exited with code 70"):
+        train(failing(cluster, lambda pods: cluster.end(pods[0], 70, message=message)))
+
+
+def test_a_killed_worker_is_told_from_one_out_of_memory(cluster: Cluster, train: Train) -> None:
+    with pytest.raises(LaunchError, match="worker 0 of 2: killed by signal 9"):
+        train(failing(cluster, lambda pods: cluster.end(pods[0], 137)))
+
+
+def test_a_command_that_is_not_in_the_image(cluster: Cluster, train: Train) -> None:
+    def end(pods: list[str]) -> None:
+        cluster.end(pods[0], 128, reason="StartError", message='exec: "python3": not found')
+
+    with pytest.raises(
+        SetupError, match=r'command cannot be run \(exec: "python3": not found\).*make images'
+    ):
+        train(failing(cluster, end))
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (
+            {"reason": "Evicted", "message": "The node was low on resource: memory."},
+            "Evicted: The node was low",
+        ),
+        ({"reason": "NodeLost"}, "NodeLost"),
+        (
+            {
+                "conditions": [
+                    {
+                        "type": "DisruptionTarget",
+                        "status": "True",
+                        "reason": "PreemptionByScheduler",
+                        "message": "default-scheduler: preempting to accommodate a higher priority pod",
+                    }
+                ]
+            },
+            "PreemptionByScheduler: default-scheduler: preempting",
+        ),
+    ],
+)
+def test_a_pod_that_the_cluster_took(cluster: Cluster, train: Train, status: Object, words: str) -> None:
+    def end(pods: list[str]) -> None:
+        cluster.set_status(pods[1], phase="Failed", containerStatuses=[], **status)
+        cluster.end(pods[0], 75, report=PEER_LOST)
+
+    with pytest.raises(LaunchError, match=f"worker 1 of 2: lost its pod: {words}"):
+        train(failing(cluster, end))
+
+
+def test_a_drained_worker_that_has_saved_says_both(cluster: Cluster, train: Train) -> None:
+    saved = {"error": "StoppedError", "message": "worker 0: asked to stop; saved at step 9", "step": 9}
+    drain = {
+        "type": "DisruptionTarget",
+        "status": "True",
+        "reason": "EvictionByEvictionAPI",
+        "message": "drain",
+    }
+
+    def end(pods: list[str]) -> None:
+        cluster.set_status(pods[0], conditions=[drain])
+        cluster.end(pods[0], 143, report=saved)
+
+    with pytest.raises(StoppedError, match="saved at step 9; its pod: EvictionByEvictionAPI: drain"):
+        train(failing(cluster, end))
+
+
+def test_what_ended_an_earlier_attempt_is_not_the_cause(cluster: Cluster, train: Train) -> None:
+    def play() -> None:
+        job = cluster.wait_for_job()
+        cluster.end(cluster.run(job)[0], 137, reason="OOMKilled")
+        cluster.run(job, restart=1)
+        cluster.set_condition(
+            job, "Failed", "DeadlineExceeded", "TrainJob was active longer than its deadline"
+        )
+
+    with pytest.raises(LaunchError, match="DeadlineExceeded: TrainJob was active longer"):
+        train(play)
+
+
+def test_a_job_that_fails_without_a_pod_is_told_in_its_controllers_words(
+    cluster: Cluster, train: Train
+) -> None:
+    def play() -> None:
+        cluster.fail(cluster.wait_for_job(), "jobset failed due to reaching max number of restarts")
+
+    with pytest.raises(
+        LaunchError, match="workers told nothing: JobSetFailed: jobset failed due to reaching"
+    ):
+        train(play)
+
+
+def test_pods_that_are_gone_with_the_job_have_told_their_end_before(
+    cluster: Cluster, train: Train, narration: io.StringIO
+) -> None:
+    def end(pods: list[str]) -> None:
+        cluster.end(pods[1], 65, report={"error": "DataError", "message": "bad shard"})
+        until(lambda: "bad shard" in narration.getvalue())
+        for pod in pods:
+            cluster.server.remove("pods", pod)
+
+    with pytest.raises(DataError, match="^bad shard"):
+        train(failing(cluster, end))
+
+
+def test_a_job_that_someone_deletes_is_not_made_again(cluster: Cluster, train: Train) -> None:
+    def play() -> None:
+        job = cluster.wait_for_job()
+        cluster.run(job)
+        cluster.wait_until_watched()
+        cluster.server.remove("trainjobs", job)
+
+    with pytest.raises(LaunchError, match="was deleted by someone else; it is not created again"):
+        train(play)
+    assert len(cluster.created()) == 1
+
+
+def rejecting(server: KubernetesServer) -> None:
+    server.reject("trainjobs", "team quota of 4 GPUs exceeded")
+
+
+def without_runtime(server: KubernetesServer) -> None:
+    server.remove("clustertrainingruntimes", "tensorflow-distributed")
+
+
+def without_permission(server: KubernetesServer) -> None:
+    server.denied.add(("create", "trainer.kubeflow.org", "trainjobs", ""))
+
+
+def without_token(server: KubernetesServer) -> None:
+    server.token = "another"
+
+
+def with_an_older_trainer(server: KubernetesServer) -> None:
+    server.missing_fields["TrainJob"] = {"runtimePatches"}
+
+
+def without_trainer(server: KubernetesServer) -> None:
+    server.uninstall("trainer.kubeflow.org")
+
+
+@pytest.mark.parametrize(
+    ("hinder", "words"),
+    [
+        (
+            rejecting,
+            "cannot be created: admission webhook.*team quota of 4 GPUs exceeded; change the deployment",
+        ),
+        (
+            without_runtime,
+            "job.runtime = tensorflow-distributed: the cluster has no.*apply optduel's manifests",
+        ),
+        (without_permission, r"cannot create resource \"trainjobs\".*bind the Role optduel-launcher"),
+        (without_token, "Unauthorized"),
+        (with_an_older_trainer, 'unknown field "spec.runtimePatches"; install an operator'),
+        (without_trainer, "install Kubeflow Trainer"),
+    ],
+)
+def test_what_the_cluster_does_not_admit_is_told_before_anything_is_spent(
+    server: KubernetesServer,
+    cluster: Cluster,
+    train: Train,
+    hinder: Callable[[KubernetesServer], None],
+    words: str,
+) -> None:
+    hinder(server)
+    with pytest.raises(SetupError, match=words) as raised:
+        train()
+    assert "\n" not in str(raised.value)
+    assert server.objects.created("trainjobs") == []
+
+
+def test_every_job_is_checked_before_it_is_made(
+    server: KubernetesServer, cluster: Cluster, train: Train
+) -> None:
+    rehearsals: list[bool] = []
+    server.reviewers.append(lambda _resource, _body, query: rehearsals.append(query.get("dryRun") == "All"))
+
+    def play() -> None:
+        cluster.complete(job := cluster.wait_for_job(), cluster.run(job))
+
+    train(play)
+    assert rehearsals == [True, False]
+
+
+def test_a_job_of_the_same_name_that_is_not_ours_is_left_alone(
+    server: KubernetesServer, cluster: Cluster, train: Train
+) -> None:
+    def play() -> None:
+        cluster.complete(job := cluster.wait_for_job(), cluster.run(job))
+
+    train(play)
+    (job,) = cluster.jobs()
+    server.remove("trainjobs", job["metadata"]["name"])
+    server.add("trainjobs", {"metadata": {"name": job["metadata"]["name"]}, "spec": {}})
+    with pytest.raises(SetupError, match="exists already and is not of this run"):
+        train()
+    assert [kept["spec"] for kept in server.find("trainjobs")] == [{}]
+
+
+def test_a_retried_step_does_not_repeat_what_cannot_succeed(cluster: Cluster, train: Train) -> None:
+    def end(pods: list[str]) -> None:
+        cluster.end(pods[0], 64, report={"error": "ExperimentError", "message": "no such model"})
+
+    with pytest.raises(OptduelError, match="no such model"):
+        train(failing(cluster, end))
+    with pytest.raises(OptduelError, match="no such model"):
+        train()
+    assert len(cluster.created()) == 1
+
+
+def test_a_retried_step_tries_again_what_may_succeed(cluster: Cluster, train: Train) -> None:
+    with pytest.raises(LaunchError, match="killed"):
+        train(failing(cluster, lambda pods: cluster.end(pods[0], 137)))
+
+    def play() -> None:
+        job = cluster.wait_for_job(count=2)
+        cluster.complete(job, cluster.run(job))
+
+    train(play)
+    first, second = cluster.created()
+    assert (first[:-1], first[-1], second[-1]) == (second[:-1], "0", "1")
