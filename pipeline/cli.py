@@ -11,10 +11,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from components.core.errors import OptduelError
-from components.core.experiment import Experiment
 from components.core.lineage import code_version
+from components.core.storage import is_remote, join, local_path
+from pipeline.arguments import (
+    add_deployment_arguments,
+    add_experiment_arguments,
+    deployment_of,
+    experiment_of,
+)
+from pipeline.cluster_commands import add_cluster_commands
+from pipeline.schedule_commands import add_schedule_commands
 
-Command = Callable[[argparse.Namespace], None]
+Command = Callable[[argparse.Namespace], int | None]
+"""Runs one command; returns the exit code where it is not 0."""
 
 DEFAULT_ROOT = "optduel-runs"
 
@@ -29,13 +38,10 @@ examples:
   optduel run digits --set training.epochs=3          any field of an experiment can be set
   optduel run flowers --set 'data.source={kind: folder, path: photos}'
   optduel check mine.yaml                             is this experiment sound?
-  optduel compile digits --image registry/optduel:1 --output digits.yaml
+  optduel submit digits --image registry/optduel:1    on Kubeflow Pipelines (before: optduel doctor)
 
 exit codes: 0 done, 1 the run failed, 2 the request is wrong (the message says where and what to do)
 """
-
-_EXPERIMENT_HELP = "a shipped experiment (see `optduel list`) or the path of a .yaml file"
-_SET_HELP = "set a field, for example training.epochs=3 or arms.adamw.weight_decay=0.1; may be repeated"
 
 
 def entry() -> None:
@@ -53,14 +59,13 @@ def main(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
     command: Command = options.command
     try:
-        command(options)
+        return command(options) or 0
     except OptduelError as error:
         print(f"optduel: error: {error}", file=sys.stderr)
         return error.cli_exit_code
     except KeyboardInterrupt:
         print("optduel: stopped", file=sys.stderr)
         return 130
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -71,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"optduel {code_version()}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    def add(command: Command, name: str, purpose: str, example: str) -> argparse.ArgumentParser:
+    def add(command: Command | None, name: str, purpose: str, example: str) -> argparse.ArgumentParser:
         sub = commands.add_parser(
             name, help=purpose, description=purpose, epilog=f"example:\n  {example}", formatter_class=raw
         )
@@ -105,11 +110,17 @@ def _parser() -> argparse.ArgumentParser:
         "optduel report optduel-runs/runs/digits-...",
     )
 
+    add_cluster_commands(add)
+    schedule = add(
+        None,
+        "schedule",
+        "Run an experiment on Kubeflow Pipelines again and again.",
+        "optduel schedule create digits --cron '0 0 6 * * 1' --image registry/optduel:1",
+    )
+    add_schedule_commands(schedule)
+
     for sub in (showing, checking, running, compiling):
-        sub.add_argument("experiment", metavar="EXPERIMENT", help=_EXPERIMENT_HELP)
-        sub.add_argument(
-            "--set", action="append", default=[], metavar="PATH=VALUE", dest="assignments", help=_SET_HELP
-        )
+        add_experiment_arguments(sub)
     for sub in (listing, showing, checking, running, reporting):
         sub.add_argument("--json", action="store_true", help="print the answer as JSON")
     showing.add_argument("--schema", action="store_true", help="print the JSON Schema of experiments instead")
@@ -120,7 +131,10 @@ def _parser() -> argparse.ArgumentParser:
         help="training examples: shows the decay in every convention",
     )
     running.add_argument(
-        "--root", default=DEFAULT_ROOT, metavar="DIR", help="folder for records and runs (%(default)s)"
+        "--root",
+        default=DEFAULT_ROOT,
+        metavar="DIR",
+        help="folder for records and runs, or a URI: gs://, s3://, minio:// (%(default)s)",
     )
     history.add_argument(
         "runs",
@@ -129,14 +143,20 @@ def _parser() -> argparse.ArgumentParser:
         help="name or folder of a run, or a history file (Parquet, JSON lines); compared with the first one",
     )
     history.add_argument(
-        "--root", default=DEFAULT_ROOT, metavar="DIR", help="where runs are found by name (%(default)s)"
+        "--root",
+        default=DEFAULT_ROOT,
+        metavar="DIR",
+        help="where runs are found by name, a folder or a URI (%(default)s)",
     )
     history.add_argument(
         "--format", default="table", choices=("table", "csv", "json"), help="of the answer (%(default)s)"
     )
-    compiling.add_argument("--image", required=True, metavar="REF", help="image that every task runs in")
+    running.add_argument(
+        "--image", metavar="REF", help="run every task in a container of this image, by docker or podman"
+    )
+    add_deployment_arguments(compiling)
     compiling.add_argument("--output", required=True, metavar="FILE", help="where the YAML goes")
-    reporting.add_argument("run", metavar="RUN", help="the folder of a run")
+    reporting.add_argument("run", metavar="RUN", help="the folder of a run, or its URI")
     return parser
 
 
@@ -158,7 +178,7 @@ def _show(options: argparse.Namespace) -> None:
     if options.schema:
         _print_json(json_schema())
         return
-    experiment = _load(options)
+    experiment = experiment_of(options)
     if options.json:
         _print_json(describe_json(experiment, options.examples))
     else:
@@ -168,7 +188,7 @@ def _show(options: argparse.Namespace) -> None:
 def _check(options: argparse.Namespace) -> None:
     from pipeline.checking import cautions
 
-    experiment = _load(options)
+    experiment = experiment_of(options)
     found = cautions(experiment)
     if options.json:
         _print_json({"name": experiment.name, "fingerprint": experiment.fingerprint, "cautions": found})
@@ -184,30 +204,25 @@ def _run(options: argparse.Namespace) -> None:
     from pipeline.checking import cautions
     from pipeline.local_run import run_experiment
 
-    experiment = _load(options)
+    experiment = experiment_of(options)
     for caution in cautions(experiment):
         print(f"caution: {caution}", file=sys.stderr)
-    folder, run, comparison = run_experiment(experiment, options.root)
-    page = folder / (run.page or "")
+    folder, run, comparison = run_experiment(experiment, options.root, options.image)
+    page = join(folder, str(run.page))
     if options.json:
-        answer = {
-            "run": str(folder),
-            "report": str(page),
-            "address": page.as_uri(),
-            "fingerprint": run.fingerprint,
-        }
+        answer = {"run": folder, "report": page, "address": _address(page), "fingerprint": run.fingerprint}
         _print_json(answer | {"comparison": comparison.model_dump(mode="json")})
         return
     for pair in comparison.comparisons:
         print(pair.sentence)
-    print(f"report: {page}\naddress: {page.as_uri()}")
+    print(f"report: {page}\naddress: {_address(page)}")
 
 
 def _compile(options: argparse.Namespace) -> None:
     from pipeline.compiling import compile_pipeline
 
     path = Path(options.output)
-    compile_pipeline(_load(options), options.image, path)
+    compile_pipeline(experiment_of(options), deployment_of(options), path)
     print(path)
 
 
@@ -224,17 +239,16 @@ def _history(options: argparse.Namespace) -> None:
 def _report(options: argparse.Namespace) -> None:
     from pipeline.reporting import rebuild
 
-    page = rebuild(Path(options.run).resolve())
+    page = rebuild(options.run if is_remote(options.run) else str(local_path(options.run).resolve()))
     if options.json:
-        _print_json({"report": str(page), "address": page.as_uri()})
+        _print_json({"report": page, "address": _address(page)})
     else:
-        print(f"report: {page}\naddress: {page.as_uri()}")
+        print(f"report: {page}\naddress: {_address(page)}")
 
 
-def _load(options: argparse.Namespace) -> Experiment:
-    from pipeline.shipped import load_experiment
-
-    return load_experiment(options.experiment, options.assignments)
+def _address(page: str) -> str:
+    """What a browser opens; a store's own page cannot be known from here, so its URI stays as it is."""
+    return page if is_remote(page) else local_path(page).as_uri()
 
 
 def _print_json(answer: object) -> None:

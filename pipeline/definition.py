@@ -8,11 +8,14 @@ from typing import Any, NamedTuple
 from kfp import dsl
 
 from components.compare.component import collect_arm, compare
-from components.core.experiment import Experiment, canonical_json
+from components.core.deployment import Deployment
+from components.core.experiment import Arm, Experiment, canonical_json
+from components.core.storage import join
 from components.evaluate.component import evaluate
 from components.prepare.component import prepare
 from components.report.component import report
-from components.train.component import train
+from components.train.component import train, train_on_cluster
+from pipeline.placement import LOCAL_IMAGE, Placement, pipeline_config
 
 
 class RunOutputs(NamedTuple):
@@ -31,7 +34,18 @@ def pipeline_name(experiment: Experiment) -> str:
     return f"optduel-{experiment.name}"
 
 
-def build(experiment: Experiment, image: str, run: str = dsl.PIPELINE_JOB_ID_PLACEHOLDER) -> Any:
+def _job(deployment: Deployment) -> dict[str, Any]:
+    """What the launcher is told of the deployment; the rest reaches it as the task's own settings."""
+    job = deployment.job.model_dump(mode="json") if deployment.job else {}
+    return {**job, "image": deployment.image, "kept_seconds": deployment.kept_seconds}
+
+
+def build(
+    experiment: Experiment,
+    deployment: Deployment | None,
+    run: str = dsl.PIPELINE_JOB_ID_PLACEHOLDER,
+    local_image: str = LOCAL_IMAGE,
+) -> Any:
     """The pipeline of an experiment.
 
     Arms and seeds are known when it is built, and every task gets its own section only, so that a new
@@ -39,49 +53,69 @@ def build(experiment: Experiment, image: str, run: str = dsl.PIPELINE_JOB_ID_PLA
 
     Args:
         experiment: what to run; it is written into the pipeline, which therefore has one fingerprint.
-        image: reference of the image that every task runs in.
+        deployment: where on a cluster; None on this machine.
         run: the run's name, unique below the root; KFP's identifier of the run unless given.
+        local_image: the image of a run in containers of this machine.
 
     Returns:
-        A KFP pipeline (a GraphComponent) with the parameter `root`: the place for records, runs and index.
+        A KFP pipeline (a GraphComponent) with the parameter `root`: the place for records, runs and index,
+        by default the deployment's, on this machine the current folder.
     """
+    placement = Placement(deployment, local_image)
 
-    def place(task: Any, name: str, cached: bool = False) -> Any:
-        return task.set_container_image(image).set_display_name(name).set_caching_options(cached)
+    def training_task(arm: Arm, seed: Any, records: Any) -> Any:
+        inputs = {
+            "network": experiment.model.canonical_json(),
+            "arm": arm.canonical_json(),
+            "training": experiment.training.canonical_json(),
+            "compute": experiment.compute.canonical_json(),
+            "seed": seed,
+            "records": records,
+        }
+        if deployment is None or deployment.job is None:
+            return train(**inputs)
+        return train_on_cluster(
+            **inputs,
+            job=canonical_json(_job(deployment)),
+            run=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
+            task=dsl.PIPELINE_TASK_ID_PLACEHOLDER,
+        )
 
-    @dsl.pipeline(name=pipeline_name(experiment), description=experiment.title)
-    def optduel(root: str) -> RunOutputs:
+    @dsl.pipeline(
+        name=pipeline_name(experiment),
+        description=experiment.title,
+        # Below the root, so that one permission and one network path serve records, models and artifacts.
+        pipeline_root=join(deployment.root, "pipelines") if deployment else None,
+        pipeline_config=pipeline_config(deployment),
+    )
+    def optduel(root: str = deployment.root if deployment else ".") -> RunOutputs:
         # Only records are worth caching: a stale model would be worse than a second training.
-        prepared = place(prepare(data=experiment.data.canonical_json(), root=root), "prepare", cached=True)
+        preparation_task = prepare(data=experiment.data.canonical_json(), root=root)
+        prepared = placement.place(preparation_task, "prepare", "prepare", cached=True)
         before: dict[str, Any] = {}
         for arm in experiment.arms:
             with dsl.ParallelFor(list(experiment.study.seeds), name=f"{arm.name}-seeds") as seed:
-                training_task = train(
-                    network=experiment.model.canonical_json(),
-                    arm=arm.canonical_json(),
-                    training=experiment.training.canonical_json(),
-                    compute=experiment.compute.canonical_json(),
-                    seed=seed,
-                    records=prepared.outputs["records"],
+                trained = placement.place_training(
+                    training_task(arm, seed, prepared.outputs["records"]), f"train {arm.name}"
                 )
-                trained = place(training_task, f"train {arm.name}")
                 evaluation_task = evaluate(
                     confidence=experiment.study.confidence,
                     records=prepared.outputs["records"],
                     model=trained.outputs["model"],
                     history=trained.outputs["history"],
                 )
-                evaluated = place(evaluation_task, f"evaluate {arm.name}")
+                evaluated = placement.place(evaluation_task, f"evaluate {arm.name}", "evaluate")
             trials = dsl.Collected(evaluated.outputs["trial"])
             # A fold over the arms: one component signature serves any number of them.
-            collected = place(collect_arm(trials=trials, **before), f"collect {arm.name}")
+            collection_task = collect_arm(trials=trials, **before)
+            collected = placement.place(collection_task, f"collect {arm.name}", "report")
             before = {"previous": collected.outputs["collected"]}
         comparison_task = compare(
             study=experiment.study.canonical_json(),
             arms=canonical_json([arm.name for arm in experiment.arms]),
             collected=collected.outputs["collected"],
         )
-        compared = place(comparison_task, "compare")
+        compared = placement.place(comparison_task, "compare", "report")
         report_task = report(
             experiment=experiment.canonical_json(),
             root=root,
@@ -90,7 +124,7 @@ def build(experiment: Experiment, image: str, run: str = dsl.PIPELINE_JOB_ID_PLA
             collected=collected.outputs["collected"],
             comparison=compared.outputs["comparison"],
         )
-        reported = place(report_task, "report")
+        reported = placement.place(report_task, "report", "report")
         return RunOutputs(
             page=reported.outputs["page"],
             card=prepared.outputs["card"],

@@ -8,7 +8,22 @@ import pytest
 
 from pipeline.cli import main
 
-COMMANDS = ("list", "show", "check", "run", "compile", "report", "history")
+COMMANDS = (
+    "list",
+    "show",
+    "check",
+    "run",
+    "compile",
+    "report",
+    "history",
+    "submit",
+    "status",
+    "logs",
+    "cancel",
+    "doctor",
+    "schedule",
+    *(f"schedule {command}" for command in ("create", "list", "pause", "resume", "delete")),
+)
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -22,7 +37,7 @@ def test_every_command_explains_itself_with_an_example(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as stopped:
-        main([command, "--help"])
+        main([*command.split(), "--help"])
     assert stopped.value.code == 0
     help_text = capsys.readouterr().out
     assert f"example:\n  optduel {command}" in help_text
@@ -116,8 +131,26 @@ def test_check_finds_nothing_to_caution_in_the_fair_experiments(
         (["run", "digits", "--root", "ftp://host/place"], "scheme that is not supported"),
         (
             ["compile", "digits", "--image", "a b", "--output", "p.yaml"],
-            "--image = 'a b': must be an image",
+            "image: 'a b' is no image's reference, such as registry/optduel:1",
         ),
+        (
+            ["compile", "digits", "--output", "p.yaml"],
+            "image: is required: the deployment pod leaves it open",
+        ),
+        (
+            ["submit", "digits", "--image", "i:1", "--deployment", "trainjobs"],
+            "deployment = trainjobs: no such deployment; did you mean 'trainjob'?",
+        ),
+        (
+            ["submit", "digits", "--image", "i:1", "--deployment", "absent.yaml"],
+            "deployment = absent.yaml: No such file or directory",
+        ),
+        (
+            ["submit", "digits", "--image", "i:1", "--deploy", "train.memroy=1Gi"],
+            "train.memroy: no such field; did you mean 'memory'?",
+        ),
+        (["submit", "digits", "--image", "i:1", "--deploy", "train"], "--deploy train: write path=value"),
+        (["status", "--host", "http://h", "--cookie-file", "c"], "--cookie-file = c: No such file"),
         (["compile", "digits", "--image", "i:1", "--output", "p.txt"], "--output = p.txt: must end in .yaml"),
         (["report", "no-such-run"], "holds no run.json"),
     ],

@@ -7,12 +7,16 @@ from typing import Any
 import pytest
 import yaml
 from google.protobuf import json_format
+from kfp import components
+from kfp.kubernetes.kubernetes_executor_config_pb2 import KubernetesExecutorConfig
 from kfp.pipeline_spec import pipeline_spec_pb2
 
-from components.core.experiment import Experiment
-from pipeline.compiling import compile_pipeline
-from pipeline.shipped import load_experiment
+from components.core.deployment import Deployment
+from components.train.cluster.settings import job_settings
+from pipeline.compiling import compile_pipeline, compiled
+from pipeline.shipped import load_deployment, load_experiment
 
+each_deployment = pytest.mark.parametrize("name", ["pod", "trainjob", "tfjob"])
 IMAGE = "registry.example/optduel@sha256:" + "0" * 64
 THREE_ARMS = (
     "arms=[{name: a, optimizer: sgd, learning_rate: {schedule: constant, base: 0.1}},"
@@ -21,11 +25,18 @@ THREE_ARMS = (
 )
 
 
-def compiled(tmp_path: Path, *assignments: str) -> dict[str, Any]:
-    path = tmp_path / "pipeline.yaml"
-    compile_pipeline(load_experiment("digits", assignments), IMAGE, path)
-    document: dict[str, Any] = yaml.safe_load(path.read_text())
-    return document
+def deployment(name: str = "pod", *assignments: str) -> Deployment:
+    return load_deployment(name, [f"image={IMAGE}", *assignments])
+
+
+def documents(where: Deployment, *assignments: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The pipeline and its settings of Kubernetes."""
+    pipeline, platform = yaml.safe_load_all(compiled(load_experiment("digits", assignments), where))
+    return pipeline, platform["platforms"]["kubernetes"]
+
+
+def compiled_pipeline(*assignments: str) -> dict[str, Any]:
+    return documents(deployment(), *assignments)[0]
 
 
 def tasks_of(component: dict[str, Any]) -> dict[str, Any]:
@@ -33,30 +44,42 @@ def tasks_of(component: dict[str, Any]) -> dict[str, Any]:
     return tasks
 
 
-def test_pipeline_is_valid_against_kfps_own_schema(tmp_path: Path) -> None:
-    document = compiled(tmp_path)
-    spec = json_format.ParseDict(document, pipeline_spec_pb2.PipelineSpec())
+@each_deployment
+def test_pipeline_is_valid_against_kfps_own_schema(name: str, tmp_path: Path) -> None:
+    pipeline, kubernetes = documents(deployment(name))
+    spec = json_format.ParseDict(pipeline, pipeline_spec_pb2.PipelineSpec())
     assert spec.pipeline_info.name == "optduel-digits"
     assert [*spec.root.input_definitions.parameters] == ["root"]
+    platform = json_format.ParseDict(
+        {"platforms": {"kubernetes": kubernetes}}, pipeline_spec_pb2.PlatformSpec()
+    )
+    settings = platform.platforms["kubernetes"].deployment_spec.executors
+    assert set(settings) == set(spec.deployment_spec["executors"])
+    for executor in settings.values():
+        fields = json_format.MessageToDict(executor)
+        json_format.ParseDict(fields, KubernetesExecutorConfig())
+    path = tmp_path / "pipeline.yaml"
+    compile_pipeline(load_experiment("digits"), deployment(name), path)
+    assert components.load_component_from_file(str(path)).name == "optduel-digits"
 
 
-def test_compiling_twice_gives_the_same_bytes(tmp_path: Path) -> None:
+@each_deployment
+def test_compiling_twice_gives_the_same_bytes(name: str) -> None:
     experiment = load_experiment("digits")
-    for name in ("one.yaml", "two.yaml"):
-        compile_pipeline(experiment, IMAGE, tmp_path / name)
-    assert (tmp_path / "one.yaml").read_bytes() == (tmp_path / "two.yaml").read_bytes()
+    assert compiled(experiment, deployment(name)) == compiled(experiment, deployment(name))
 
 
-def test_every_task_runs_in_the_given_image_and_installs_nothing(tmp_path: Path) -> None:
-    executors = compiled(tmp_path)["deploymentSpec"]["executors"]
+@each_deployment
+def test_every_task_runs_in_the_given_image_and_installs_nothing(name: str) -> None:
+    executors = documents(deployment(name))[0]["deploymentSpec"]["executors"]
     assert len(executors) == 9
     for executor in executors.values():
         assert executor["container"]["image"] == IMAGE
         assert "pip install" not in " ".join(executor["container"]["command"])
 
 
-def test_graph_trains_and_evaluates_each_arm_over_the_seeds(tmp_path: Path) -> None:
-    document = compiled(tmp_path)
+def test_graph_trains_and_evaluates_each_arm_over_the_seeds() -> None:
+    document = compiled_pipeline()
     root = tasks_of(document["root"])
     loops = {name: task for name, task in root.items() if "parameterIterator" in task}
     assert [task["taskInfo"]["name"] for task in loops.values()] == ["sgd-l2-seeds", "adamw-seeds"]
@@ -71,14 +94,14 @@ def test_graph_trains_and_evaluates_each_arm_over_the_seeds(tmp_path: Path) -> N
     assert {"prepare", "collect sgd-l2", "collect adamw", "compare", "report"} <= names
 
 
-def test_arms_are_data(tmp_path: Path) -> None:
-    root = tasks_of(compiled(tmp_path, THREE_ARMS)["root"])
+def test_arms_are_data() -> None:
+    root = tasks_of(compiled_pipeline(THREE_ARMS)["root"])
     names = [task["taskInfo"]["name"] for task in root.values()]
     assert {"a-seeds", "b-seeds", "c-seeds", "collect a", "collect b", "collect c"} <= set(names)
 
 
-def test_only_records_are_cached(tmp_path: Path) -> None:
-    document = compiled(tmp_path)
+def test_only_records_are_cached() -> None:
+    document = compiled_pipeline()
     dags = [document["root"], *(part for part in document["components"].values() if "dag" in part)]
     cached = {
         task["taskInfo"]["name"]
@@ -99,20 +122,152 @@ def parameters_of(document: dict[str, Any], prefix: str) -> list[dict[str, Any]]
     ]
 
 
-def test_task_gets_its_own_section_only(tmp_path: Path) -> None:
+def test_task_gets_its_own_section_only() -> None:
     """So that a new learning rate, or more seeds, leaves the prepared records valid."""
-    before = compiled(tmp_path)
-    after = compiled(
-        tmp_path, "arms.adamw.learning_rate.base=0.5", "training.epochs=99", "study.seeds=[0,1,2]"
+    before = compiled_pipeline()
+    after = compiled_pipeline(
+        "arms.adamw.learning_rate.base=0.5", "training.epochs=99", "study.seeds=[0,1,2]"
     )
     assert parameters_of(before, "prepare") == parameters_of(after, "prepare")
     assert parameters_of(before, "train") != parameters_of(after, "train")
-    recoloured = compiled(tmp_path, "data.split.seed=1")
+    recoloured = compiled_pipeline("data.split.seed=1")
     assert parameters_of(before, "prepare") != parameters_of(recoloured, "prepare")
 
 
 @pytest.mark.parametrize("name", ["digits", "flowers", "tutorial"])
-def test_every_shipped_experiment_compiles(name: str, tmp_path: Path) -> None:
-    experiment: Experiment = load_experiment(name)
-    compile_pipeline(experiment, IMAGE, tmp_path / "p.yaml")
-    assert yaml.safe_load((tmp_path / "p.yaml").read_text())["pipelineInfo"]["name"] == f"optduel-{name}"
+def test_every_shipped_experiment_compiles(name: str) -> None:
+    pipeline, _ = yaml.safe_load_all(compiled(load_experiment(name), deployment()))
+    assert pipeline["pipelineInfo"]["name"] == f"optduel-{name}"
+
+
+def containers(pipeline: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    executors = pipeline["deploymentSpec"]["executors"]
+    return {name.removeprefix("exec-"): executor["container"] for name, executor in executors.items()}
+
+
+def code_tasks(pipeline: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    dags = [pipeline["root"], *(part for part in pipeline["components"].values() if "dag" in part)]
+    return {
+        name: task for dag in dags for name, task in tasks_of(dag).items() if "parameterIterator" not in task
+    }
+
+
+def test_the_root_is_the_deployments_unless_a_run_gives_another() -> None:
+    pipeline, _ = documents(deployment("pod", "root=gs://bucket/optduel"))
+    root = pipeline["root"]["inputDefinitions"]["parameters"]["root"]
+    assert root["defaultValue"] == "gs://bucket/optduel"
+
+
+@each_deployment
+def test_every_task_is_retried_for_as_long_as_training_takes(name: str) -> None:
+    """KFP's own limit of an hour counts from the first attempt, so that long training is never retried."""
+    pipeline, _ = documents(deployment(name, "retries={attempts: 4, pause_seconds: 10}"))
+    tasks = code_tasks(pipeline)
+    assert len(tasks) == 9
+    for task in tasks.values():
+        assert task["retryPolicy"] == {
+            "maxRetryCount": 4,
+            "backoffDuration": "10s",
+            "backoffFactor": 2.0,
+            "backoffMaxDuration": "604800s",
+        }
+    never, _ = documents(deployment(name, "retries.attempts=0"))
+    assert all("retryPolicy" not in task for task in code_tasks(never).values())
+
+
+@each_deployment
+def test_every_task_gets_its_stages_resources(name: str) -> None:
+    pipeline, _ = documents(
+        deployment(name, "train={cpu: 6, memory: 24Gi, accelerators: 2}", "evaluate.memory=5Gi")
+    )
+    found = containers(pipeline)
+    (train,) = (found[name] for name in ("train", "train-on-cluster") if name in found)
+    resources = train["resources"]
+    assert (resources["resourceCpuRequest"], resources["resourceMemoryRequest"]) == ("6", "24Gi")
+    assert resources["resourceMemoryLimit"] == "24Gi"
+    assert "resourceCpuLimit" not in resources
+    accelerator = resources["accelerator"]
+    assert (accelerator["resourceType"], accelerator["resourceCount"]) == ("nvidia.com/gpu", "2")
+    assert found["evaluate"]["resources"]["resourceMemoryLimit"] == "5Gi"
+    assert found["prepare"]["resources"]["resourceCpuRequest"] == "2"
+    assert "accelerator" not in found["report"]["resources"]
+
+
+@each_deployment
+def test_every_task_finds_environment_and_secrets(name: str) -> None:
+    pipeline, kubernetes = documents(deployment(name, "environment={AWS_REGION: eu-1, A: b}"))
+    variables = [{"name": "A", "value": "b"}, {"name": "AWS_REGION", "value": "eu-1"}]
+    for container in containers(pipeline).values():
+        assert container["env"] == variables
+    for settings in kubernetes["deploymentSpec"]["executors"].values():
+        (secret,) = settings["secretAsEnv"]
+        assert secret["secretName"] == "mlpipeline-minio-artifact"
+        assert secret["keyToEnv"] == [
+            {"secretKey": "accesskey", "envVar": "AWS_ACCESS_KEY_ID"},
+            {"secretKey": "secretkey", "envVar": "AWS_SECRET_ACCESS_KEY"},
+        ]
+
+
+@each_deployment
+def test_no_task_runs_as_root(name: str) -> None:
+    _, kubernetes = documents(deployment(name))
+    for settings in kubernetes["deploymentSpec"]["executors"].values():
+        assert settings["securityContext"] == {
+            "runAsUser": "65532",
+            "runAsGroup": "65532",
+            "runAsNonRoot": True,
+        }
+
+
+@each_deployment
+def test_only_training_goes_to_the_nodes_that_train(name: str) -> None:
+    _, kubernetes = documents(deployment(name, "node_selector={pool: gpu}"))
+    for executor, settings in kubernetes["deploymentSpec"]["executors"].items():
+        if executor.startswith("exec-train"):
+            assert settings["nodeSelector"] == {"labels": {"pool": "gpu"}}
+            assert settings["tolerations"] == [
+                {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
+            ]
+        else:
+            assert {"nodeSelector", "tolerations"}.isdisjoint(settings)
+
+
+def test_training_in_its_own_pod_has_shared_memory() -> None:
+    _, kubernetes = documents(deployment("pod"))
+    executors = kubernetes["deploymentSpec"]["executors"]
+    assert executors["exec-train"]["emptyDirMounts"] == [
+        {"volumeName": "dshm", "mountPath": "/dev/shm", "medium": "Memory"}
+    ]
+    assert "emptyDirMounts" not in executors["exec-evaluate"]
+
+
+@pytest.mark.parametrize("kind", ["trainjob", "tfjob"])
+def test_a_training_job_is_launched_with_the_deployments_settings(kind: str) -> None:
+    pipeline, _ = documents(deployment(kind, "job.queue=gpus", "kept_seconds=3600"))
+    for name in ("train-on-cluster", "train-on-cluster-2"):
+        parameters = code_tasks(pipeline)[name]["inputs"]["parameters"]
+        job = json.loads(parameters["job"]["runtimeValue"]["constant"])
+        assert (job["kind"], job["image"], job["queue"]) == (kind, IMAGE, "gpus")
+        assert job["kept_seconds"] == 3600
+        assert job_settings(parameters["job"]["runtimeValue"]["constant"]).gang_seconds == 1800
+        assert parameters["run"] == {"runtimeValue": {"constant": "{{$.pipeline_job_uuid}}"}}
+        assert parameters["task"] == {"runtimeValue": {"constant": "{{$.pipeline_task_uuid}}"}}
+    passthroughs = pipeline["components"]["comp-train-on-cluster"]["taskConfigPassthroughs"]
+    passed = {one["field"]: one.get("applyToTask", False) for one in passthroughs}
+    assert passed["RESOURCES"] is False, "the launcher's own pod asks for no GPU"
+    assert passed["ENV"] is True
+    assert {"KUBERNETES_TOLERATIONS", "KUBERNETES_NODE_SELECTOR"} <= set(passed)
+
+
+@each_deployment
+def test_finished_runs_are_kept_as_long_as_the_deployment_says(name: str) -> None:
+    _, kubernetes = documents(deployment(name, "kept_seconds=7200"))
+    assert kubernetes["pipelineConfig"] == {"resourceTtlOnCompletion": 7200}
+
+
+def test_a_deployment_changes_no_records_key() -> None:
+    """So that other nodes or retries do not prepare the same data again."""
+    before = compiled_pipeline()
+    after, _ = documents(deployment("trainjob", "retries.attempts=9", "train.memory=64Gi"))
+    assert parameters_of(before, "prepare") == parameters_of(after, "prepare")
+    assert containers(before)["prepare"]["command"] == containers(after)["prepare"]["command"]

@@ -8,24 +8,24 @@ from kfp.compiler import Compiler
 
 from pipeline.compiling import compile_pipeline
 from pipeline.definition import build
-from pipeline.shipped import load_experiment
+from pipeline.shipped import load_deployment, load_experiment
 
 
 def report_inputs(path: Path) -> dict[str, Any]:
-    document = yaml.safe_load(path.read_text())
+    document = next(yaml.safe_load_all(path.read_text()))
     parameters: dict[str, Any] = document["root"]["dag"]["tasks"]["report"]["inputs"]["parameters"]
     return parameters
 
 
 def test_on_a_cluster_a_run_is_named_by_kfp_so_that_a_schedules_runs_differ(tmp_path: Path) -> None:
-    compile_pipeline(load_experiment("digits"), "image", tmp_path / "p.yaml")
+    compile_pipeline(load_experiment("digits"), load_deployment("pod", ["image=i:1"]), tmp_path / "p.yaml")
     inputs = report_inputs(tmp_path / "p.yaml")
     assert inputs["run"] == {"runtimeValue": {"constant": "{{$.pipeline_job_uuid}}"}}
     assert inputs["root"] == {"componentInputParameter": "root"}
 
 
 def test_a_local_run_is_named_by_its_folder(tmp_path: Path) -> None:
-    pipeline = build(load_experiment("digits"), "image", "digits-20261123T194910Z")
+    pipeline = build(load_experiment("digits"), None, "digits-20261123T194910Z")
     Compiler().compile(pipeline, str(tmp_path / "p.yaml"))
     inputs = report_inputs(tmp_path / "p.yaml")
     assert inputs["run"] == {"runtimeValue": {"constant": "digits-20261123T194910Z"}}

@@ -1,0 +1,100 @@
+"""Checks a cluster before anything is spent on it; every failure comes with its remedy."""
+
+import contextlib
+import os
+import uuid
+from collections.abc import Iterator
+
+from components.core.deployment import Deployment
+from components.core.errors import ClusterError, OptduelError
+from components.core.storage import delete, is_remote, join, publish, read
+from components.core.storage.retries import SECONDS_VARIABLE
+from components.core.storage.s3 import ENDPOINT_VARIABLES
+from pipeline.check import Check, failed, ok, skipped
+from pipeline.connection import Access, Connection, Health
+
+_STORAGE_SECONDS = "20"
+"""So long may each of the probe's three operations take, unless the environment says otherwise."""
+
+_STANDALONE_NAMESPACE = "kubeflow"
+
+
+def examine(access: Access, deployment: Deployment, workers: int) -> Iterator[Check]:
+    """Makes all checks, in the order in which a run needs what they look at.
+
+    Args:
+        access: to Kubeflow Pipelines.
+        deployment: what is going to run there.
+        workers: of each training job.
+    """
+    from pipeline.doctor_kubernetes import examine_kubernetes
+
+    namespace, account = access.namespace or _STANDALONE_NAMESPACE, "pipeline-runner"
+    try:
+        connection = Connection(access)
+        health = connection.open()
+    except OptduelError as error:
+        yield failed("kubeflow pipelines", error)
+    else:
+        yield _pipelines(connection, health)
+        yield _identity(connection)
+        if connection.namespace:
+            namespace, account = connection.namespace, "default-editor"
+    yield from examine_kubernetes(access.kube_context, namespace, account, deployment, workers)
+    yield _storage(deployment.root)
+
+
+def _pipelines(connection: Connection, health: Health) -> Check:
+    detail = f"{connection.host}, version {health.version}"
+    if connection.namespace:
+        detail += f", profile {connection.namespace}"
+    if health.release is None:
+        return skipped(
+            "kubeflow pipelines", f"{detail}: answers, but tells no release; 2.17 is what is tested"
+        )
+    return ok("kubeflow pipelines", detail)
+
+
+def _identity(connection: Connection) -> Check:
+    """The version is told to anybody; a list is not."""
+    try:
+        connection.call("list runs", "runs", "run_service_list_runs", page_size=1, **connection.scope())
+    except ClusterError as error:
+        return failed("identity", error)
+    return ok("identity", "may list runs")
+
+
+def _storage(root: str) -> Check:
+    """Writes, reads and deletes an object below the root, with this machine's credentials."""
+    name = "storage root"
+    inside = root.startswith("minio://") and not any(os.environ.get(one) for one in ENDPOINT_VARIABLES)
+    if inside and "KUBERNETES_SERVICE_HOST" not in os.environ:
+        return skipped(
+            name,
+            f"{root}: lies in the cluster's own store, which this machine cannot see; to check it from here, "
+            f"forward its port and set {ENDPOINT_VARIABLES[1]}, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+        )
+    if not is_remote(root):
+        return failed(name, f"root = {root}: must be a URI that every pod reaches: gs://, s3:// or minio://")
+    probe = join(root, f"doctor-{uuid.uuid4().hex}")
+    with _patience():
+        try:
+            publish(probe, b"optduel doctor", if_absent=True)
+            try:
+                read(probe)
+            finally:
+                delete(probe)
+        except OptduelError as error:
+            return failed(name, error)
+    return ok(name, f"{root}: wrote, read and deleted an object, from this machine with its credentials")
+
+
+@contextlib.contextmanager
+def _patience() -> Iterator[None]:
+    given = os.environ.get(SECONDS_VARIABLE)
+    os.environ.setdefault(SECONDS_VARIABLE, _STORAGE_SECONDS)
+    try:
+        yield
+    finally:
+        if given is None:
+            del os.environ[SECONDS_VARIABLE]

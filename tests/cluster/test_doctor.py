@@ -1,0 +1,280 @@
+"""`optduel doctor` against servers of both APIs that keep what a cluster keeps."""
+
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from components.core.storage import list_entries
+from pipeline import doctor_kubernetes
+from pipeline.cli import main
+from tests.cluster.kfp_server import KfpServer
+from tests.cluster.kubernetes_server import KubernetesServer
+from tests.cluster.roles import MANIFESTS, launcher_permissions
+from tests.servers.places import PlaceOf
+
+RUNTIME = MANIFESTS / "base/runtime/tensorflow-distributed.yaml"
+GPU_NODE = {"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}
+
+
+def node(name: str, gpus: int = 0, labels: dict[str, str] | None = None, **spec: Any) -> dict[str, Any]:
+    amounts = {"cpu": "8", **({"nvidia.com/gpu": str(gpus)} if gpus else {})}
+    return {
+        "metadata": {"name": name, "labels": labels or {}},
+        "spec": spec,
+        "status": {"allocatable": amounts},
+    }
+
+
+def config_map(version: str) -> dict[str, Any]:
+    return {"metadata": {"name": "kubeflow-trainer-public"}, "data": {"kubeflow_trainer_version": version}}
+
+
+class World:
+    """A cluster that is ready for training jobs."""
+
+    def __init__(self, kfp: KfpServer, kubernetes: KubernetesServer, root: Path) -> None:
+        self.kfp, self.kubernetes, self.root = kfp, kubernetes, root
+        kubernetes.add("configmaps", config_map("v2.3.0"), namespace="kubeflow-system")
+        kubernetes.add("clustertrainingruntimes", yaml.safe_load(RUNTIME.read_text()))
+        kubernetes.add("secrets", {"metadata": {"name": "mlpipeline-minio-artifact"}}, namespace="kubeflow")
+        kubernetes.add("nodes", node("gpu-1", gpus=1, taints=[GPU_NODE]))
+        kubernetes.add("nodes", node("gpu-2", gpus=1, taints=[GPU_NODE]))
+        kubernetes.add("nodes", node("small"))
+
+    def examine(self, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, dict[str, Any]]:
+        given = ["--host", self.kfp.url, "--json", "--deployment", "trainjob"]
+        code = main(["doctor", *given, *arguments])
+        checks = json.loads(capsys.readouterr().out)
+        assert len({check["name"] for check in checks}) == len(checks)
+        return code, {check["name"]: check for check in checks}
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    with KfpServer() as kfp, KubernetesServer() as kubernetes:
+        monkeypatch.setenv("KUBECONFIG", str(kubernetes.write_kubeconfig(tmp_path / "kubeconfig")))
+        yield World(kfp, kubernetes, tmp_path)
+
+
+def test_a_ready_cluster_passes(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    code, checks = world.examine(capsys, "--workers", "2")
+    states = {name: check["status"] for name, check in checks.items()}
+    assert states == {
+        "kubeflow pipelines": "ok",
+        "identity": "ok",
+        "kubernetes": "ok",
+        "trainer": "ok",
+        "runtime": "ok",
+        "permissions": "ok",
+        "secret mlpipeline-minio-artifact": "ok",
+        "accelerators": "ok",
+        "storage root": "skipped",
+    }
+    assert code == 0
+    assert "version 2.17.0" in checks["kubeflow pipelines"]["detail"]
+    assert checks["trainer"]["detail"] == "Kubeflow Trainer v2.3.0"
+    assert "service account pipeline-runner in namespace kubeflow" in checks["permissions"]["detail"]
+    assert "2 nvidia.com/gpu on 3 of 3 nodes" in checks["accelerators"]["detail"]
+
+
+def test_lines_are_for_people(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    code = main(["doctor", "--host", world.kfp.url, "--deployment", "trainjob"])
+    captured = capsys.readouterr()
+    assert (code, captured.err) == (0, "")
+    assert captured.out.splitlines()[1] == "ok       identity: may list runs"
+
+
+def old_trainer(world: World) -> None:
+    world.kubernetes.remove("configmaps", "kubeflow-trainer-public", namespace="kubeflow-system")
+    world.kubernetes.add("configmaps", config_map("v2.1.0"), namespace="kubeflow-system")
+
+
+def older_trainer(world: World) -> None:
+    world.kubernetes.remove("configmaps", "kubeflow-trainer-public", namespace="kubeflow-system")
+
+
+def no_trainer(world: World) -> None:
+    world.kubernetes.uninstall("trainer.kubeflow.org")
+
+
+def no_runtime(world: World) -> None:
+    world.kubernetes.remove("clustertrainingruntimes", "tensorflow-distributed")
+
+
+def strange_runtime(world: World) -> None:
+    def change(runtime: dict[str, Any]) -> None:
+        (job,) = runtime["spec"]["template"]["spec"]["replicatedJobs"]
+        job["template"]["spec"]["template"]["spec"]["containers"][0]["command"] = ["python3", "other.py"]
+
+    world.kubernetes.change("clustertrainingruntimes", "tensorflow-distributed", change)
+
+
+def no_permission(world: World) -> None:
+    world.kubernetes.denied = {
+        ("create", "trainer.kubeflow.org", "trainjobs", ""),
+        ("get", "", "pods", "log"),
+    }
+
+
+def no_secret(world: World) -> None:
+    world.kubernetes.remove("secrets", "mlpipeline-minio-artifact", namespace="kubeflow")
+
+
+def too_few_gpus(world: World) -> None:
+    world.kubernetes.remove("nodes", "gpu-2")
+
+
+def cordoned(world: World) -> None:
+    world.kubernetes.change("nodes", "gpu-2", lambda node: node["spec"].update(unschedulable=True))
+
+
+def tainted(world: World) -> None:
+    taint = {"key": "reserved", "value": "team", "effect": "NoSchedule"}
+    world.kubernetes.change("nodes", "gpu-2", lambda node: node["spec"]["taints"].append(taint))
+
+
+def wrong_kubernetes_token(world: World) -> None:
+    world.kubernetes.token = "another"
+
+
+@pytest.mark.parametrize(
+    ("trouble", "name", "detail"),
+    [
+        (old_trainer, "trainer", "Kubeflow Trainer = v2.1.0: must be 2.2 or newer; upgrade it"),
+        (older_trainer, "trainer", "publishes no version"),
+        (no_trainer, "trainer", "no TrainJobs are served; install Kubeflow Trainer 2.2 or newer"),
+        (
+            no_runtime,
+            "runtime",
+            "ClusterTrainingRuntime tensorflow-distributed: is not there; apply the manifests",
+        ),
+        (strange_runtime, "runtime", "must run components.train.worker with port 2222; apply the manifests"),
+        (no_permission, "permissions", "may not create trainjobs.trainer.kubeflow.org, get pods/log; apply"),
+        (no_secret, "secret mlpipeline-minio-artifact", "is not in namespace kubeflow; create it"),
+        (too_few_gpus, "accelerators", "1 nvidia.com/gpu on 2 of 2 nodes that training may use: 2 x 1"),
+        (cordoned, "accelerators", "1 nvidia.com/gpu on 2 of 3 nodes that training may use: 2 x 1"),
+        (tainted, "accelerators", "1 nvidia.com/gpu on 2 of 3 nodes that training may use: 2 x 1"),
+        (wrong_kubernetes_token, "kubernetes", "401: Unauthorized; renew the kubeconfig's credentials"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_what_is_missing_is_told_with_its_remedy(
+    trouble: Any, name: str, detail: str, world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trouble(world)
+    code, checks = world.examine(capsys, "--workers", "2")
+    assert code == 1
+    assert checks[name]["status"] == "failed"
+    assert detail in checks[name]["detail"]
+
+
+def test_what_one_may_not_look_at_is_skipped(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    world.kubernetes.denied = {("list", "", "nodes", ""), ("get", "", "secrets", "")}
+    code, checks = world.examine(capsys)
+    assert code == 0
+    for name in ("accelerators", "secret mlpipeline-minio-artifact"):
+        assert checks[name]["status"] == "skipped"
+        assert "you may not look" in checks[name]["detail"]
+
+
+def test_nodes_are_those_that_the_deployment_selects(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.kubernetes.add("nodes", node("gpu-3", gpus=8, labels={"pool": "a"}))
+    code, checks = world.examine(
+        capsys, "--deploy", "node_selector={pool: a}", "--deploy", "train.accelerators=4"
+    )
+    assert (code, checks["accelerators"]["status"]) == (0, "ok")
+    code, checks = world.examine(capsys, "--deploy", "node_selector={pool: b}")
+    assert (code, checks["accelerators"]["status"]) == (1, "failed")
+
+
+def test_no_kubeconfig_and_no_kubeflow_are_two_failures(
+    world: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(world.root / "absent"))
+    code, checks = world.examine(capsys, "--host", "http://127.0.0.1:1")
+    assert code == 1
+    assert set(checks) == {"kubeflow pipelines", "kubernetes", "storage root"}
+    assert "set KUBECONFIG or --kube-context" in checks["kubernetes"]["detail"]
+
+
+def test_kubernetes_that_does_not_answer_is_told(
+    world: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.kubernetes.go_away()
+    code, checks = world.examine(capsys)
+    assert (code, checks["kubernetes"]["status"]) == (1, "failed")
+    assert "Kubernetes does not answer" in checks["kubernetes"]["detail"]
+
+
+def test_a_profiles_steps_run_as_its_editor(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    world.kfp.multi_user = True
+    world.kubernetes.add("secrets", {"metadata": {"name": "mlpipeline-minio-artifact"}}, namespace="team")
+    code, checks = world.examine(capsys, "--namespace", "team")
+    assert code == 0
+    assert "service account default-editor in namespace team" in checks["permissions"]["detail"]
+
+
+def test_a_deployment_without_jobs_needs_no_training_operator(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.kubernetes.uninstall("trainer.kubeflow.org")
+    code, checks = world.examine(capsys, "--deployment", "pod", "--deploy", "train.accelerators=0")
+    assert code == 0
+    assert {"trainer", "runtime", "permissions"}.isdisjoint(checks)
+    assert checks["accelerators"]["detail"] == "the deployment asks for none"
+
+
+def test_tfjobs_need_the_training_operator(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    code, checks = world.examine(capsys, "--deployment", "tfjob")
+    assert (code, checks["training operator"]["status"]) == (0, "ok")
+    world.kubernetes.uninstall("kubeflow.org")
+    code, checks = world.examine(capsys, "--deployment", "tfjob")
+    assert (code, checks["training operator"]["status"]) == (1, "failed")
+
+
+@pytest.mark.parametrize("kind", ["trainjob", "tfjob"])
+def test_the_permissions_that_are_checked_are_those_of_the_manifests(kind: str) -> None:
+    checked = {
+        (verb, group, resource.partition("/")[0], resource.partition("/")[2])
+        for verb, group, resource in doctor_kubernetes.launcher_permissions(kind)
+    }
+    other = "tfjobs" if kind == "trainjob" else "trainjobs"
+    assert checked == {one for one in launcher_permissions() if one[2] != other}
+
+
+@pytest.mark.parametrize("kind", ["gs", "minio"])
+def test_the_root_is_written_read_and_cleared(
+    kind: str, world: World, capsys: pytest.CaptureFixture[str], place_of: PlaceOf
+) -> None:
+    root = place_of(kind).root
+    code, checks = world.examine(capsys, "--root", root)
+    assert (code, checks["storage root"]["status"]) == (0, "ok"), checks["storage root"]
+    assert list_entries(root) == []
+
+
+def test_a_folder_is_no_root_for_pods(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    code, checks = world.examine(capsys, "--root", "/data")
+    assert (code, checks["storage root"]["status"]) == (1, "failed")
+    assert "must be a URI that every pod reaches" in checks["storage root"]["detail"]
+
+
+def test_a_store_that_does_not_answer_is_given_up(
+    world: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        port = bound.getsockname()[1]
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("OPTDUEL_STORAGE_SECONDS", "1")
+    code, checks = world.examine(capsys)
+    assert (code, checks["storage root"]["status"]) == (1, "failed")
+    assert "minio://mlpipeline/optduel/doctor-" in checks["storage root"]["detail"]
