@@ -10,6 +10,13 @@ TEST_FLAGS ?=# for example TEST_FLAGS="-k decay"
 BENCH_FLAGS ?=# for example BENCH_FLAGS="arm --repetitions 1"; make bench BENCH_FLAGS=--help
 LOCK_FLAGS ?=# for example LOCK_FLAGS=--upgrade
 
+ENGINE ?=# docker, podman or buildah; the first of them that works
+IMAGE ?= optduel# name of the images, with the registry that they will be pushed to
+TAG ?=# first part of their tags, before -cpu and -gpu; the commit
+TARGETS ?= cpu gpu# which images
+BASE ?=# another base image than the one that images/Dockerfile pins
+BUILD_FLAGS ?=# further arguments of the engine, for example BUILD_FLAGS="--platform linux/amd64"
+
 LOCKS := images/requirements-build.txt requirements-dev.txt
 STAMP := $(VENV)/.installed
 
@@ -75,11 +82,18 @@ $(BIN)/uv:
 .PHONY: lock
 lock: $(BIN)/uv ## lock the requirements again; needs a package index
 	$(COMPILE) --extra cpu --group dev --output-file requirements-dev.txt
-	$(COMPILE) --extra cpu --constraints requirements-dev.txt --output-file images/requirements-cpu.txt
-	$(COMPILE) --extra gpu --constraints requirements-dev.txt --output-file images/requirements-gpu.txt
+	$(COMPILE) --extra cpu --constraints requirements-dev.txt --overrides images/left-out.txt \
+		--output-file images/requirements-cpu.txt
+	$(COMPILE) --extra gpu --constraints requirements-dev.txt --overrides images/left-out.txt \
+		--output-file images/requirements-gpu.txt
 	$(BIN)/uv pip compile --group build --quiet --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $(LOCK_FLAGS) \
 		--constraints requirements-dev.txt --output-file images/requirements-build.txt
+
+.PHONY: images
+images: ## build the container images with docker, podman or buildah
+	@ENGINE="$(ENGINE)" IMAGE="$(IMAGE)" TAG="$(TAG)" BASE="$(BASE)" BUILD_FLAGS="$(BUILD_FLAGS)" \
+		bash images/build.sh $(TARGETS)
 
 .PHONY: clean
 clean: ## remove the virtual environment and all caches; results of runs stay

@@ -40,9 +40,9 @@ def store(records: Records, root: str) -> Records:
     return stored
 
 
-def stored_task(records: Records, root: str) -> Task:
-    """Two workers, whose records, checkpoints and results are in the store."""
-    task = make_task(store(records, root), Path("unused"))
+def stored_task(records: Records, root: str, workers: int) -> Task:
+    """Workers whose records, checkpoints and results are in the store."""
+    task = make_task(store(records, root), Path("unused"), workers=workers)
     return task.model_copy(update={"output": f"{root}/trial"})
 
 
@@ -112,7 +112,7 @@ def test_kills_at_random_moments_leave_nothing_half_and_change_nothing(
     name = "STORAGE_EMULATOR_HOST" if kind == "gs" else "AWS_ENDPOINT_URL_S3"
     monkeypatch.setenv(name, place.proxy.upstream)
     dice = random.Random(kind)
-    task = stored_task(records, place.root)
+    task = stored_task(records, place.root, workers=2)
     with reading(task.output) as seen, launched(task) as group:
         for number, phase in enumerate(phases, start=1):
             step = STEPS * number // 3 + dice.randrange(STEPS // 6)
@@ -131,7 +131,7 @@ def test_kills_at_random_moments_leave_nothing_half_and_change_nothing(
 def test_damage_in_the_store_is_named_before_the_first_step(
     place_of: PlaceOf, records: Records, staging: Path
 ) -> None:
-    task = stored_task(records, place_of("s3").root)
+    task = stored_task(records, place_of("s3").root, workers=1)
     flipped, missing, shortened, one, other = (
         task.records.place(shard) for shard in task.records.manifest.splits["train"].shards[:5]
     )

@@ -1,0 +1,31 @@
+#!/bin/sh
+# Takes out of the virtual environment what only installing and compiling against it need, and compiles the
+# rest: without its bytecode, which a read-only root cannot receive, TensorFlow takes ten seconds to import.
+set -eu
+root=/opt/optduel
+packages=$(echo "$root"/lib/python3.*/site-packages)
+
+names() {
+    sed -n 's/^\([A-Za-z0-9_.-]*\)==.*/\1/p' "$1"
+}
+
+names /build/requirements.txt >/build/needed
+# pip itself last of all: it takes out the others.
+"$root/bin/python3" -m pip uninstall --quiet --yes \
+    $(names /build/requirements-build.txt | grep -vxFf /build/needed) pip
+
+# Headers, static libraries and tests, but for one of NumPy's test modules, which numpy.testing imports.
+rm -rf "$packages/tensorflow/xla_aot_runtime_src"
+find "$packages" -type d \( -name include -o -name tests \) -not -path "$packages/numpy/_core/tests" \
+    -prune -exec rm -rf {} +
+find "$packages" -type f -name '*.a' -delete
+
+# Of CUDA's libraries those that neither TensorFlow nor another of them loads: solvers over several GPUs, FFTW's
+# interface, a second build of the run-time compiler, and what nvcc and device code of one's own need.
+cuda=$packages/nvidia
+rm -rf "$cuda"/cusolver/lib/libcusolverMg.* "$cuda"/cufft/lib/libcufftw.* "$cuda"/cuda_nvrtc/lib/*.alt.so.* \
+    "$cuda/cuda_nvcc/nvvm/lib64" "$cuda"/nccl/lib/libnccl_device.*
+
+"$root/bin/python3" /build/cut_symbols.py "$packages/tensorflow"
+
+"$root/bin/python3" -m compileall -q -j 0 --invalidation-mode unchecked-hash "$packages"
