@@ -67,7 +67,7 @@ python: ## check that a suitable Python is there
 $(STAMP): $(LOCKS) pyproject.toml
 	@test -x $(BIN)/python || { $(MAKE) python && echo "Creating $(VENV) with $(PYTHON)" >&2 \
 		&& "$(PYTHON)" -m venv --clear $(VENV); }
-	@echo "Installing about 130 packages into $(VENV): one to two minutes" >&2
+	@echo "Installing about 150 packages into $(VENV): one to two minutes" >&2
 	$(BIN)/python -m pip install --require-hashes --no-deps -r images/requirements-build.txt
 	$(BIN)/python -m pip install --require-hashes --no-deps --no-build-isolation -r requirements-dev.txt
 	$(BIN)/python -m pip install --no-deps --no-build-isolation --editable .

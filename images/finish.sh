@@ -20,12 +20,6 @@ find "$packages" -type d \( -name include -o -name tests \) -not -path "$package
     -prune -exec rm -rf {} +
 find "$packages" -type f -name '*.a' -delete
 
-# Of CUDA's libraries those that neither TensorFlow nor another of them loads: solvers over several GPUs, FFTW's
-# interface, a second build of the run-time compiler, and what nvcc and device code of one's own need.
-cuda=$packages/nvidia
-rm -rf "$cuda"/cusolver/lib/libcusolverMg.* "$cuda"/cufft/lib/libcufftw.* "$cuda"/cuda_nvrtc/lib/*.alt.so.* \
-    "$cuda/cuda_nvcc/nvvm/lib64" "$cuda"/nccl/lib/libnccl_device.*
-
 "$root/bin/python3" /build/cut_symbols.py "$packages/tensorflow"
 
 "$root/bin/python3" -m compileall -q -j 0 --invalidation-mode unchecked-hash "$packages"

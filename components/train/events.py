@@ -1,10 +1,12 @@
 """A trial as TensorBoard shows it while it trains."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import tensorflow as tf
 
+from components.core.errors import StorageError
 from components.core.history import Row
 from components.core.storage import Upload, delete, is_remote, join, list_entries, local_path, upload
 
@@ -49,8 +51,8 @@ class Events:
         self.add(rows)
 
     def add(self, rows: Sequence[Row]) -> None:
-        """Takes further rows of the history."""
-        with self._writer.as_default():
+        """Takes further rows of the history. Raises StorageError where they cannot be written."""
+        with self._in_our_words(), self._writer.as_default():
             for row in rows:
                 for measure in MEASURES:
                     tag = f"{row.event}/{measure}/{row.split}"
@@ -58,7 +60,19 @@ class Events:
 
     def publish(self) -> None:
         """Makes all that was added visible. Raises StorageError where the place cannot be written."""
-        self._writer.flush()
+        with self._in_our_words():
+            self._writer.flush()
         if is_remote(self._place):
             files = sorted(self._folder.iterdir())
             upload([Upload(file, join(self._place, file.name)) for file in files])
+
+    @contextlib.contextmanager
+    def _in_our_words(self) -> Iterator[None]:
+        """TensorFlow's message names its graph, the file, and last the system's own word."""
+        try:
+            yield
+        except tf.errors.OpError as error:
+            cause = str(error.message).rpartition("; ")[2]
+            raise StorageError(
+                f"{self._folder}: {cause}; free some space or choose another place with --root"
+            ) from error

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from components.core.errors import StorageError
+from components.core.history import Row
 from components.core.records import Records
 from components.train.control import Progress, ProgressFile
 from tests.faults.conftest import STEPS, make_task
@@ -55,6 +57,24 @@ def test_a_full_disk_is_named_and_the_run_goes_on_with_room(
         assert group.wait() == 0, group.text()
     assert "goes on after step" in group.text()
     assert history(task) == uninterrupted
+
+
+def test_events_on_a_full_disk_name_their_folder(disk: Path, tmp_path: Path) -> None:
+    from components.train.events import Events  # and TensorFlow with it
+
+    numbers = dict.fromkeys(Row.model_fields, 1)
+    row = Row.model_validate(numbers | {"event": "step", "split": "train"})
+    events = Events(str(disk / "tensorboard"), tmp_path, [])
+    fill(disk)
+
+    def write() -> None:
+        for _ in range(1000):
+            events.add([row])
+            events.publish()
+
+    with pytest.raises(StorageError) as raised:
+        write()
+    assert str(raised.value).startswith(f"{disk}/tensorboard: No space left on device; free some space")
 
 
 def test_progress_is_seen_on_a_full_disk(disk: Path) -> None:

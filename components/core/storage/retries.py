@@ -1,7 +1,9 @@
 """Tries an operation again while its failure may pass, in bounded time."""
 
+import collections
 import itertools
 import os
+import queue
 import random
 import threading
 import time
@@ -91,7 +93,7 @@ class Attempt:
             with outcome:
                 outcome.result = operation(self)
 
-        threading.Thread(target=work, name="storage", daemon=True).start()
+        _THREADS.start(work)
         try:
             while not outcome.ended.wait(min(0.1, max(0.0, self._deadline - time.monotonic()))):
                 if stopped is not None and stopped.is_set():
@@ -101,6 +103,32 @@ class Attempt:
         finally:
             self._abandoned = True
         return outcome.take()
+
+
+class _Threads:
+    """Daemon threads that are used again: a fresh one spends a millisecond on memory of its own."""
+
+    def __init__(self) -> None:
+        self._idle: collections.deque[queue.SimpleQueue[Callable[[], None]]] = collections.deque()
+        # A fork has none of them.
+        os.register_at_fork(after_in_child=self._idle.clear)
+
+    def start(self, work: Callable[[], None]) -> None:
+        """Runs `work`, which must not raise, in a thread that nobody waits for."""
+        try:
+            inbox = self._idle.pop()
+        except IndexError:
+            inbox = queue.SimpleQueue()
+            threading.Thread(target=self._serve, args=(inbox,), name="storage", daemon=True).start()
+        inbox.put(work)
+
+    def _serve(self, inbox: "queue.SimpleQueue[Callable[[], None]]") -> None:
+        while True:
+            inbox.get()()
+            self._idle.append(inbox)
+
+
+_THREADS = _Threads()
 
 
 class _Outcome(Generic[Result]):

@@ -2,6 +2,9 @@
 
 import json
 import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +14,7 @@ from components.core.history import read_history
 from pipeline.cli import main
 from tests.cluster.containers.podman import Podman
 from tests.train.conftest import largest_deviation
+from tests.train.processes import ending, wait_until
 
 SHORT = ["--set", "training.epochs=2", "--set", "study.seeds=[0, 1]"]
 
@@ -72,6 +76,27 @@ def test_a_task_that_fails_in_a_container_tells_why(
     code, _, err = command("run", "digits", "--root", root, "--image", image, "--set", source)
     assert code == 2
     assert str(photos) in err.splitlines()[-1]
+
+
+@pytest.mark.slow
+def test_an_interrupt_leaves_no_container(
+    podman: Podman, docker_host: str, image: str, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-c", "from pipeline.cli import entry; entry()", "run", "digits"]
+    process = subprocess.Popen(
+        [*command, "--root", str(tmp_path / "study"), "--image", image],
+        env={**os.environ, "DOCKER_HOST": docker_host},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    with ending(process):
+        assert process.stderr is not None
+        assert "prepare: " in process.stderr.readline()
+        wait_until(lambda: podman.run("ps", "--quiet", "--filter", "label=optduel.run").stdout, 60)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130
+    assert podman.run("ps", "--all", "--quiet", "--filter", "label=optduel.run").stdout == ""
 
 
 def test_an_image_that_the_engine_has_not_is_refused_before_anything_is_made(
