@@ -68,11 +68,11 @@ class Events:
 
     @contextlib.contextmanager
     def _in_our_words(self) -> Iterator[None]:
-        """TensorFlow's message names its graph, the file, and last the system's own word."""
+        """TensorFlow's message: in the first line its graph, the file, and last the system's own word."""
         try:
             yield
         except tf.errors.OpError as error:
-            cause = str(error.message).rpartition("; ")[2]
+            cause = str(error.message).partition("\n")[0].partition(" [Op:")[0].rpartition("; ")[2]
             raise StorageError(
                 f"{self._folder}: {cause}; free some space or choose another place with --root"
             ) from error
