@@ -1,4 +1,4 @@
-"""Arguments that several commands share: the experiment, its deployment, the way to Kubeflow Pipelines."""
+"""What several commands share: arguments for experiment, deployment and access, and answers as JSON."""
 
 import argparse
 import json
@@ -94,3 +94,8 @@ def access_of(options: argparse.Namespace) -> "Access":
         ca_file=options.ca_file,
         kube_context=options.kube_context,
     )
+
+
+def print_json(answer: object) -> None:
+    """Prints an answer for machines."""
+    print(json.dumps(answer, indent=2, ensure_ascii=False))

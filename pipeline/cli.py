@@ -4,7 +4,6 @@ Importing this module loads neither KFP nor TensorFlow: each command imports wha
 """
 
 import argparse
-import json
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -18,6 +17,7 @@ from pipeline.arguments import (
     add_experiment_arguments,
     deployment_of,
     experiment_of,
+    print_json,
 )
 from pipeline.cluster_commands import add_cluster_commands
 from pipeline.schedule_commands import add_schedule_commands
@@ -165,7 +165,7 @@ def _list(options: argparse.Namespace) -> None:
 
     titles = {name: load_experiment(name).title for name in shipped_names()}
     if options.json:
-        _print_json([{"name": name, "title": title} for name, title in titles.items()])
+        print_json([{"name": name, "title": title} for name, title in titles.items()])
         return
     for name, title in titles.items():
         print(f"{name:<10} {title}")
@@ -176,11 +176,11 @@ def _show(options: argparse.Namespace) -> None:
     from pipeline.showing import describe, describe_json
 
     if options.schema:
-        _print_json(json_schema())
+        print_json(json_schema())
         return
     experiment = experiment_of(options)
     if options.json:
-        _print_json(describe_json(experiment, options.examples))
+        print_json(describe_json(experiment, options.examples))
     else:
         print(describe(experiment, options.examples))
 
@@ -191,7 +191,7 @@ def _check(options: argparse.Namespace) -> None:
     experiment = experiment_of(options)
     found = cautions(experiment)
     if options.json:
-        _print_json({"name": experiment.name, "fingerprint": experiment.fingerprint, "cautions": found})
+        print_json({"name": experiment.name, "fingerprint": experiment.fingerprint, "cautions": found})
         return
     print(f"{options.experiment}: sound; fingerprint {experiment.fingerprint[:12]}")
     for caution in found:
@@ -211,7 +211,7 @@ def _run(options: argparse.Namespace) -> None:
     page = join(folder, str(run.page))
     if options.json:
         answer = {"run": folder, "report": page, "address": _address(page), "fingerprint": run.fingerprint}
-        _print_json(answer | {"comparison": comparison.model_dump(mode="json")})
+        print_json(answer | {"comparison": comparison.model_dump(mode="json")})
         return
     for pair in comparison.comparisons:
         print(pair.sentence)
@@ -241,7 +241,7 @@ def _report(options: argparse.Namespace) -> None:
 
     page = rebuild(options.run if is_remote(options.run) else str(local_path(options.run).resolve()))
     if options.json:
-        _print_json({"report": page, "address": _address(page)})
+        print_json({"report": page, "address": _address(page)})
     else:
         print(f"report: {page}\naddress: {_address(page)}")
 
@@ -249,7 +249,3 @@ def _report(options: argparse.Namespace) -> None:
 def _address(page: str) -> str:
     """What a browser opens; a store's own page cannot be known from here, so its URI stays as it is."""
     return page if is_remote(page) else local_path(page).as_uri()
-
-
-def _print_json(answer: object) -> None:
-    print(json.dumps(answer, indent=2, ensure_ascii=False))

@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import json
 import sys
 import time
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from pipeline.arguments import (
     add_experiment_arguments,
     deployment_of,
     experiment_of,
+    print_json,
 )
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def _submit(options: argparse.Namespace) -> None:
     connection = Connection(access_of(options))
     run = submit(connection, submission)
     if options.json and not options.wait:
-        _print_json(dataclasses.asdict(run))
+        print_json(dataclasses.asdict(run))
         return
     print(f"run: {run.name} ({run.run_id})\nversion: {run.pipeline} {run.version}", file=sys.stderr)
     if not options.json:
@@ -102,7 +102,7 @@ def _submit(options: argparse.Namespace) -> None:
             _say(f"the run goes on; see `optduel status {run.name}`, end it with `optduel cancel {run.name}`")
             raise
         if options.json:
-            _print_json({**dataclasses.asdict(run), "state": "SUCCEEDED"})
+            print_json({**dataclasses.asdict(run), "state": "SUCCEEDED"})
 
 
 def _status(options: argparse.Namespace) -> None:
@@ -118,12 +118,12 @@ def _status(options: argparse.Namespace) -> None:
         columns = [Shown("task", "name"), Shown("state", "state"), Shown("attempts", "attempts")]
         records = [dataclasses.asdict(task) for task in tasks_of(connection, run)]
         if options.json:
-            _print_json({**_run_record(run), "tasks": records})
+            print_json({**_run_record(run), "tasks": records})
             return
         address = connection.page(f"runs/details/{run.run_id}")
         print(f"run: {run.display_name} ({run.run_id})\nstate: {run.state}\naddress: {address or '-'}\n")
     if options.json:
-        _print_json(records)
+        print_json(records)
     elif records:
         print(as_text(records, columns), end="")
     else:
@@ -170,7 +170,7 @@ def _doctor(options: argparse.Namespace) -> int:
         if not options.json:
             print(f"{check.status:<7}  {check.name}: {check.detail}", flush=True)
     if options.json:
-        _print_json([dataclasses.asdict(check) for check in checks])
+        print_json([dataclasses.asdict(check) for check in checks])
     return 1 if any(check.status == "failed" for check in checks) else 0
 
 
@@ -193,7 +193,3 @@ def _run_record(run: Any) -> dict[str, Any]:
 
 def _say(line: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)
-
-
-def _print_json(answer: object) -> None:
-    print(json.dumps(answer, indent=2, ensure_ascii=False))

@@ -18,10 +18,10 @@ from docker.errors import DockerException, ImageNotFound, NotFound
 from docker.types import Mount
 from kfp.local import DockerRunner, docker_task_handler
 
+from components.core.deployment import USER
 from components.core.errors import TERMINATION_LOG_VARIABLE, ExperimentError, LaunchError
 from components.core.experiment import DigitsSource, FolderSource, Source, TfdsSource
 from components.core.storage import is_remote, local_path
-from pipeline.placement import USER
 
 _LABEL = "optduel.run"
 

@@ -5,13 +5,12 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from components.core.deployment import Deployment, Job
+from components.core.deployment import WORKER_PORT, Deployment, Job
 from components.core.errors import ClusterError
 from pipeline.check import Check, failed, ok, skipped
 from pipeline.doctor_api import ForbiddenError, KubernetesReader
 
 WORKER_MODULE = "components.train.worker"
-WORKER_PORT = 2222
 OLDEST_TRAINER = (2, 2)
 
 _APPLY = "apply the manifests (kubectl apply -k manifests/overlays/...)"

@@ -5,10 +5,7 @@ from typing import Any
 
 from kfp import dsl, kubernetes
 
-from components.core.deployment import Deployment, Resources
-
-USER = 65532
-"""Of the images: no root, and nobody's account on a host."""
+from components.core.deployment import USER, Deployment, Resources
 
 LOCAL_IMAGE = "python"
 """The local runner ignores images, and warns of a name without this word."""

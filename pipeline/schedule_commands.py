@@ -15,6 +15,7 @@ from pipeline.arguments import (
     add_experiment_arguments,
     deployment_of,
     experiment_of,
+    print_json,
 )
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def _create(options: argparse.Namespace) -> None:
         time.isoformat(timespec="seconds") for time in cron.next_times(datetime.datetime.now(datetime.UTC), 3)
     ]
     if options.json:
-        _print_json({**dataclasses.asdict(schedule), "next": times})
+        print_json({**dataclasses.asdict(schedule), "next": times})
         return
     print(f"schedule: {schedule.name}\nversion: {submission.pipeline} {submission.version}")
     print(f"next, where the server's time is UTC: {', '.join(times)}")
@@ -107,7 +108,7 @@ def _list(options: argparse.Namespace) -> None:
 
     records = [dataclasses.asdict(one) for one in list_schedules(_open(options))]
     if options.json:
-        _print_json(records)
+        print_json(records)
         return
     if not records:
         print("there are no schedules yet", file=sys.stderr)
@@ -153,7 +154,3 @@ def _open(options: argparse.Namespace) -> "Connection":
 
 def _done(options: argparse.Namespace, what: str) -> None:
     print(json.dumps({"name": options.name, "done": what}) if options.json else f"{options.name}: {what}")
-
-
-def _print_json(answer: object) -> None:
-    print(json.dumps(answer, indent=2, ensure_ascii=False))

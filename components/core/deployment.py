@@ -48,6 +48,13 @@ Variable = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
 """Of an environment."""
 
 
+USER = 65532
+"""Of the images and of every pod: no root, and nobody's account on a host."""
+
+WORKER_PORT = 2222
+"""Where every worker of a training job listens; each has an address of its own."""
+
+
 class Resources(Section):
     """What a task's container, or each worker of a training job, gets.
 

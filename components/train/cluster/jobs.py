@@ -5,12 +5,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
+from components.core.deployment import WORKER_PORT
 from components.train.cluster.api import JsonObject, Resource
 from components.train.cluster.names import QUEUE
 from components.train.cluster.settings import JobSettings, PodSettings
-
-PORT = 2222
-"""Where every worker listens; each has an address of its own."""
 
 
 class Phase(Enum):
@@ -55,6 +53,16 @@ class Order:
             "annotations": {"optduel.io/trial": self.trial},
             "ownerReferences": list(self.owners),
         }
+
+    @property
+    def placement(self) -> JsonObject:
+        """The fields of a pod's spec that say as whom and on which nodes it runs, where they are set."""
+        fields = {
+            "serviceAccountName": self.settings.service_account,
+            "nodeSelector": dict(self.pods.node_selector),
+            "affinity": dict(self.pods.affinity or {}),
+        }
+        return {name: value for name, value in fields.items() if value}
 
     @property
     def pod_labels(self) -> dict[str, str]:
@@ -103,4 +111,4 @@ def condition(job: JsonObject, kind: str) -> JsonObject | None:
 
 def peers(hosts: Sequence[str]) -> str:
     """The value of OPTDUEL_PEERS."""
-    return ",".join(f"{host}:{PORT}" for host in hosts)
+    return ",".join(f"{host}:{WORKER_PORT}" for host in hosts)

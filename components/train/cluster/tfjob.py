@@ -3,13 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
+from components.core.deployment import USER, WORKER_PORT
 from components.core.errors import TERMINATION_LOG_VARIABLE
 from components.train.cluster.api import JsonObject, Resource
-from components.train.cluster.jobs import PORT, Order, Phase, condition, peers
+from components.train.cluster.jobs import Order, Phase, condition, peers
 from components.train.group import INDEX_VARIABLE, PEERS_VARIABLE
-
-_USER = 65532
-"""Of the images."""
 
 _GRACE_SECONDS = 60
 """Longer than `compute.grace_seconds`, 12 by default."""
@@ -93,9 +91,9 @@ class TFJobs:
             "enableServiceLinks": False,
             "securityContext": {
                 "runAsNonRoot": True,
-                "runAsUser": _USER,
-                "runAsGroup": _USER,
-                "fsGroup": _USER,
+                "runAsUser": USER,
+                "runAsGroup": USER,
+                "fsGroup": USER,
                 "fsGroupChangePolicy": "OnRootMismatch",
                 "seccompProfile": {"type": "RuntimeDefault"},
             },
@@ -114,13 +112,7 @@ class TFJobs:
             "containers": [self._container(order)],
             "volumes": folders + [dict(volume) for volume in pods.volumes],
         }
-        if order.settings.service_account:
-            spec["serviceAccountName"] = order.settings.service_account
-        if pods.node_selector:
-            spec["nodeSelector"] = dict(pods.node_selector)
-        if pods.affinity:
-            spec["affinity"] = dict(pods.affinity)
-        return spec
+        return spec | order.placement
 
     def _container(self, order: Order) -> JsonObject:
         pods = order.pods
@@ -139,7 +131,7 @@ class TFJobs:
             "image": order.settings.image,
             "command": ["python3", "-m", "components.train.worker"],
             "args": [order.task_file],
-            "ports": [{"name": "tfjob-port", "containerPort": PORT}],
+            "ports": [{"name": "tfjob-port", "containerPort": WORKER_PORT}],
             "env": [*pods.environment(own), {"name": INDEX_VARIABLE, "valueFrom": index}],
             "securityContext": {
                 "allowPrivilegeEscalation": False,

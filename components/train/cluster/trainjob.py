@@ -84,13 +84,7 @@ class TrainJobs:
 
     def _patch(self, order: Order) -> JsonObject:
         pods = order.pods
-        spec: dict[str, Any] = {}
-        if order.settings.service_account:
-            spec["serviceAccountName"] = order.settings.service_account
-        if pods.node_selector:
-            spec["nodeSelector"] = dict(pods.node_selector)
-        if pods.affinity:
-            spec["affinity"] = dict(pods.affinity)
+        spec = order.placement
         if pods.tolerations:
             spec["tolerations"] = [*self._tolerations, *map(dict, pods.tolerations)]
         if pods.volumes:
