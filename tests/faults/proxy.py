@@ -11,6 +11,8 @@ import urllib.parse
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+SLOW_BLOCK_BYTES = 1 << 16
+
 HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "date", "server"}
 
 
@@ -28,6 +30,13 @@ class Request:
     headers: dict[str, str]
     body: bytes
 
+    @property
+    def metadata(self) -> str:
+        """The first part of an upload to Cloud Storage in one request; it holds the object's name."""
+        if "uploadType=multipart" not in self.path:
+            return ""
+        return self.body[: self.body.find(b"\r\n--", 2)].decode()
+
 
 @dataclass
 class Fault:
@@ -44,7 +53,7 @@ class Fault:
         flip: the middle byte of the answer's body is changed on the way.
         drip: seconds between two bytes of the body.
         methods: the requests that are meant.
-        pattern: searched in the request's path and query.
+        pattern: searched in the request's path and query, and in the metadata of an upload in one request.
         times: how many requests it happens to.
     """
 
@@ -66,7 +75,7 @@ class Fault:
         return (
             self.happened < self.times
             and request.method in self.methods
-            and re.search(self.pattern, request.path) is not None
+            and re.search(self.pattern, request.path + request.metadata) is not None
         )
 
 
@@ -83,6 +92,7 @@ class FaultProxy:
         upstream: the server's address, `http://HOST:PORT`.
         requests: all that came, in order.
         busiest: the largest number of requests that were open at the same time.
+        bytes_per_second: that a client can send; None for no limit.
     """
 
     upstream: str
@@ -90,6 +100,7 @@ class FaultProxy:
     faults: list[Fault] = field(default_factory=list)
     requests: list[Request] = field(default_factory=list)
     busiest: int = 0
+    bytes_per_second: int | None = None
     _open: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
     closing: threading.Event = field(default_factory=threading.Event)
@@ -105,6 +116,7 @@ class FaultProxy:
             self.faults.clear()
             self.requests.clear()
             self.busiest = 0
+            self.bytes_per_second = None
             self.closing.set()
             self.closing = threading.Event()
 
@@ -163,11 +175,20 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def handle_any(self) -> None:
         with self.proxy.counted():
             length = int(self.headers.get("Content-Length", 0))
-            body = self.rfile.read(length)
+            body = self.receive(length)
             if len(body) < length:  # the client died
                 self.break_off()
                 return
             self.serve(Request(self.command, self.path, dict(self.headers.items()), body))
+
+    def receive(self, length: int) -> bytes:
+        if self.proxy.bytes_per_second is None:
+            return self.rfile.read(length)
+        body = bytearray()
+        while len(body) < length and (block := self.rfile.read(min(SLOW_BLOCK_BYTES, length - len(body)))):
+            body += block
+            self.proxy.closing.wait(len(block) / self.proxy.bytes_per_second)
+        return bytes(body)
 
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = handle_any
 
@@ -219,6 +240,8 @@ class Server(http.server.ThreadingHTTPServer):
 
     def __init__(self, handler: type[Handler]) -> None:
         super().__init__(("127.0.0.1", 0), handler)
+        # Little waits unread in the kernel, so that a client that sends too fast has to wait.
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 18)
         self.connections: set[socket.socket] = set()
 
     def process_request(

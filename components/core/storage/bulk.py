@@ -13,7 +13,7 @@ from components.core.storage.entry import Entry
 from components.core.storage.location import Location, is_remote, local_path
 
 THREADS = 8
-"""Transfers at the same time. Each takes up to 64 MiB of memory, however large the objects."""
+"""Transfers at the same time. Each takes up to 4 MiB of memory, however large the objects."""
 
 Item = TypeVar("Item")
 

@@ -7,16 +7,18 @@ import json
 import mimetypes
 import os
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import google.api_core.exceptions
 import google.auth.exceptions
 import requests
+import requests.adapters
 import urllib3
 from google.cloud import storage
 
 from components.core.storage.clients import client_of
-from components.core.storage.content import Content, Sink
+from components.core.storage.content import BLOCK_BYTES, Content, Sink
 from components.core.storage.entry import Entry
 from components.core.storage.failures import (
     DamagedFailure,
@@ -28,8 +30,10 @@ from components.core.storage.failures import (
 )
 from components.core.storage.retries import Attempt, timeouts
 
-UPLOAD_CHUNK_BYTES = 32 << 20
-"""The client holds a chunk in memory, twice. An object above 8 MiB goes in chunks, a smaller one at once."""
+LARGEST_BYTES_AT_ONCE = 2 << 20
+"""The client holds such an object in memory, twice, with its metadata; a larger one is streamed."""
+
+MOST_CONNECTIONS = 32
 
 LISTING_BYTES = 1 << 20
 """About what one page of a listing holds."""
@@ -48,6 +52,9 @@ _REMEDIES = {
     403: "grant the identity in use the role Storage Object User (roles/storage.objectUser) on the bucket",
     404: "check the spelling, or create the bucket with `gcloud storage buckets create`",
 }
+
+_FORGOTTEN = frozenset({308, 404, 410})
+"""Answers to the content of a resumable upload after which it has to begin anew."""
 
 
 class GcsStore:
@@ -72,20 +79,28 @@ class GcsStore:
 
     def write(self, key: str, content: Content, writer: str, expected: str | None, attempt: Attempt) -> Entry:
         """Writes an object in one request, or as one resumable upload; it appears when all of it is there."""
+        blob = self._bucket().blob(key)
+        blob.crc32c = base64.b64encode(bytes.fromhex(content.crc32c)).decode()
+        blob.metadata = {_WRITER: writer}
+        options: dict[str, Any] = {
+            "content_type": mimetypes.guess_type(key)[0] or "application/octet-stream",
+            "size": content.size,
+            "if_generation_match": None if expected is None else int(expected),
+            "checksum": None,  # the store compares with the checksum in the metadata
+            "timeout": timeouts(),
+            "retry": None,
+        }
         with _translated(), content.open(attempt) as source:
-            blob = self._bucket().blob(key, chunk_size=UPLOAD_CHUNK_BYTES)
-            blob.crc32c = base64.b64encode(bytes.fromhex(content.crc32c)).decode()
-            blob.metadata = {_WRITER: writer}
-            blob.upload_from_file(
-                source,
-                size=content.size,
-                content_type=mimetypes.guess_type(key)[0] or "application/octet-stream",
-                if_generation_match=None if expected is None else int(expected),
-                checksum=None,  # the store compares with the checksum in the metadata
-                timeout=timeouts(),
-                retry=None,
-            )
-            return self._entry(blob)
+            if content.size <= LARGEST_BYTES_AT_ONCE:
+                blob.upload_from_file(source, **options)
+                return self._entry(blob)
+            session = blob.create_resumable_upload_session(**options)
+            answer = _streams().put(session, data=source, timeout=timeouts(), allow_redirects=False)
+            if answer.status_code in _FORGOTTEN:
+                raise TransientFailure(f"HTTP {answer.status_code}: the store has lost the upload")
+            if answer.status_code != 200:
+                raise google.api_core.exceptions.from_http_response(answer)  # type: ignore[no-untyped-call]
+            return self._stored(key, answer.json())
 
     def entries(self, prefix: str, attempt: Attempt) -> list[Entry]:
         """The objects whose names start with `prefix`."""
@@ -121,6 +136,37 @@ class GcsStore:
             version=str(blob.generation),
             writer=(blob.metadata or {}).get(_WRITER),
         )
+
+    def _stored(self, key: str, told: Mapping[str, Any]) -> Entry:
+        """The object that a finished upload's answer tells of."""
+        return Entry(
+            uri=self._uri(key),
+            bytes=int(told.get("size", 0)),
+            crc32c=_hexadecimal(told.get("crc32c")),
+            version=str(told.get("generation")),
+            writer=told.get("metadata", {}).get(_WRITER),
+        )
+
+
+class _InBlocks(requests.adapters.HTTPAdapter):
+    """Sends bodies in larger blocks than 16 KiB."""
+
+    def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
+        """The pool of connections, and the size of what goes through them at a time."""
+        super().init_poolmanager(*arguments, **options, blocksize=BLOCK_BYTES)
+
+
+def _create_streams() -> requests.Session:
+    session = requests.Session()
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, _InBlocks(pool_maxsize=MOST_CONNECTIONS))
+    return session
+
+
+def _streams() -> requests.Session:
+    """Connections for resumable uploads, whose addresses by themselves give the right to write there."""
+    streams: requests.Session = client_of("streams to gs", _create_streams)
+    return streams
 
 
 def _hexadecimal(crc32c: str | None) -> str | None:

@@ -22,6 +22,9 @@ UNFINISHED = ".part"
 
 _BLOCK_BYTES = 1 << 20
 
+_BUFFER_BYTES = 1 << 18
+"""Clients hand over 8 KiB at a time, and threads that download wait for one another at every system call."""
+
 
 def stat_file(path: Path) -> Entry | None:
     """The file at `path`, or None where there is no regular file."""
@@ -87,7 +90,7 @@ def unfinished(path: Path) -> Iterator[tuple[IO[bytes], str]]:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=UNFINISHED)
         try:
-            with os.fdopen(descriptor, "wb") as file:
+            with os.fdopen(descriptor, "wb", _BUFFER_BYTES) as file:
                 yield file, temporary
         finally:
             with contextlib.suppress(FileNotFoundError):

@@ -1,5 +1,6 @@
 """Gives every object store the same promises: retries, checksums, writes that a lost answer cannot break."""
 
+import contextlib
 import io
 import os
 import threading
@@ -8,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO, Protocol
 
-from components.core.errors import ConflictError
+from components.core.errors import ConflictError, DamagedError, StorageError
 from components.core.storage.content import Content, Sink
 from components.core.storage.entry import Entry
 from components.core.storage.failures import (
@@ -130,7 +131,23 @@ def write(uri: str, content: Content, expected: str | None, stopped: threading.E
             raise DamagedFailure(f"{sent}, the store tells of {entry.bytes} bytes with {entry.crc32c}")
         return replace(entry, crc32c=content.crc32c)
 
-    return persist(address.uri, attempt_write, size=content.size, stopped=stopped)
+    try:
+        return persist(address.uri, attempt_write, size=content.size, stopped=stopped)
+    except DamagedError:
+        _withdraw(address, writer)
+        raise
+
+
+def _withdraw(address: Address, writer: str) -> None:
+    """Removes what a writer has left damaged in a store that compares no checksums itself, if it can be."""
+
+    def attempt_withdraw(_: Attempt) -> None:
+        store = _open_store(address)
+        if store.stat(address.key).writer == writer:
+            store.delete(address.key)
+
+    with contextlib.suppress(StorageError):  # what is told is the damage
+        persist(address.uri, attempt_withdraw)
 
 
 def _own(store: Store, address: Address, writer: str) -> Entry:

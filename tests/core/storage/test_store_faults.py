@@ -10,6 +10,7 @@ import pytest
 
 from components.core.errors import ConflictError, SetupError, StorageError
 from components.core.storage import delete, join, list_entries, publish, publishing, read, stat
+from tests.faults.answers import EXPIRED, status
 from tests.faults.proxy import Answer, Fault
 from tests.servers.places import Place, PlaceOf
 
@@ -71,10 +72,6 @@ def one_error(uri: str, *words: str) -> Iterator[None]:
     """One error that names the URI, the cause and the remedy, at the latest when time is up."""
     with impatient(), checked_error(uri, words):
         yield
-
-
-def status(code: int, body: bytes = b"") -> Answer:
-    return Answer(code, {}, body)
 
 
 def overtaking(uri: str, content: bytes) -> Fault:
@@ -246,21 +243,11 @@ def test_who_is_denied_what_is_named_with_the_remedy(place: Place) -> None:
         read(f"{place.root}/a")
 
 
-EXPIRED = {
-    "gs": (401, b"{}"),
-    "s3": (
-        400,
-        b"<?xml version='1.0'?><Error><Code>ExpiredToken</Code><Message>It has expired</Message></Error>",
-    ),
-}
-
-
 # Google's client leaves a connection to the garbage collector when it cannot renew its credentials.
 @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_expired_credentials_are_named_with_the_remedy(place: Place) -> None:
-    code, body = EXPIRED[place.kind]
-    fault = place.proxy.inject(Fault(answer=Answer(code, {}, body), times=ALWAYS))
+    fault = place.proxy.inject(Fault(answer=EXPIRED[place.kind], times=ALWAYS))
     with one_error(f"{place.root}/a", "expired", "renew"):
         read(f"{place.root}/a")
     assert fault.happened == 1
