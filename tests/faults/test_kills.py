@@ -3,11 +3,14 @@
 import random
 import signal
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from components.core.records import Records
+from components.train.launch import LocalLauncher
 from components.train.task import Task
-from tests.faults.conftest import STEPS
+from tests.faults.conftest import STEPS, make_task
 from tests.faults.groups import Fault, history, launched
 
 NOTICED_SECONDS = 10.0
@@ -49,6 +52,21 @@ def test_kills_at_random_moments_change_nothing(
             assert noticed < NOTICED_SECONDS + SLACK_SECONDS, f"{fault}\n{group.text()}"
         assert group.wait() == 0, group.text()
     assert history(killed) == uninterrupted
+
+
+@pytest.mark.slow
+def test_kills_in_a_group_of_four_change_nothing(records: Records, tmp_path: Path) -> None:
+    undisturbed = make_task(records, tmp_path / "undisturbed", workers=4)
+    LocalLauncher().run(undisturbed)
+    killed = make_task(records, tmp_path / "killed", workers=4)
+    with launched(killed) as group:
+        for number, (target, worker, phase) in enumerate(
+            [("trainer", 3, "training"), ("supervisor", 2, "saving")], start=1
+        ):
+            group.inject(Fault(signal.SIGKILL, target, worker, phase, STEPS * number // 4, 0.005))
+            group.wait_for_restart(number)
+        assert group.wait() == 0, group.text()
+    assert history(killed) == history(undisturbed)
 
 
 def test_the_plans_cover_every_process_and_phase() -> None:

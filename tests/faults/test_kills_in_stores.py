@@ -1,103 +1,31 @@
 """kill -9 while a trial trains with all it has in a store: nobody reads a half object, and it goes on."""
 
-import io
-import json
 import random
 import signal
-import threading
-import zipfile
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from components.core.errors import DataError, StorageError
-from components.core.history import decode_history
+from components.core.errors import DataError
 from components.core.records import Records
 from components.core.results import TrainingRecord, read_document
-from components.core.storage import Upload, delete, list_entries, publish, read, stat, upload
-from components.core.tfrecord import frame
+from components.core.storage import delete, list_entries, publish, read
 from components.train.launch import LocalLauncher
-from components.train.task import Task
-from tests.faults.conftest import STEPS, make_task
+from tests.faults.conftest import STEPS
 from tests.faults.groups import Fault, history, launched
+from tests.faults.stored_objects import reading
+from tests.faults.stored_trials import stored_task
 from tests.servers.places import PlaceOf
 
-WORKERS = {"saving": 0, "training": 1}
+WORKERS = {"saving": 0, "training": 1, "validating": 0}
 """Which one is killed: the one that saves, or another."""
-
-PAUSE_SECONDS = 0.05
-"""Between two looks at everything that is there."""
-
-
-def store(records: Records, root: str) -> Records:
-    """The same data set in a store."""
-    stored = Records(location=f"{root}/records", manifest=records.manifest)
-    shards = [shard for split in records.manifest.splits.values() for shard in split.shards]
-    upload([Upload(records.path(shard), stored.place(shard)) for shard in shards])
-    return stored
-
-
-def stored_task(records: Records, root: str, workers: int) -> Task:
-    """Workers whose records, checkpoints and results are in the store."""
-    task = make_task(store(records, root), Path("unused"), workers=workers)
-    return task.model_copy(update={"output": f"{root}/trial"})
-
-
-def check_whole(uri: str, content: bytes) -> None:
-    """Raises where an object is not what its name says."""
-    name = uri.rpartition("/")[2]
-    if name.endswith((".npz", ".keras")):
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            assert archive.testzip() is None
-    elif name.endswith(".json"):
-        json.loads(content)
-    elif name == "history.jsonl":
-        assert decode_history(content, uri)
-    else:
-        length = int.from_bytes(content[:8], "little")
-        assert frame(content[12 : 12 + length]) == content[: 16 + length], f"{uri}: no event file"
-
-
-@contextmanager
-def reading(folder: str) -> Iterator[set[str]]:
-    """Reads whatever is in a folder again and again; yields the kinds of objects that were seen."""
-    seen: set[str] = set()
-    versions: dict[str, str] = {}
-    ended = threading.Event()
-
-    def look() -> None:
-        for entry in list_entries(folder):
-            if versions.get(entry.uri) == entry.version:
-                continue
-            try:
-                content = read(entry.uri)
-            except StorageError:
-                if stat(entry.uri) is None:  # the oldest checkpoint goes when a new one has come
-                    continue
-                raise
-            check_whole(entry.uri, content)
-            versions[entry.uri] = entry.version
-            seen.add(entry.uri.removeprefix(f"{folder}/").partition("/")[0])
-
-    def go_on() -> None:
-        while not ended.wait(PAUSE_SECONDS):
-            look()
-        look()
-
-    with ThreadPoolExecutor(1) as pool:
-        looking = pool.submit(go_on)
-        try:
-            yield seen
-        finally:
-            ended.set()
-        looking.result()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "phases"), [("gs", ["saving"]), ("s3", ["training"])])
+@pytest.mark.parametrize(
+    ("kind", "phases"),
+    [("gs", ["training", "saving", "validating"]), ("s3", ["saving", "validating", "training"])],
+)
 def test_kills_at_random_moments_leave_nothing_half_and_change_nothing(
     kind: str,
     phases: list[str],
@@ -115,7 +43,7 @@ def test_kills_at_random_moments_leave_nothing_half_and_change_nothing(
     task = stored_task(records, place.root, workers=2)
     with reading(task.output) as seen, launched(task) as group:
         for number, phase in enumerate(phases, start=1):
-            step = STEPS * number // 3 + dice.randrange(STEPS // 6)
+            step = STEPS * number // 5 + dice.randrange(STEPS // 10)
             delay = dice.uniform(0, 0.02)
             group.inject(Fault(signal.SIGKILL, "trainer", WORKERS[phase], phase, step, delay))
             group.wait_for_restart(number)

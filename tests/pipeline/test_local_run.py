@@ -10,14 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from components.core.history_table import decode_history_table
-from components.core.records import load_records
-from components.core.storage import delete, join, list_entries, read
-from components.evaluate.model import load_model
 from pipeline.cli import main
-from pipeline.local_run import load_run
-from tests.servers import stores
-from tests.servers.places import Place
 
 Answer = tuple[int, str, str]
 
@@ -102,71 +95,6 @@ def test_report_can_be_rebuilt_from_a_moved_run(
     assert {path.name for path in (moved / "plots").iterdir()} == {
         path.name for path in (folder / "plots").iterdir()
     }
-
-
-def below(place: str) -> dict[str, bytes]:
-    """All objects below a place, by their names within it."""
-    return {entry.uri.removeprefix(f"{place}/"): read(entry.uri) for entry in list_entries(place)}
-
-
-def numbers(run: str) -> str:
-    """The histories of a run without their times, to be compared bit for bit."""
-    place = join(run, "history.parquet")
-    return json.dumps(
-        [
-            [trial.arm, trial.seed, trial.data_fingerprint, [row.reproducible() for row in trial.rows]]
-            for trial in decode_history_table(read(place), place)
-        ]
-    )
-
-
-@pytest.mark.slow
-def test_a_run_in_a_store_is_the_run_on_local_files(
-    finished: tuple[Path, dict[str, object], str],
-    place: Place,
-    staging: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    folder, local_answer, _ = finished
-    assert main(["run", "digits", "--root", place.root, "--set", SAME_ARMS, *QUICK, "--json"]) == 0
-    captured = capsys.readouterr()
-    answer = json.loads(captured.out)
-    found = below(place.root)
-    assert below(f"{place.root}/datasets") == below(str(folder.parents[1] / "datasets"))
-    assert numbers(answer["run"]) == numbers(str(folder))
-    assert answer["comparison"] == local_answer["comparison"]
-
-    name = answer["run"].removeprefix(f"{place.root}/")
-    record = json.loads(found[f"{name}/run.json"])
-    assert record["status"] == "succeeded"
-    assert answer["address"] == answer["report"] == f"{answer['run']}/report.html"
-    for artifact in ("page", "card", "records", "collected", "comparison"):
-        assert f"{name}/{record[artifact]}" in found
-    assert f"index/{name.removeprefix('runs/')}.parquet" in found
-    assert b"Executing task" in found[f"{name}/run.log"]
-    manifest = load_records(join(answer["run"], record["records"])).manifest
-    for trial in (f"{name}/models/{arm}/seed-{seed}" for arm in ("one", "other") for seed in (0, 1)):
-        left = [one.removeprefix(f"{trial}/") for one in found if one.startswith(trial)]
-        assert [one for one in left if not one.startswith("tensorboard/")] == [
-            "history.jsonl",
-            "model.keras",
-            "training.json",
-        ], "and no checkpoints: nothing can go on from them"
-        training = json.loads(found[f"{trial}/training.json"])
-        model = load_model(f"{place.root}/{trial}/model.keras", training["model_sha256"], manifest)
-        assert model.count_params() == 650
-
-    printed = captured.out + captured.err + repr(load_run(answer["run"]))
-    for secret in (stores.ACCESS_KEY, stores.SECRET_KEY):
-        assert secret not in printed
-        assert not [one for one, content in found.items() if secret.encode() in content]
-
-    delete(answer["report"])
-    assert main(["report", answer["run"]]) == 0
-    assert f"report: {answer['report']}" in capsys.readouterr().out
-    assert read(answer["report"]) == found[f"{name}/report.html"]
-    assert main(["history", "--root", place.root]) == 0
-    assert name.removeprefix("runs/") in capsys.readouterr().out
 
 
 def photograph(path: Path, seed: int = 0, image_format: str = "JPEG") -> None:

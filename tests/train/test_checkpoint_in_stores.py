@@ -1,24 +1,19 @@
-"""Checkpoints in real object stores on loopback: whatever happens to a writer or on the way, none is half."""
+"""Checkpoints in real object stores on loopback: whatever happens on the way, none is half."""
 
 import contextlib
-import json
-import random
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
-import numpy as np
 import pytest
 
 from components.core.errors import StorageError
-from components.core.storage import list_entries, publish, read, stat
-from components.train.checkpoint import Checkpoint, discard, latest, save
-from tests.faults.proxy import Answer, Fault
-from tests.servers.places import Place, PlaceOf
+from components.core.storage import list_entries, publish, read
+from components.train.checkpoint import discard, latest, save
+from tests.faults.answers import status
+from tests.faults.proxy import Fault
+from tests.servers.places import Place
+from tests.train.checkpoints import a_checkpoint, assert_is, step_file
 
-REPOSITORY = Path(__file__).parents[2]
 SECONDS = 4.0
 """The time that an operation may take."""
 
@@ -30,25 +25,8 @@ def bounded_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPTDUEL_STORAGE_SECONDS", str(SECONDS))
 
 
-def a_checkpoint(step: int) -> Checkpoint:
-    arrays = {"kernel": np.random.default_rng(step).normal(size=(200, 50)), "slot": np.float32([step])}
-    return Checkpoint(step, "trial", arrays, {"rows": [step]})
-
-
-def assert_is(found: Checkpoint | None, step: int) -> None:
-    assert found is not None
-    saved = a_checkpoint(step)
-    assert (found.step, found.state) == (saved.step, saved.state)
-    for name, array in saved.arrays.items():
-        assert found.arrays[name].tobytes() == array.tobytes()
-
-
 def names(folder: str) -> list[str]:
     return [entry.uri.rpartition("/")[2] for entry in list_entries(folder)]
-
-
-def step_file(step: int) -> str:
-    return f"step-{step:010d}.npz"
 
 
 def test_the_newest_are_kept_and_a_finished_trial_keeps_none(place: Place) -> None:
@@ -94,10 +72,6 @@ def test_one_that_differs_from_the_checksum_of_its_store_is_skipped_and_named(
 def re_answered(place: Place, name: str) -> Fault:
     """Every answer with the object's content is damaged, as if the disk below the store were."""
     return place.proxy.inject(Fault(flip=True, methods=("GET",), pattern=name, times=ALWAYS))
-
-
-def status(code: int) -> Answer:
-    return Answer(code, {}, b"")
 
 
 PASSING: dict[str, Callable[[], Fault]] = {
@@ -172,75 +146,3 @@ def test_one_that_cannot_be_reached_is_no_reason_to_begin_anew(
     place.proxy.inject(Fault(answer=status(503), methods=("GET", "HEAD"), pattern="step-", times=ALWAYS))
     with one_error(place, "HTTP 503"):
         latest(place.root, "trial")
-
-
-# --- killed writers -----------------------------------------------------------------------------------
-
-MOMENTS = 10
-"""For each kind of store."""
-
-WRITERS = """
-import json, os, random, signal, sys, time
-import numpy as np
-from tests.train.test_checkpoint_in_stores import a_checkpoint
-from components.train.checkpoint import latest, save
-folder, moments = json.loads(sys.argv[1])
-for moment in moments:
-    begun = latest(folder, "trial")
-    told, tell = os.pipe()
-    writer = os.fork()
-    if writer == 0:
-        step = begun.step if begun else 0
-        while True:
-            step += 1
-            save(folder, a_checkpoint(step), kept=3)
-            os.write(tell, step.to_bytes(4, "big"))
-    os.close(tell)
-    os.read(told, 4)
-    time.sleep(moment)
-    os.kill(writer, signal.SIGKILL)
-    os.waitpid(writer, 0)
-    acknowledged = begun.step + 1 if begun else 1
-    while step := os.read(told, 4):
-        acknowledged = int.from_bytes(step, "big")
-    os.close(told)
-    print(acknowledged, flush=True)
-    sys.stdin.readline()
-"""
-"""Kills one writer after the other, at moments given in seconds after its first checkpoint."""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", ["gs", "s3"])
-def test_killed_writers_leave_whole_checkpoints_and_none_that_was_saved_is_lost(
-    kind: str, place_of: PlaceOf, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    place = place_of(kind)
-    # No proxy that might hold back what a dying writer sent.
-    name = "STORAGE_EMULATOR_HOST" if kind == "gs" else "AWS_ENDPOINT_URL_S3"
-    monkeypatch.setenv(name, place.proxy.upstream)
-    dice = random.Random(kind)
-    moments = [dice.uniform(0, 0.1) for _ in range(MOMENTS)]
-    with subprocess.Popen(
-        [sys.executable, "-c", WRITERS, json.dumps([place.root, moments])],
-        cwd=REPOSITORY,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as writers:
-        assert writers.stdin is not None
-        assert writers.stdout is not None
-        for _ in range(MOMENTS):
-            acknowledged = int(writers.stdout.readline())
-            steps = [int(entry.partition("-")[2].partition(".")[0]) for entry in names(place.root)]
-            assert steps == list(range(steps[0], steps[0] + len(steps)))
-            assert len(steps) <= 4, "three, and one whose writer died before it deleted the oldest"
-            assert steps[-1] - acknowledged in (0, 1)
-            found = latest(place.root, "trial")
-            assert_is(found, steps[-1])
-            for step in steps:
-                assert stat(f"{place.root}/{step_file(step)}") is not None
-            writers.stdin.write("\n")
-            writers.stdin.flush()
-    assert writers.returncode == 0
-    assert "damaged" not in capsys.readouterr().err
