@@ -66,6 +66,22 @@ class KubernetesReader:
                 return None
             raise self._told(error) from error
 
+    def user(self) -> str | None:
+        """The caller's name, as a SelfSubjectReview tells; None where that is not known (before 1.28).
+
+        Raises:
+            ForbiddenError: the caller may not ask.
+            ClusterError: there was no answer, or another error.
+        """
+        body = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+        try:
+            answer = self._send("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", {}, body)
+        except ApiException as error:
+            if error.status == 404:
+                return None
+            raise self._told(error) from error
+        return str(answer["status"]["userInfo"]["username"])
+
     def may(self, verb: str, group: str, resource: str, namespace: str, user: str | None) -> bool:
         """Whether somebody may make a request, as a SelfSubjectAccessReview tells.
 

@@ -14,6 +14,8 @@ WORKER_MODULE = "components.train.worker"
 OLDEST_TRAINER = (2, 2)
 
 _APPLY = "apply the manifests (kubectl apply -k manifests/overlays/...)"
+_ROLE = "optduel-launcher"
+"""The launcher's Role, and its binding to the steps' service account."""
 
 _LAUNCHER_READS = (
     ("get", "", "pods"),
@@ -130,21 +132,24 @@ def _training_operator(reader: KubernetesReader) -> Check:
 
 
 def _permissions(reader: KubernetesReader, job: Job, namespace: str, account: str) -> Check:
-    user: str | None = f"system:serviceaccount:{namespace}:{account}"
+    user = f"system:serviceaccount:{namespace}:{account}"
     whose = f"service account {account} in namespace {namespace}"
+    in_place_of = None if reader.user() == user else user
     try:
-        reader.may("get", "", "pods", namespace, user)
-    except ForbiddenError:
-        user, whose = None, f"you in namespace {namespace} (you may not ask for service account {account})"
-    missing = [
-        f"{verb} {resource}{'.' if group else ''}{group}"
-        for verb, group, resource in launcher_permissions(job.kind)
-        if not reader.may(verb, group, resource, namespace, user)
-    ]
-    if missing:
-        return failed(
-            "permissions", f"{whose}: may not {', '.join(missing)}; {_APPLY}: Role optduel-launcher"
+        missing = [
+            f"{verb} {resource}{'.' if group else ''}{group}"
+            for verb, group, resource in launcher_permissions(job.kind)
+            if not reader.may(verb, group, resource, namespace, in_place_of)
+        ]
+    except ForbiddenError as error:
+        # What the caller itself may do says nothing about the account.
+        return skipped(
+            "permissions",
+            f"{whose}: you may not ask what it may do: {error}; have somebody run the doctor who may "
+            f"impersonate it, or see `kubectl describe rolebinding {_ROLE} --namespace {namespace}`",
         )
+    if missing:
+        return failed("permissions", f"{whose}: may not {', '.join(missing)}; {_APPLY}: Role {_ROLE}")
     return ok("permissions", f"{whose}: may do all that the launcher does")
 
 

@@ -24,6 +24,7 @@ Train = Callable[..., None]
 FAST = {
     "answer": 5.0,
     "away": 1.0,
+    "refusal": 0.5,
     "watch": 5.0,
     "poll": 0.02,
     "first_pause": 0.02,

@@ -9,16 +9,12 @@ from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any
 
 from tests.cluster.kubernetes_objects import ApiError, Object, Resource
+from tests.cluster.kubernetes_reviews import REVIEWS, Permission, acting_user, may, reviewed
 from tests.cluster.kubernetes_schemas import review
 from tests.cluster.kubernetes_streams import log, watch
 
 if TYPE_CHECKING:
     from tests.cluster.kubernetes_server import KubernetesServer
-
-Permission = tuple[str, str, str, str]
-"""Verb, API group, resource and subresource ("" without one)."""
-
-_REVIEWS = "selfsubjectaccessreviews"
 
 
 @dataclass(frozen=True)
@@ -91,11 +87,12 @@ class Handler(BaseHTTPRequestHandler):
             self.kubernetes.requests.append(request)
             if fault := self.kubernetes.fault(request):
                 raise fault
-            if resource.plural == _REVIEWS:
-                self._send(201, self._access(body))
+            user = acting_user(self.kubernetes, self.headers.get("Impersonate-User"))
+            if resource in REVIEWS:
+                self._send(201, reviewed(self.kubernetes, resource, user, body))
                 return
-            if not self.kubernetes.allows(request.permission):
-                raise _forbidden(request)
+            if not may(self.kubernetes, user, request.permission, request.namespace):
+                raise forbidden(request, user)
             operation(resource, request, body)
         except ApiError as error:
             self._send(error.code, error.status())
@@ -136,8 +133,7 @@ class Handler(BaseHTTPRequestHandler):
         if len(rest) >= 3 and rest[0] == "namespaces":
             namespace, rest = rest[1], rest[2:]
         plural, name, subresource = (*rest, "", "", "")[:3]
-        known = (*self.kubernetes.resources, Resource("authorization.k8s.io", "v1", _REVIEWS, "", False))
-        for resource in known:
+        for resource in (*self.kubernetes.resources, *REVIEWS):
             if (resource.group, [resource.version], resource.plural) == (group, version, plural):
                 break
         else:
@@ -219,13 +215,6 @@ class Handler(BaseHTTPRequestHandler):
         objects.delete(resource, request.namespace, request.name, orphan=told == "Orphan")
         self._send(200, {"kind": "Status", "apiVersion": "v1", "status": "Success", "metadata": {}})
 
-    def _access(self, body: Object) -> Object:
-        asked = body["spec"].get("resourceAttributes", {})
-        verb, group, resource, subresource = (
-            asked.get(key, "") for key in ("verb", "group", "resource", "subresource")
-        )
-        return body | {"status": {"allowed": self.kubernetes.allows((verb, group, resource, subresource))}}
-
     def _stream(self, kind: str, content: str, pieces: Iterator[str]) -> None:
         self.send_response(200)
         self.send_header("Content-Type", content)
@@ -247,15 +236,15 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
 
-def _forbidden(request: Request) -> ApiError:
+def forbidden(request: Request, user: str) -> ApiError:
+    """What RBAC answers to a request that it does not allow."""
     what = f"{request.resource}/{request.subresource}" if request.subresource else request.resource
     title = f"{request.resource}.{request.group}" if request.group else request.resource
     return ApiError(
         403,
         "Forbidden",
-        f'{title} is forbidden: User "system:serviceaccount:{request.namespace}:tester" cannot '
-        f'{request.verb} resource "{what}" in API group "{request.group}" in the namespace '
-        f'"{request.namespace}"',
+        f'{title} is forbidden: User "{user}" cannot {request.verb} resource "{what}" in API group '
+        f'"{request.group}" in the namespace "{request.namespace}"',
     )
 
 

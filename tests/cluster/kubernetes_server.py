@@ -1,7 +1,7 @@
 """A Kubernetes API server for tests: HTTP on loopback, objects in memory, faults on demand.
 
-It keeps what it is given, streams changes and logs, and answers SelfSubjectAccessReviews. Nothing schedules
-or runs pods: a test, or `tests.cluster.controllers`, changes objects as the cluster's controllers would.
+It keeps what it is given, streams changes and logs, and tells users what they may do. Nothing schedules or
+runs pods: a test, or `tests.cluster.controllers`, changes objects as the cluster's controllers would.
 """
 
 import contextlib
@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.cluster.kubernetes_objects import ApiError, Object, ObjectStore, Resource
-from tests.cluster.kubernetes_requests import Handler, Permission, Request
+from tests.cluster.kubernetes_requests import Handler, Request, forbidden
+from tests.cluster.kubernetes_reviews import Permission
 
 RESOURCES = (
     Resource("", "v1", "pods", "Pod"),
@@ -65,8 +66,10 @@ class KubernetesServer:
     Attributes:
         objects: what is kept; tests read and change it.
         requests: all that were made.
-        denied: permissions that the caller lacks: such requests are answered 403, and reviews say so.
+        denied: permissions that the caller lacks, "impersonate" among them: such requests are answered 403.
         granted: the only permissions that the caller has; None for all but the denied ones.
+        user: the caller.
+        accounts: what other users may do, each service account in its own namespace.
         token: when set, the only bearer token that is accepted.
         version: what /version tells.
         resources: what is installed.
@@ -80,12 +83,15 @@ class KubernetesServer:
     requests: list[Request] = field(default_factory=list)
     denied: set[Permission] = field(default_factory=set)
     granted: set[Permission] | None = None
+    user: str = "system:serviceaccount:team:tester"
+    accounts: dict[str, set[Permission]] = field(default_factory=dict)
     token: str = ""
     version: str = "v1.34.1"
     reviewers: list[Callable[[Resource, Object, dict[str, str]], None]] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     missing_fields: dict[str, set[str]] = field(default_factory=dict)
     loses_next_creation: bool = False
+    _refuses_until: float = 0.0
     _logs: dict[str, list[str]] = field(default_factory=dict)
     _connections: dict[socket.socket, str] = field(default_factory=dict)
 
@@ -178,8 +184,13 @@ class KubernetesServer:
             http.server_close()
         self.cut()
 
-    def come_back(self) -> None:
-        """Answers again, at the same address."""
+    def come_back(self, refusing_seconds: float = 0.0) -> None:
+        """Answers again, at the same address.
+
+        Args:
+            refusing_seconds: nobody has any rights for so long: a real server has yet to read the Roles.
+        """
+        self._refuses_until = time.monotonic() + refusing_seconds
         self._http = _Http(("127.0.0.1", self.port), self)
         threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True).start()
 
@@ -219,6 +230,8 @@ class KubernetesServer:
 
     def fault(self, request: Request) -> ApiError | None:
         """The error that this request is answered with, if any."""
+        if time.monotonic() < self._refuses_until:
+            return forbidden(request, self.user)
         with self.objects.changed:
             for fault in self.faults:
                 if (

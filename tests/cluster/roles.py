@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from tests.cluster.kubernetes_requests import Permission
+from tests.cluster.kubernetes_reviews import Permission
 
 MANIFESTS = Path(__file__).parents[2] / "manifests"
 ROLE = "optduel-launcher"

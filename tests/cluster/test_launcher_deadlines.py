@@ -34,7 +34,8 @@ def test_workers_that_are_never_scheduled(cluster: Cluster, train: Train) -> Non
 
     words = (
         r"1 of 2 workers run within job\.gang_seconds = 0\.6 .*"
-        r"worker 1 of 2 cannot be scheduled: 0/3 nodes are available: 3 Insufficient nvidia\.com/gpu\."
+        r"worker 1 of 2 cannot be scheduled: 0/3 nodes are available: 3 Insufficient nvidia\.com/gpu"
+        r"\. The TrainJob was deleted$"
     )
     with pytest.raises(LaunchError, match=words):
         train(play, gang_seconds=0.6)
@@ -84,6 +85,33 @@ def test_an_image_that_is_found_after_all(cluster: Cluster, train: Train) -> Non
     train(play, timing={"unstartable": 20.0})
 
 
+def test_a_worker_whose_node_is_lost_keeps_the_group_from_starting_again(
+    cluster: Cluster, train: Train
+) -> None:
+    evicted = {"type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager"}
+
+    def leave(pod: Object) -> None:
+        pod["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+        pod["status"]["conditions"] = [evicted]
+        pod["spec"]["nodeName"] = "node-7"
+
+    def play() -> None:
+        pods = cluster.run(cluster.wait_for_job())
+        cluster.wait_until_watched()
+        cluster.server.change("pods", pods[0], leave)
+        cluster.end(pods[1], 75, report={"error": "PeerLostError", "message": "lost a peer", "step": 4})
+        cluster.server.change("pods", pods[1], leave)
+
+    words = (
+        "1 of 2 workers run within .*worker 0 of 2: its pod was to end by 2026-01-01T00:00:00Z "
+        r"\(DeletionByTaintManager\), and its node node-7 does not say that it has; delete the node"
+    )
+    with pytest.raises(LaunchError, match=words) as raised:
+        train(play, gang_seconds=0.6)
+    assert "worker 1 of 2: its pod" not in str(raised.value)
+    assert cluster.jobs() == []
+
+
 def test_a_volume_that_is_not_there_is_known_from_events_only(cluster: Cluster, train: Train) -> None:
     def play() -> None:
         pods = cluster.make_pods(cluster.wait_for_job())
@@ -103,6 +131,21 @@ def test_a_job_without_pods_is_told_in_its_controllers_words(cluster: Cluster, t
     ):
         train(play)
     assert cluster.jobs() == []
+
+
+def test_a_complaint_that_differs_in_a_pods_generated_name_only_is_told_once(
+    cluster: Cluster, train: Train
+) -> None:
+    def play() -> None:
+        job = cluster.wait_for_job()
+        for attempt in ("79dm6", "lmh5h", "khvq7"):
+            told = f'Error creating: pods "{job}-node-0-1-{attempt}" is forbidden: exceeded quota: few'
+            cluster.warn(f"{job}-node-0", "FailedCreate", told)
+        cluster.warn(job, "Pending", "another complaint")
+
+    with pytest.raises(LaunchError, match="another complaint") as raised:
+        train(play)
+    assert str(raised.value).count("exceeded quota") == 1
 
 
 def test_a_job_that_no_queue_admits(cluster: Cluster, train: Train) -> None:

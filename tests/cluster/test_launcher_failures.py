@@ -17,7 +17,6 @@ from components.core.errors import (
 from tests.cluster.conftest import Train
 from tests.cluster.controllers import Cluster, until
 from tests.cluster.kubernetes_objects import Object
-from tests.cluster.kubernetes_server import KubernetesServer
 
 PEER_LOST = {"error": "PeerLostError", "message": "worker 0 lost another worker", "step": 40}
 
@@ -190,89 +189,6 @@ def test_a_job_that_someone_deletes_is_not_made_again(cluster: Cluster, train: T
     with pytest.raises(LaunchError, match="was deleted by someone else; it is not created again"):
         train(play)
     assert len(cluster.created()) == 1
-
-
-def rejecting(server: KubernetesServer) -> None:
-    server.reject("trainjobs", "team quota of 4 GPUs exceeded")
-
-
-def without_runtime(server: KubernetesServer) -> None:
-    server.remove("clustertrainingruntimes", "tensorflow-distributed")
-
-
-def without_permission(server: KubernetesServer) -> None:
-    server.denied.add(("create", "trainer.kubeflow.org", "trainjobs", ""))
-
-
-def without_token(server: KubernetesServer) -> None:
-    server.token = "another"
-
-
-def with_an_older_trainer(server: KubernetesServer) -> None:
-    server.missing_fields["TrainJob"] = {"runtimePatches"}
-
-
-def without_trainer(server: KubernetesServer) -> None:
-    server.uninstall("trainer.kubeflow.org")
-
-
-@pytest.mark.parametrize(
-    ("hinder", "words"),
-    [
-        (
-            rejecting,
-            "cannot be created: admission webhook.*team quota of 4 GPUs exceeded; change the deployment",
-        ),
-        (
-            without_runtime,
-            "job.runtime = tensorflow-distributed: the cluster has no.*apply optduel's manifests",
-        ),
-        (without_permission, r"cannot create resource \"trainjobs\".*bind the Role optduel-launcher"),
-        (without_token, "Unauthorized"),
-        (with_an_older_trainer, 'unknown field "spec.runtimePatches"; install an operator'),
-        (without_trainer, "install Kubeflow Trainer"),
-    ],
-)
-def test_what_the_cluster_does_not_admit_is_told_before_anything_is_spent(
-    server: KubernetesServer,
-    cluster: Cluster,
-    train: Train,
-    hinder: Callable[[KubernetesServer], None],
-    words: str,
-) -> None:
-    hinder(server)
-    with pytest.raises(SetupError, match=words) as raised:
-        train()
-    assert "\n" not in str(raised.value)
-    assert server.objects.created("trainjobs") == []
-
-
-def test_every_job_is_checked_before_it_is_made(
-    server: KubernetesServer, cluster: Cluster, train: Train
-) -> None:
-    rehearsals: list[bool] = []
-    server.reviewers.append(lambda _resource, _body, query: rehearsals.append(query.get("dryRun") == "All"))
-
-    def play() -> None:
-        cluster.complete(job := cluster.wait_for_job(), cluster.run(job))
-
-    train(play)
-    assert rehearsals == [True, False]
-
-
-def test_a_job_of_the_same_name_that_is_not_ours_is_left_alone(
-    server: KubernetesServer, cluster: Cluster, train: Train
-) -> None:
-    def play() -> None:
-        cluster.complete(job := cluster.wait_for_job(), cluster.run(job))
-
-    train(play)
-    (job,) = cluster.jobs()
-    server.remove("trainjobs", job["metadata"]["name"])
-    server.add("trainjobs", {"metadata": {"name": job["metadata"]["name"]}, "spec": {}})
-    with pytest.raises(SetupError, match="exists already and is not of this run"):
-        train()
-    assert [kept["spec"] for kept in server.find("trainjobs")] == [{}]
 
 
 def test_a_retried_step_does_not_repeat_what_cannot_succeed(cluster: Cluster, train: Train) -> None:

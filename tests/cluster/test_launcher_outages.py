@@ -86,7 +86,7 @@ def test_an_outage_without_end_ends_the_step_but_not_the_job(
         server.go_away()
 
     begun = time.monotonic()
-    with pytest.raises(ClusterError, match=r"no answer for 1 s \(.*refused.*goes on"):
+    with pytest.raises(ClusterError, match=r"no answer for 1 s \(Failed to establish.*refused.*goes on"):
         train(play)
     assert time.monotonic() - begun < 10
     assert len(cluster.jobs()) == 1
@@ -160,3 +160,39 @@ def test_logs_that_may_not_be_read_do_not_end_the_training(
 
     train(play)
     assert "cannot be read" in narration.getvalue()
+
+
+def test_a_server_that_has_not_read_its_roles_yet_takes_no_rights_away(
+    server: KubernetesServer, cluster: Cluster, train: Train, narration: io.StringIO
+) -> None:
+    def play() -> None:
+        job = cluster.wait_for_job()
+        pods = cluster.run(job)
+        server.log(pods[0], "before")
+        until(lambda: "worker 0 | before" in narration.getvalue())
+        cluster.wait_until_watched()
+        server.go_away()
+        server.come_back(refusing_seconds=0.3)
+        server.log(pods[0], "after")
+        until(lambda: "worker 0 | after" in narration.getvalue())
+        cluster.complete(job, pods)
+
+    train(play)
+    assert "cannot be read" not in narration.getvalue()
+
+
+def test_a_log_that_was_not_there_yet_may_be_read_after_all(
+    server: KubernetesServer, cluster: Cluster, train: Train, narration: io.StringIO
+) -> None:
+    def play() -> None:
+        server.fail(ApiError(400, "BadRequest", "is waiting to start"), verb="get", resource="pods")
+        server.fail(ApiError(403, "Forbidden", "cannot get"), times=3, verb="get", resource="pods")
+        job = cluster.wait_for_job()
+        pods = cluster.make_pods(job)
+        cluster.start(pods[0])
+        server.log(pods[0], "line")
+        until(lambda: "worker 0 | line" in narration.getvalue())
+        cluster.complete(job, pods)
+
+    train(play)
+    assert "cannot be read" not in narration.getvalue()

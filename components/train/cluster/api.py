@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import json
 import random
+import re
 import time
 import urllib.parse
 from collections.abc import Iterator, Mapping
@@ -14,6 +15,7 @@ import urllib3
 from kubernetes.client import ApiClient
 
 from components.core.errors import ClusterError, StoppedError
+from components.train.cluster.grants import Grants
 from components.train.cluster.timing import Timing
 from components.train.stopping import StopRequest
 
@@ -21,7 +23,9 @@ JsonObject = dict[str, Any]
 """An object as Kubernetes writes it."""
 
 _TRANSIENT = {408, 429, 500, 502, 503, 504}
+_REFUSED = {401, 403}
 _CONNECT_SECONDS = 5.0
+_CONNECTION = re.compile(r"^(?:<.*>|\w+\([^)]*\)): ")
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,7 @@ class Api:
     Args:
         client: says where the server is and who asks.
         namespace: of all namespaced objects.
-        timing: `answer`, `away` and the pauses.
+        timing: `answer`, `away`, `refusal` and the pauses.
         request: to stop, which ends the wait for a server that does not answer.
     """
 
@@ -73,6 +77,7 @@ class Api:
         self._client = client
         self._timing = timing
         self._request = request
+        self._grants = Grants(timing.refusal)
 
     def get(self, resource: Resource, name: str) -> JsonObject:
         """An object. Raises ApiFailure (404 when there is none), and what `_persist` raises."""
@@ -215,9 +220,13 @@ class Api:
             preload_content=False,
             retries=False,
         )
+        what = f"{method} {resource.plural}/{subresource} {bool(name)} {'watch' in query}"
+        is_refused = response.status in _REFUSED
+        if not is_refused:
+            self._grants.allow(what)
         if 200 <= response.status < 300:
             return response
-        raise _refusal(response)
+        raise _refusal(response, is_refused and self._grants.may_return(what))
 
     def _sleep(self, seconds: float) -> None:
         end = time.monotonic() + seconds
@@ -240,13 +249,13 @@ _KINDS: dict[int, type[ApiFailure]] = {404: NotFound, 409: Conflict}
 _BACKGROUND: JsonObject = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"}
 
 
-def _refusal(response: urllib3.BaseHTTPResponse) -> Exception:
+def _refusal(response: urllib3.BaseHTTPResponse, is_transient: bool) -> Exception:
     text = response.data.decode(errors="replace")
     try:
         message = str(json.loads(text)["message"])
     except (ValueError, KeyError, TypeError):
         message = text.strip()[:500] or str(response.reason)
-    if response.status in _TRANSIENT:
+    if is_transient or response.status in _TRANSIENT:
         return Unreachable(f"HTTP {response.status}: {message}")
     return _KINDS.get(response.status, ApiFailure)(response.status, message)
 
@@ -256,5 +265,5 @@ def _selectors(labels: str, fields: str) -> dict[str, str]:
 
 
 def _in_words(error: Exception) -> str:
-    """The cause alone: urllib3 begins its messages with the connection object."""
-    return str(error).rpartition(">: ")[2] or type(error).__name__
+    """The cause alone: urllib3 begins its messages with the connection."""
+    return _CONNECTION.sub("", str(error)) or type(error).__name__

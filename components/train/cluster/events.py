@@ -1,11 +1,14 @@
 """What the cluster's controllers complain about."""
 
+import re
 from collections.abc import Iterable
 
 from components.train.cluster.api import EVENTS, Api, ApiFailure, JsonObject
 
 _SHOWN = 3
 _SHOWN_CHARACTERS = 400
+_GENERATED = re.compile(r"-[bcdfghjklmnpqrstvwxz2-9]{5}\b")
+"""Ends the name of a pod that could not be created: the next attempt's has another."""
 
 
 def warnings(api: Api, names: Iterable[str]) -> list[str]:
@@ -21,7 +24,10 @@ def warnings(api: Api, names: Iterable[str]) -> list[str]:
     told = [
         f"{event.get('reason')}: {event.get('message')}" for event in sorted(found, key=_when, reverse=True)
     ]
-    return [text[:_SHOWN_CHARACTERS] for text in dict.fromkeys(told)][:_SHOWN]
+    different: dict[str, str] = {}
+    for text in told:
+        different.setdefault(_GENERATED.sub("", text), text[:_SHOWN_CHARACTERS].rstrip("."))
+    return list(different.values())[:_SHOWN]
 
 
 def _when(event: JsonObject) -> str:

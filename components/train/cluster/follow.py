@@ -229,7 +229,7 @@ class Follower:
                 "wait longer"
             )
         obstacles = self._gang.obstacles()
-        reasons = [found.reason for found in obstacles][:_EXPLANATIONS]
+        reasons = [*(found.reason for found in obstacles), *self._gang.lingering()][:_EXPLANATIONS]
         reasons = reasons or warnings(self._api, [*self._gang.unexplained()[:_EXPLANATIONS], *sources])
         error_type = obstacles[0].error if obstacles else LaunchError
         told = "; ".join(reasons) or "neither its pods nor its events say why"

@@ -7,7 +7,7 @@ from components.core.narration import say
 from components.train.attempt import End, root_cause
 from components.train.cluster.api import JsonObject
 from components.train.cluster.jobs import JobKind
-from components.train.cluster.pods import Obstacle, WorkerEnd, end_of, has_ended, is_up, obstacle
+from components.train.cluster.pods import Obstacle, WorkerEnd, end_of, has_ended, is_up, lingering, obstacle
 
 _BACK_OFF = "ImagePullBackOff"
 """Between two attempts the kubelet says no more than that it waits; why, it said before."""
@@ -61,7 +61,7 @@ class Gang:
         if attempt > self._attempt:
             self._attempt = attempt
             say(f"train {self._name}: all workers start again (restart {attempt})")
-        worker = f"train {self._name}: worker {self.index(pod)} of {self._workers}"
+        worker = self._title(pod)
         if uid not in self._ends and (end := end_of(pod, self._kind.container, worker)):
             self._ends[uid] = (attempt, end)
             self.step = max(self.step, end.step)
@@ -102,6 +102,11 @@ class Gang:
         """Why workers do not run, each reason once."""
         return list({found.reason: found for found, _ in self._obstacles.values()}.values())
 
+    def lingering(self) -> list[str]:
+        """What is to be said of pods that were to end and have not."""
+        told = [lingering(pod, self._kind.container, self._title(pod)) for pod in self._pods.values()]
+        return [one for one in told if one]
+
     def unexplained(self) -> list[str]:
         """Names of pods that do not run and do not say why."""
         return [
@@ -123,6 +128,9 @@ class Gang:
         if not before or before.reason != found.reason:
             say(found.reason)
         self._obstacles[uid] = (found, since)
+
+    def _title(self, pod: JsonObject) -> str:
+        return f"train {self._name}: worker {self.index(pod)} of {self._workers}"
 
     def _attempt_of(self, pod: JsonObject) -> int:
         label = self._kind.attempt_label

@@ -135,8 +135,28 @@ def obstacle(pod: JsonObject, name: str) -> Obstacle | None:
     for condition in status.get("conditions") or ():
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
             told = condition.get("message") or condition.get("reason") or "the scheduler does not say why"
-            return Obstacle(f"{name} cannot be scheduled: {told[:_SHOWN_CHARACTERS]}", LaunchError)
+            return Obstacle(
+                f"{name} cannot be scheduled: {told[:_SHOWN_CHARACTERS].rstrip('.')}", LaunchError
+            )
     return None
+
+
+def lingering(pod: JsonObject, container: str, name: str) -> str:
+    """What is to be said of a pod that was to end and has not; nothing of all others.
+
+    Args:
+        container: that trains.
+        name: of trial and worker, for messages.
+    """
+    due = pod["metadata"].get("deletionTimestamp")
+    if not due or has_ended(pod, container):
+        return ""
+    why = f" ({disruption})" if (disruption := _disruption(pod)) else ""
+    node = pod["spec"].get("nodeName", "")
+    return (
+        f"{name}: its pod was to end by {due}{why}, and its node {node} does not say that it has; delete the "
+        "node if it is lost, or taint it node.kubernetes.io/out-of-service"
+    )
 
 
 def _status(pod: JsonObject, container: str) -> JsonObject:

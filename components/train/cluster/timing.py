@@ -10,6 +10,7 @@ class Timing:
     Attributes:
         answer: the API server has to answer a request.
         away: the API server may be unreachable, one outage long.
+        refusal: what was allowed may be refused; a server that has just started refuses everybody.
         watch: one watch lasts, before it is opened again.
         poll: between two looks at signals and deadlines.
         first_pause: before a failed request is made again; each pause is twice the last, with full jitter.
@@ -24,6 +25,7 @@ class Timing:
 
     answer: float = 30.0
     away: float = 300.0
+    refusal: float = 30.0
     watch: float = 60.0
     poll: float = 0.1
     first_pause: float = 1.0

@@ -6,11 +6,13 @@ from typing import Any
 from components.core.errors import SetupError
 from components.train.cluster.api import Api, ApiFailure, JsonObject, NotFound, Resource
 from components.train.cluster.jobs import Order, Phase, condition, peers
+from components.train.cluster.refusals import refused
 from components.train.group import PEERS_VARIABLE
 
 _RUNTIMES = Resource("trainer.kubeflow.org", "v1alpha1", "clustertrainingruntimes", is_namespaced=False)
 _PATCH_MANAGER = "optduel.io/launcher"
 _REPLICATED_JOB = "node"
+_FORBIDDEN = 403
 
 
 class TrainJobs:
@@ -119,8 +121,11 @@ def trainjobs(api: Api, runtime: str) -> TrainJobs:
             "Kubeflow Trainer 2.2 or newer and apply optduel's manifests (see `optduel doctor`)"
         ) from error
     except ApiFailure as error:
+        if error.code != _FORBIDDEN:
+            raise refused(f"job.runtime = {runtime}", error) from error
         raise SetupError(
-            f"job.runtime = {runtime}: {error}; let this step's service account read clustertrainingruntimes"
+            f"job.runtime = {runtime}: {error.message}; apply optduel's manifests, and add a runtime of your "
+            "own to the resourceNames of ClusterRole optduel-runtime-reader"
         ) from error
     try:
         (node,) = (
