@@ -7,7 +7,7 @@ export DOCKER_BUILDKIT=1 # older clients of docker mount no secrets without it
 
 works() {
     case $1 in
-    docker) docker info ;;
+    docker) docker info && docker build --help ;; # the latter fails where BuildKit's client is missing
     podman | buildah) "$1" info ;;
     *) false ;;
     esac >/dev/null 2>&1
@@ -22,7 +22,7 @@ choose_engine() {
         fi
     done
     if [ -n "${ENGINE:-}" ]; then
-        echo "images: ENGINE = $ENGINE: does not work here; see what '$ENGINE info' says" >&2
+        echo "images: ENGINE = $ENGINE: does not work here; see what '$ENGINE info' and '$ENGINE build' say" >&2
     else
         echo "images: found no docker, podman or buildah that works; install one, or start docker's daemon" >&2
     fi
@@ -31,8 +31,8 @@ choose_engine() {
 
 # One setting of the host's pip, from its environment or its files; empty where there is none.
 setting() {
-    local variable=PIP_${1^^}
-    variable=${variable//-/_}
+    local variable
+    variable=PIP_$(echo "$1" | tr a-z- A-Z_)
     if [ -n "${!variable:-}" ]; then
         echo "${!variable}"
     else
@@ -70,7 +70,8 @@ for target in "$@"; do
     if [ "$engine" = buildah ]; then
         size=$(buildah images --format '{{.Size}}' "$image-$target")
     else
-        size=$("$engine" image inspect --format '{{.Size}}' "$image-$target" | numfmt --to=si --suffix=B)
+        bytes=$("$engine" image inspect --format '{{.Size}}' "$image-$target")
+        size=$(awk "BEGIN {printf \"%.2f GB\", $bytes / 1e9}")
     fi
     echo "$image-$target  $size"
 done

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from components.core.errors import OptduelError
+from components.core.errors import ExperimentError, OptduelError
 from components.core.lineage import code_version
 from components.core.storage import is_remote, join, local_path
 from pipeline.arguments import (
@@ -57,15 +57,28 @@ def main(arguments: Sequence[str]) -> int:
         and keeps its traceback.
     """
     options = _parser().parse_args(arguments)
-    command: Command = options.command
     try:
-        return command(options) or 0
+        return _execute(options)
     except OptduelError as error:
         print(f"optduel: error: {error}", file=sys.stderr)
         return error.cli_exit_code
     except KeyboardInterrupt:
         print("optduel: stopped", file=sys.stderr)
         return 130
+
+
+def _execute(options: argparse.Namespace) -> int:
+    command: Command = options.command
+    try:
+        return command(options) or 0
+    except ModuleNotFoundError as error:
+        name = error.name or ""
+        if name.partition(".")[0] in ("", "components", "pipeline"):
+            raise
+        raise ExperimentError(
+            f"{name}: is not installed here, and this command needs it; use it where optduel is installed "
+            "with all its dependencies (`make install`): its images hold what tasks and workers need"
+        ) from error
 
 
 def _parser() -> argparse.ArgumentParser:

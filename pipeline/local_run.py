@@ -10,6 +10,7 @@ which are small, follow when the run has ended.
 import builtins
 import contextlib
 import datetime
+import importlib
 import logging
 import os
 import sys
@@ -93,6 +94,7 @@ def run_experiment(
     place = root.rstrip("/") if is_remote(root) else str(local_path(root).resolve())
     if image is not None:
         _check_image(image, place)
+    importlib.import_module("pipeline.definition")  # where KFP is not installed, nothing is made
     run = Run(
         experiment=experiment, fingerprint=experiment.fingerprint, code_version=code_version(), started=now()
     )

@@ -1,6 +1,8 @@
 """The command line in process: answers on stdout, narration on stderr, one message for a wrong request."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import jsonschema
@@ -187,3 +189,41 @@ def test_all_problems_of_an_experiment_are_told_at_once(capsys: pytest.CaptureFi
     )
     for path in ("training.epochs", "study.seeds", "modle"):
         assert f"\n{path}" in err
+
+
+WITHOUT_A_LIBRARY = """
+import importlib.abc, sys
+class Nowhere(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "{library}":
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Nowhere())
+from pipeline.cli import entry
+entry()
+"""
+
+
+def run_without(library: str, *arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Runs a command where importing a library fails as it does where it is not installed."""
+    return subprocess.run(
+        [sys.executable, "-c", WITHOUT_A_LIBRARY.format(library=library), *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("command", ["run digits", "status", "schedule list", "doctor"])
+def test_a_library_that_is_not_installed_is_named(command: str, tmp_path: Path) -> None:
+    finished = run_without("kfp.pipeline_spec", *command.split(), folder=tmp_path)
+    assert (finished.returncode, finished.stdout) == (2, "")
+    (line,) = finished.stderr.splitlines()
+    assert line.startswith("optduel: error: kfp.pipeline_spec: is not installed here")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_module_of_ours_that_is_missing_keeps_its_traceback(tmp_path: Path) -> None:
+    finished = run_without("pipeline.following", "status", folder=tmp_path)
+    assert finished.returncode == 1
+    assert finished.stderr.splitlines()[-1] == "ModuleNotFoundError: No module named 'pipeline.following'"

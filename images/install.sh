@@ -1,9 +1,12 @@
 #!/bin/sh
-# Takes out of the virtual environment what only installing and compiling against it need, and compiles the
-# rest: without its bytecode, which a read-only root cannot receive, TensorFlow takes ten seconds to import.
+# Fills the virtual environment with a target's requirements. Then takes out what only installing and compiling
+# against it need, and compiles the rest: without its bytecode, which a read-only root cannot receive,
+# TensorFlow takes ten seconds to import.
 set -eu
 root=/opt/optduel
 packages=$(echo "$root"/lib/python3.*/site-packages)
+
+"$root/bin/python3" -m pip install --require-hashes --no-deps --no-build-isolation -r /build/requirements.txt
 
 names() {
     sed -n 's/^\([A-Za-z0-9_.-]*\)==.*/\1/p' "$1"
