@@ -18,9 +18,9 @@ MANIFESTS = Path(__file__).parents[2] / "manifests"
 OVERLAYS = sorted(path.name for path in (MANIFESTS / "overlays").iterdir())
 
 # The interpreter's own folder first: a locked wheel brings kubectl there.
-_KUBECTL = shutil.which("kubectl", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+KUBECTL = shutil.which("kubectl", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
 
-needs_kubectl = pytest.mark.skipif(_KUBECTL is None, reason="kubectl is not installed")
+needs_kubectl = pytest.mark.skipif(KUBECTL is None, reason="kubectl is not installed")
 
 
 def render(folder: Path) -> list[Object]:
@@ -35,8 +35,8 @@ def overlay(name: str) -> list[Object]:
 
 @functools.cache
 def _rendered(folder: Path) -> str:
-    assert _KUBECTL is not None
-    command = [_KUBECTL, "kustomize", str(folder)]
+    assert KUBECTL is not None
+    command = [KUBECTL, "kustomize", str(folder)]
     finished = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert finished.returncode == 0, finished.stderr
     assert finished.stderr == ""  # warnings of deprecated fields

@@ -110,7 +110,7 @@ def test_trouble_is_told_in_one_message(
     began = time.monotonic()
     code = main([*COMMANDS[command], "--host", host])
     out, err = capsys.readouterr()
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 60  # 10 s for a connection, 30 s for an answer, and compiling
     if command == "doctor":
         told = [line for line in out.splitlines() if message in line]
         assert (code, err) == (1, "")
