@@ -18,6 +18,11 @@ _LOST = (
 _OF_A_GROUP = re.compile(r"collective|coordination|heartbeat|peer|/job:worker|grpc", re.IGNORECASE)
 """In the message of an error whose type says nothing: it came out of the talk between workers."""
 
+_WHERE = re.compile(
+    r'Graph execution error:|Detected at node |File "|<stack traces unavailable>|\d+ root error'
+)
+"""Begins the lines of a message that tell where in a graph an error was met; why comes after them."""
+
 
 @contextlib.contextmanager
 def in_our_words(name: str) -> Iterator[None]:
@@ -55,6 +60,6 @@ def _peer_lost(name: str, error: Exception) -> PeerLostError:
 
 
 def _first_line(error: BaseException) -> str:
-    """TensorFlow's messages go on for pages; the first line that says something is enough."""
-    lines = (line.strip() for line in str(getattr(error, "message", error)).splitlines())
-    return next((line for line in lines if line), type(error).__name__)[:500]
+    """TensorFlow's messages go on for pages; the first line that says why is enough."""
+    lines = [line.strip() for line in str(getattr(error, "message", error)).splitlines()]
+    return next((line for line in lines if line and not _WHERE.match(line)), type(error).__name__)[:500]

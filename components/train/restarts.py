@@ -2,6 +2,7 @@
 
 import random
 import time
+from collections.abc import Sequence
 
 from components.core.errors import OptduelError, StoppedError
 from components.core.narration import say
@@ -15,6 +16,20 @@ CRASH_LOOP = 3
 """So many failures in a row at the same step are no accident."""
 
 _POLL_SECONDS = 0.05
+
+
+def crash_loop(error: OptduelError, steps: Sequence[int]) -> OptduelError | None:
+    """What to tell where another attempt has no hope; None where it has.
+
+    Args:
+        error: the cause of the last failure.
+        steps: the last optimizer step of each failed attempt, in order.
+    """
+    if len(steps) < CRASH_LOOP or len(set(steps[-CRASH_LOOP:])) > 1:
+        return None
+    return type(error)(
+        f"{error}. So ended {CRASH_LOOP} attempts in a row, all at step {steps[-1]}: no more are made"
+    )
 
 
 class Restarts:
@@ -55,11 +70,8 @@ class Restarts:
         self._sleep(pause)
 
     def _check_hope(self, error: OptduelError) -> None:
-        if len(self._steps) >= CRASH_LOOP and len(set(self._steps[-CRASH_LOOP:])) == 1:
-            raise type(error)(
-                f"{error}. So ended {CRASH_LOOP} attempts in a row, all at step {self._steps[-1]}: "
-                "no more are made"
-            )
+        if loop := crash_loop(error, self._steps):
+            raise loop
         if self._counted > self._allowed:
             times = f". It was restarted compute.restarts = {self._allowed} times"
             raise type(error)(f"{error}{times if self._counted > 1 else ''}")

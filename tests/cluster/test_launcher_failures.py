@@ -191,6 +191,40 @@ def test_a_job_that_someone_deletes_is_not_made_again(cluster: Cluster, train: T
     assert len(cluster.created()) == 1
 
 
+def test_a_crash_loop_at_one_step_is_ended_before_all_restarts_are_used_up(
+    cluster: Cluster, train: Train
+) -> None:
+    report = {"error": "OutOfMemoryError", "message": "worker 1: want of memory", "step": 12}
+
+    def play() -> None:
+        job = cluster.wait_for_job()
+        for restart in range(4):
+            pods = cluster.run(job, restart)
+            cluster.wait_until_watched()
+            if restart < 3:
+                cluster.end(pods[0], 75, report=PEER_LOST | {"step": 12})
+                cluster.end(pods[1], 137, report=report)
+
+    words = "worker 1: want of memory. So ended 3 attempts in a row, all at step 12: .*TrainJob was deleted"
+    with pytest.raises(OutOfMemoryError, match=words):
+        train(play)
+    assert cluster.jobs() == []
+
+
+def test_restarts_that_make_headway_go_on(cluster: Cluster, train: Train) -> None:
+    def play() -> None:
+        job = cluster.wait_for_job()
+        for restart in range(4):
+            pods = cluster.run(job, restart)
+            cluster.wait_until_watched()
+            report = {"error": "OutOfMemoryError", "message": "want of memory", "step": restart}
+            if restart < 3:
+                cluster.end(pods[1], 137, report=report)
+        cluster.complete(job, pods)
+
+    train(play)
+
+
 def test_a_retried_step_does_not_repeat_what_cannot_succeed(cluster: Cluster, train: Train) -> None:
     def end(pods: list[str]) -> None:
         cluster.end(pods[0], 64, report={"error": "ExperimentError", "message": "no such model"})

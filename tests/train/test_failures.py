@@ -32,6 +32,30 @@ def test_failures_of_the_machine_and_of_peers_are_told_apart(
     assert "details" not in str(raised.value)
 
 
+IN_A_GRAPH = """Graph execution error:
+
+Detected at node while/CollectiveReduceV2 defined at (most recent call last):
+  File "loop.py", line 12, in train
+
+<stack traces unavailable>
+Collective ops is aborted by: recvmsg:Connection reset by peer
+The error could be from a previous operation. Restart your program to reset."""
+"""As TensorFlow 2.21 tells a lost peer, but for longer."""
+
+
+def test_the_cause_is_told_and_not_where_in_the_graph_it_was_met() -> None:
+    import tensorflow as tf
+
+    from components.train.failures import in_our_words
+
+    with pytest.raises(PeerLostError) as raised, in_our_words("worker 0"):
+        raise tf.errors.UnavailableError(None, None, IN_A_GRAPH)
+    assert str(raised.value) == (
+        "worker 0: lost another worker: Collective ops is aborted by: recvmsg:Connection reset by peer; "
+        "that worker's own report names the cause"
+    )
+
+
 def test_memory_of_the_processor_counts_too() -> None:
     from components.train.failures import in_our_words
 

@@ -63,6 +63,7 @@ class Follower:
         Raises:
             StoppedError: this process was asked to stop; the job goes on.
             LaunchError: the job was deleted by someone, or missed a deadline and was deleted.
+            OptduelError: all its workers have failed at the same step again and again, and it was deleted.
             SetupError: its pods cannot start, and it was deleted; or it may not be watched.
             ClusterError: the API server was away for too long; the job goes on.
         """
@@ -185,6 +186,8 @@ class Follower:
     # --- what takes too long --------------------------------------------------------------------
 
     def _check_start(self, phase: Phase) -> None:
+        if loop := self._gang.crash_loop():
+            raise self._given_up(loop)
         if found := self._gang.hopeless(self._timing.unstartable):
             raise self._given_up(
                 found.error(f"{found.reason}; check the deployment's image, secrets and volumes")

@@ -3,11 +3,13 @@
 import time
 from collections.abc import Iterable
 
+from components.core.errors import OptduelError
 from components.core.narration import say
 from components.train.attempt import End, root_cause
 from components.train.cluster.api import JsonObject
 from components.train.cluster.jobs import JobKind
 from components.train.cluster.pods import Obstacle, WorkerEnd, end_of, has_ended, is_up, lingering, obstacle
+from components.train.restarts import crash_loop
 
 _BACK_OFF = "ImagePullBackOff"
 """Between two attempts the kubelet says no more than that it waits; why, it said before."""
@@ -30,6 +32,8 @@ class Gang:
         self._ends: dict[str, tuple[int, WorkerEnd]] = {}
         self._obstacles: dict[str, tuple[Obstacle, float]] = {}
         self._attempt = 0
+        self._failed_steps: list[int] = []
+        self._last_failure: OptduelError | None = None
         self.step = 0
 
     @property
@@ -59,6 +63,7 @@ class Gang:
         self._pods[uid] = pod
         attempt = self._attempt_of(pod)
         if attempt > self._attempt:
+            self._note_failure()
             self._attempt = attempt
             say(f"train {self._name}: all workers start again (restart {attempt})")
         worker = self._title(pod)
@@ -91,6 +96,10 @@ class Gang:
             return None
         return root_cause([one.end for one in sorted(found, key=lambda one: one.when)])
 
+    def crash_loop(self) -> OptduelError | None:
+        """Why there is no hope that starting all workers again helps; None where there is."""
+        return crash_loop(self._last_failure, self._failed_steps) if self._last_failure else None
+
     def hopeless(self, seconds: float) -> Obstacle | None:
         """An obstacle that is permanent, or a stubborn one that has not passed for so long."""
         for found, since in self._obstacles.values():
@@ -114,6 +123,17 @@ class Gang:
             for uid, pod in self._pods.items()
             if not is_up(pod) and not has_ended(pod, self._kind.container) and uid not in self._obstacles
         ]
+
+    def _note_failure(self) -> None:
+        """Takes note of how the present attempt failed; one that told nothing may have had another cause."""
+        cause = self.cause()
+        if cause is None:
+            self._failed_steps.clear()
+            return
+        self._last_failure = cause.error
+        self._failed_steps.append(
+            max(end.step for attempt, end in self._ends.values() if attempt == self._attempt)
+        )
 
     def _note_obstacle(self, uid: str, pod: JsonObject, worker: str) -> None:
         found = obstacle(pod, worker)
