@@ -17,7 +17,7 @@ def store(records: Records, root: str) -> Records:
     return stored
 
 
-def stored_task(records: Records, root: str, workers: int, **compute: Any) -> Task:
+def stored_task(records: Records, root: str, **compute: Any) -> Task:
     """Workers whose records, checkpoints and results are in the store."""
-    task = make_task(store(records, root), Path("unused"), workers=workers, **compute)
+    task = make_task(store(records, root), Path("unused"), **compute)
     return task.model_copy(update={"output": f"{root}/trial"})
