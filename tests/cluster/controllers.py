@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from components.train.cluster.names import QUEUE
 from tests.cluster.kubernetes_objects import Object, now
 from tests.cluster.kubernetes_server import KubernetesServer
 
@@ -150,9 +151,10 @@ class Cluster:
                 "training.kubeflow.org/job-name": job,
                 "training.kubeflow.org/replica-index": str(index),
             }
+        ours = {key: value for key, value in kept["metadata"]["labels"].items() if key != QUEUE}
         metadata = {
             "name": f"{name}-{restart}" if restart else name,
-            "labels": labels,
+            "labels": ours | labels,
             "ownerReferences": [owner],
         }
         spec = {"containers": [{"name": self.container, "resources": {"limits": {"memory": "2Gi"}}}]}

@@ -236,6 +236,32 @@ def test_a_retried_step_does_not_repeat_what_cannot_succeed(cluster: Cluster, tr
     assert len(cluster.created()) == 1
 
 
+def test_a_job_that_is_made_anew_shares_no_name_with_pods_of_the_last_that_linger(
+    cluster: Cluster, train: Train
+) -> None:
+    lingering: list[Object] = []
+
+    def never_all() -> None:
+        pods = cluster.make_pods(cluster.wait_for_job(), restart=3)
+        cluster.start(pods[0])
+        lingering.append(
+            next(one for one in cluster.server.find("pods") if one["metadata"]["name"] == pods[0])
+        )
+
+    with pytest.raises(LaunchError, match="1 of 2 workers run within"):
+        train(never_all, gang_seconds=0.6)
+    (pod,) = lingering
+    del pod["metadata"]["ownerReferences"]  # its owner is gone
+    cluster.server.add("pods", pod)
+
+    def play() -> None:
+        job = cluster.wait_for_job(count=2)
+        cluster.complete(job, cluster.run(job))
+
+    train(play)
+    assert [name.rpartition("-")[2] for name in cluster.created()] == ["0", "1"]
+
+
 def test_a_retried_step_tries_again_what_may_succeed(cluster: Cluster, train: Train) -> None:
     with pytest.raises(LaunchError, match="killed"):
         train(failing(cluster, lambda pods: cluster.end(pods[0], 137)))

@@ -97,23 +97,24 @@ class ClusterTrial:
         Raises:
             OptduelError: an earlier job has failed for a cause that another one would only repeat.
         """
-        found = self._api.find(self._kind.resource, names.selector(self._plan.digest))
-        if not found:
-            self._create(0)
-            return 0
-        newest = max(found, key=_attempt_of)
-        attempt = _attempt_of(newest)
-        self._name = newest["metadata"]["name"]
-        phase, told = self._kind.phase(newest)
-        if phase is Phase.FAILED:
-            cause = self._follower().failure(told).cause
-            if cause and not cause.may_be_repeated:
-                raise cause.error
-        elif not newest["metadata"].get("deletionTimestamp"):
-            say(f"train {self._task.name}: {self._kind.title} {self._name} exists already: follows it")
-            return attempt
-        self._create(attempt + 1)
-        return attempt + 1
+        selector = names.selector(self._plan.digest)
+        found = self._api.find(self._kind.resource, selector)
+        if found:
+            newest = max(found, key=_attempt_of)
+            self._name = newest["metadata"]["name"]
+            phase, told = self._kind.phase(newest)
+            if phase is Phase.FAILED:
+                cause = self._follower().failure(told).cause
+                if cause and not cause.may_be_repeated:
+                    raise cause.error
+            elif not newest["metadata"].get("deletionTimestamp"):
+                say(f"train {self._task.name}: {self._kind.title} {self._name} exists already: follows it")
+                return _attempt_of(newest)
+        # Pods outlive their job for a while; workers of two jobs of one name would meet under one host name.
+        left = self._api.find(PODS, selector)
+        attempt = max((_attempt_of(one) for one in (*found, *left)), default=-1) + 1
+        self._create(attempt)
+        return attempt
 
     def _create(self, attempt: int) -> None:
         """Creates the job of this attempt, after a rehearsal of which everything but the job is real.
@@ -192,5 +193,6 @@ class ClusterTrial:
         return StoppedError(f"{title}: the run was cancelled: {job} was deleted")
 
 
-def _attempt_of(job: JsonObject) -> int:
-    return int(job["metadata"]["labels"].get(names.ATTEMPT, 0))
+def _attempt_of(one: JsonObject) -> int:
+    """Of a job, or of one of its pods."""
+    return int(one["metadata"]["labels"].get(names.ATTEMPT, 0))
