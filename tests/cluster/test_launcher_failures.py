@@ -1,7 +1,9 @@
 """Jobs that fail: one message names the cause, whatever else ended with it."""
 
 import io
+import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -211,7 +213,36 @@ def test_a_crash_loop_at_one_step_is_ended_before_all_restarts_are_used_up(
     assert cluster.jobs() == []
 
 
-def test_restarts_that_make_headway_go_on(cluster: Cluster, train: Train) -> None:
+@pytest.mark.parametrize(
+    "details",
+    [
+        {"code": 137},
+        {"code": 143, "report": {"error": "StoppedError", "message": "saved after step 7", "step": 7}},
+    ],
+    ids=["killed", "asked to stop"],
+)
+def test_pods_that_the_cluster_takes_again_and_again_are_no_crash_loop(
+    cluster: Cluster, train: Train, narration: io.StringIO, details: dict[str, Any]
+) -> None:
+    preempted = {"type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler"}
+
+    def play() -> None:
+        job = cluster.wait_for_job()
+        for restart in range(5):
+            pods = cluster.run(job, restart)
+            cluster.wait_until_watched()
+            if restart < 4:
+                for pod in pods:
+                    cluster.set_status(pod, conditions=[preempted])
+                    cluster.end(pod, **details)
+        until(lambda: "(restart 4)" in narration.getvalue())
+        time.sleep(0.2)  # ten looks of the launcher: it has had the time to give up
+        cluster.complete(job, pods)
+
+    train(play)
+
+
+def test_restarts_that_make_headway_go_on(cluster: Cluster, train: Train, narration: io.StringIO) -> None:
     def play() -> None:
         job = cluster.wait_for_job()
         for restart in range(4):
@@ -220,6 +251,8 @@ def test_restarts_that_make_headway_go_on(cluster: Cluster, train: Train) -> Non
             report = {"error": "OutOfMemoryError", "message": "want of memory", "step": restart}
             if restart < 3:
                 cluster.end(pods[1], 137, report=report)
+        until(lambda: "(restart 3)" in narration.getvalue())
+        time.sleep(0.2)
         cluster.complete(job, pods)
 
     train(play)

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterable
 
-from components.core.errors import OptduelError
+from components.core.errors import OptduelError, StoppedError
 from components.core.narration import say
 from components.train.attempt import End, root_cause
 from components.train.cluster.api import JsonObject
@@ -125,15 +125,14 @@ class Gang:
         ]
 
     def _note_failure(self) -> None:
-        """Takes note of how the present attempt failed; one that told nothing may have had another cause."""
+        """Takes note of how the present attempt failed, unless the cluster ended it: that is no failure."""
+        ends = [end for attempt, end in self._ends.values() if attempt == self._attempt]
         cause = self.cause()
-        if cause is None:
+        if cause is None:  # it may have been another one every time
             self._failed_steps.clear()
-            return
-        self._last_failure = cause.error
-        self._failed_steps.append(
-            max(end.step for attempt, end in self._ends.values() if attempt == self._attempt)
-        )
+        elif not any(end.is_disrupted for end in ends) and not isinstance(cause.error, StoppedError):
+            self._last_failure = cause.error
+            self._failed_steps.append(max(end.step for end in ends))
 
     def _note_obstacle(self, uid: str, pod: JsonObject, worker: str) -> None:
         found = obstacle(pod, worker)

@@ -47,11 +47,13 @@ class WorkerEnd:
     Attributes:
         when: in Kubernetes' form, to a second; empty when not known.
         step: the optimizer step that it reported, or 0.
+        is_disrupted: the cluster took the pod, or asked it to stop.
     """
 
     end: End
     when: str
     step: int
+    is_disrupted: bool = False
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ def end_of(pod: JsonObject, container: str, name: str) -> WorkerEnd | None:
     if terminated is None:
         if pod.get("status", {}).get("phase") != "Failed":
             return None
-        return WorkerEnd(_lost(name, disruption or "failed without a word"), "", 0)
+        return WorkerEnd(_lost(name, disruption or "failed without a word"), "", 0, bool(disruption))
     code = int(terminated["exitCode"])
     if code == 0:
         return None
@@ -116,7 +118,7 @@ def end_of(pod: JsonObject, container: str, name: str) -> WorkerEnd | None:
         return None
     else:
         end = End(_signed(code), report.error if report else _unreported(code, terminated, name))
-    return WorkerEnd(end, terminated.get("finishedAt") or "", step)
+    return WorkerEnd(end, terminated.get("finishedAt") or "", step, bool(disruption))
 
 
 def obstacle(pod: JsonObject, name: str) -> Obstacle | None:
