@@ -78,6 +78,7 @@ def build(
             **inputs,
             job=canonical_json(_job(deployment)),
             run=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
+            # On a cluster the identifier of the DAG around the task, the iteration, which trains once.
             task=dsl.PIPELINE_TASK_ID_PLACEHOLDER,
         )
 
