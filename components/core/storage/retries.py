@@ -63,6 +63,7 @@ class Attempt:
     def __init__(self, deadline: float) -> None:
         self._deadline = deadline
         self._abandoned = False
+        self._is_over = False
         self.allowance = 0.0
 
     def allow(self, size: int) -> None:
@@ -78,6 +79,7 @@ class Attempt:
             AbandonedError: the deadline has passed, or the caller is gone.
         """
         if self._abandoned or time.monotonic() > self._deadline:
+            self._is_over = True
             raise AbandonedError
 
     def run(self, operation: Callable[["Attempt"], Result], stopped: threading.Event | None) -> Result:
@@ -102,7 +104,7 @@ class Attempt:
                     raise HangingFailure(f"no complete answer within {time.monotonic() - begun:.1f} s")
         finally:
             self._abandoned = True
-        return outcome.take()
+        return outcome.take(self._is_over)
 
 
 class _Threads:
@@ -148,8 +150,9 @@ class _Outcome(Generic[Result]):
         self.ended.set()
         return True
 
-    def take(self) -> Result:
-        if isinstance(self._error, AbandonedError):
+    def take(self, is_over: bool) -> Result:
+        """The result; `is_over` when the work was ended by `check`, whatever a client made of that."""
+        if is_over and self._error is not None:
             raise HangingFailure("no complete answer in time")
         if self._error is not None:
             raise self._error
