@@ -126,7 +126,9 @@ def distribute(
             return images, labels, places, np.int64(size), np.int64(step)
 
         def as_tensors(number: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            tensors = tf.numpy_function(gather, [number], [spec.dtype for spec in signature])
+            dtypes = [spec.dtype for spec in signature]
+            # Stateless: op determinism makes tf.data call what has a state in turns, and read nothing ahead.
+            tensors = tf.numpy_function(gather, [number], dtypes, stateful=False)
             return tuple(
                 tf.ensure_shape(tensor, spec.shape) for tensor, spec in zip(tensors, signature, strict=True)
             )

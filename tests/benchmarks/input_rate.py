@@ -80,6 +80,7 @@ def _directory(seed: int, source: str, image_size: Sequence[int]) -> Epochs:
 
 
 def _records(seed: int, source: str, image_size: Sequence[int]) -> Epochs:
+    tf.config.experimental.enable_op_determinism()  # as the trainer does; it changes how tf.data reads
     reader = SplitReader(load_records(Path(source)), "train")
     plan = training_plan(reader, load_experiment("tutorial").training, seed)
     # One pipeline over many epochs, as the trainer has it.

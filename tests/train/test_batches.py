@@ -1,5 +1,8 @@
 """The order of examples: complete, shuffled, and the same for every number of workers."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -83,3 +86,33 @@ def test_validation_keeps_the_order_of_the_records(step: int) -> None:
     positions = rows * 2 + shards
     assert positions.tolist() == list(range(2 * step, 2 * step + size))
     assert places.tolist() == list(range(size))
+
+
+READ_AHEAD = """
+import threading
+import numpy as np
+import tensorflow as tf
+from components.train.batches import PREFETCHED_STEPS, Plan, distribute
+
+class Reader:
+    image_shape = (1, 1, 1)
+
+    def __init__(self):
+        self.reads = threading.Semaphore(0)
+
+    def read(self, shards, rows):
+        self.reads.release()
+        return np.zeros((len(shards), 1, 1, 1), np.uint8), np.zeros(len(shards), np.int32)
+
+tf.config.experimental.enable_op_determinism()
+reader = Reader()
+next(distribute(tf.distribute.get_strategy(), reader, Plan((8,) * 4, 4, 0), 0, 8))
+for number in range(1 + PREFETCHED_STEPS):
+    assert reader.reads.acquire(timeout=30), f"{number} batches were read after one was asked for"
+"""
+"""Takes one batch, with the op determinism of the trainer, and waits for those that nobody has asked for."""
+
+
+@pytest.mark.slow
+def test_batches_are_read_ahead_of_the_step_that_asks_for_them() -> None:
+    subprocess.run([sys.executable, "-c", READ_AHEAD], check=True, timeout=120)
