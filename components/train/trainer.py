@@ -86,6 +86,8 @@ def _train(task: Task, group: Group, control: Control) -> None:
     from components.train.loop import train
 
     tf.config.experimental.enable_op_determinism()
+    # On by default: from Ampere on, GPUs would keep ten bits of each factor in products called float32.
+    tf.config.experimental.enable_tensor_float_32_execution(False)
     threads = task.compute.threads_per_worker or max(1, usable_cores() // group.workers_on_this_host)
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(max(2, threads))
