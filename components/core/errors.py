@@ -95,7 +95,7 @@ class PeerLostError(LaunchError):
 
 
 class SetupError(OptduelError):
-    """What the deployment tells a worker of its group is missing or contradictory."""
+    """What the deployment gives a worker is wrong: its place in a group, or GPUs that cannot be used."""
 
     worker_exit_code = 78
     cli_exit_code = 1

@@ -82,9 +82,12 @@ def _train(task: Task, group: Group, control: Control) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import tensorflow as tf
 
+    from components.train.devices import check_gpus
     from components.train.failures import in_our_words
     from components.train.loop import train
 
+    gpus = tf.config.list_physical_devices("GPU")
+    check_gpus(len(gpus), tf.test.is_built_with_cuda(), os.environ)
     tf.config.experimental.enable_op_determinism()
     # On by default: from Ampere on, GPUs would keep ten bits of each factor in products called float32.
     tf.config.experimental.enable_tensor_float_32_execution(False)
@@ -94,7 +97,7 @@ def _train(task: Task, group: Group, control: Control) -> None:
     with in_our_words(f"train {task.name}: worker {group.index} of {task.compute.workers}"):
         if group.peers:
             strategy = tf.distribute.MultiWorkerMirroredStrategy()
-        elif len(tf.config.list_logical_devices("GPU")) > 1:
+        elif len(gpus) > 1:
             strategy = tf.distribute.MirroredStrategy()
         else:
             strategy = tf.distribute.get_strategy()
