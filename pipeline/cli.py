@@ -20,6 +20,7 @@ from pipeline.arguments import (
     print_json,
 )
 from pipeline.cluster_commands import add_cluster_commands
+from pipeline.interrupts import Interrupted
 from pipeline.schedule_commands import add_schedule_commands
 
 Command = Callable[[argparse.Namespace], int | None]
@@ -40,7 +41,8 @@ examples:
   optduel check mine.yaml                             is this experiment sound?
   optduel submit digits --image registry/optduel:1    on Kubeflow Pipelines (before: optduel doctor)
 
-exit codes: 0 done, 1 the run failed, 2 the request is wrong (the message says where and what to do)
+exit codes: 0 done, 1 the run failed, 2 the request is wrong (the message says where and what to do),
+130 or 143 stopped by Ctrl-C or SIGTERM
 """
 
 
@@ -53,8 +55,8 @@ def main(arguments: Sequence[str]) -> int:
     """Runs one command.
 
     Returns:
-        0 done, 1 the run failed, 2 the request is wrong. Anything that is not an OptduelError is our bug
-        and keeps its traceback.
+        0 done, 1 the run failed, 2 the request is wrong, 128 + N stopped by signal N. Anything that is not an
+        OptduelError is our bug and keeps its traceback.
     """
     options = _parser().parse_args(arguments)
     try:
@@ -62,6 +64,9 @@ def main(arguments: Sequence[str]) -> int:
     except OptduelError as error:
         print(f"optduel: error: {error}", file=sys.stderr)
         return error.cli_exit_code
+    except Interrupted as error:
+        print(f"optduel: {error}", file=sys.stderr)
+        return error.exit_code
     except KeyboardInterrupt:
         print("optduel: stopped", file=sys.stderr)
         return 130

@@ -5,16 +5,16 @@ The engine is the one that docker's client reaches: podman's socket too, where D
 
 import codecs
 import contextlib
+import http
 import os
-import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 import docker
-from docker.errors import DockerException, ImageNotFound, NotFound
+from docker.errors import APIError, DockerException, ImageNotFound
+from docker.models.containers import Container
 from docker.types import Mount
 from kfp.local import DockerRunner, docker_task_handler
 
@@ -22,6 +22,7 @@ from components.core.deployment import USER
 from components.core.errors import TERMINATION_LOG_VARIABLE, ExperimentError, LaunchError
 from components.core.experiment import DigitsSource, FolderSource, Source, TfdsSource
 from components.core.storage import is_remote, local_path
+from pipeline.local_tasks import LocalTasks, replaced
 
 _LABEL = "optduel.run"
 
@@ -44,18 +45,20 @@ def check_image(reference: str) -> None:
 
 
 @contextlib.contextmanager
-def docker_runner(run: str, root: Path, source: Source, termination: Path) -> Iterator[DockerRunner]:
+def docker_runner(
+    run: str, root: Path, source: Source, termination: Path, tasks: LocalTasks
+) -> Iterator[DockerRunner]:
     """A runner whose containers have a read-only root, no capabilities and no way to gain privileges.
 
     They run as the caller; where this is root, as user 65532, who then gets the folders below `root`. They
-    reach a network only where a source is not on this machine. An interrupt removes them, and so does the
-    end of the context.
+    reach a network only where a source is not on this machine. The end of the context removes them.
 
     Args:
         run: the run's name.
         root: of records and runs; the same folder in the containers.
         source: of the images; its folders are readable at the paths that it names.
         termination: the file below `root` in which a failed task says why.
+        tasks: of the run.
 
     Raises:
         LaunchError: no engine answers, or it cannot run a container.
@@ -83,7 +86,12 @@ def docker_runner(run: str, root: Path, source: Source, termination: Path) -> It
         labels={_LABEL: run},
         **({} if needs_network else {"network_mode": "none"}),
     )
-    with _engine() as engine, _removed(engine, run), _own_way_to_run():
+
+    def execute(client: docker.DockerClient, image: str, command: Sequence[str], **options: Any) -> int:
+        return tasks.run(lambda: _Container(client, image, command, options))
+
+    execution = replaced(docker_task_handler, "run_docker_container", execute)
+    with _engine() as engine, _removed(engine, run), execution:
         try:
             yield runner
         except DockerException as error:
@@ -120,48 +128,45 @@ def _engine() -> Iterator[docker.DockerClient]:
 
 @contextlib.contextmanager
 def _removed(engine: docker.DockerClient, run: str) -> Iterator[None]:
-    """Removes a run's containers, which are not our children and outlive us otherwise."""
-
-    def remove() -> None:
-        for container in engine.containers.list(all=True, filters={"label": f"{_LABEL}={run}"}):
-            with contextlib.suppress(NotFound):
-                container.remove(force=True)
-
-    def interrupt(number: int, frame: FrameType | None) -> NoReturn:
-        # Before anything else: KFP waits for its tasks when an exception passes.
-        remove()
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGINT, interrupt)
+    """Removes what a run has left: containers are not our children, and outlive us."""
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
-        remove()
+        for container in engine.containers.list(all=True, filters={"label": f"{_LABEL}={run}"}):
+            _remove(container)
 
 
-@contextlib.contextmanager
-def _own_way_to_run() -> Iterator[None]:
-    """Has KFP run containers by `_run`.
+class _Container:
+    """Runs a task as KFP's own function does, but for two things.
 
     KFP lets the engine remove a container when it ends. On podman its last lines and its exit code then go
     with it, and KFP takes a missing code for success.
     """
-    before = docker_task_handler.run_docker_container
-    docker_task_handler.run_docker_container = _run
-    try:
-        yield
-    finally:
-        docker_task_handler.run_docker_container = before
+
+    def __init__(
+        self, client: docker.DockerClient, image: str, command: Sequence[str], options: Mapping[str, Any]
+    ) -> None:
+        self._container = client.containers.run(image, command, detach=True, **options)
+
+    def wait(self) -> int:
+        try:
+            for text in codecs.iterdecode(self._container.logs(stream=True), "utf-8", errors="replace"):
+                sys.stdout.write(text)
+            return int(self._container.wait()["StatusCode"])
+        finally:
+            _remove(self._container)
+
+    def stop(self) -> None:
+        _remove(self._container)
+
+    def kill(self) -> None:
+        _remove(self._container)
 
 
-def _run(client: docker.DockerClient, image: str, command: Sequence[str], **options: Any) -> int:
-    """Runs a container and passes on what it says; returns its exit code."""
-    container = client.containers.run(image, command, detach=True, **options)
+def _remove(container: Container) -> None:
     try:
-        for text in codecs.iterdecode(container.logs(stream=True), "utf-8", errors="replace"):
-            sys.stdout.write(text)
-        return int(container.wait()["StatusCode"])
-    finally:
-        with contextlib.suppress(NotFound):  # an interrupt has removed it
-            container.remove(force=True)
+        container.remove(force=True)
+    except APIError as error:
+        # Another thread has removed it, or is at it.
+        if error.status_code not in (http.HTTPStatus.NOT_FOUND, http.HTTPStatus.CONFLICT):
+            raise

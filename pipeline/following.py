@@ -15,7 +15,7 @@ POLL_SECONDS = 5.0
 SILENT_SECONDS = 300.0
 """So long may the server be away while a run is followed; the run does not mind."""
 
-_OURS = re.compile(r"^(?:prepare|train|evaluate|compare|report) (?:failed|not begun): ", re.MULTILINE)
+_OURS = re.compile(r"^(?:prepare|train|evaluate|compare|report) failed: ", re.MULTILINE)
 _LAUNCHER = re.compile(r"^[IWEF]\d{4} ")
 """A line of KFP's launcher, which runs a task's code."""
 

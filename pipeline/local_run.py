@@ -44,6 +44,7 @@ from components.core.storage import (
     stat,
     upload,
 )
+from pipeline.interrupts import stopped_by_signals
 from pipeline.narrator import Narrator
 
 LOG_NAME = "run.log"
@@ -153,6 +154,7 @@ def _execute(experiment: Experiment, root: str, name: str, work: Path, image: st
 
     from components.train.trial import MODELS_VARIABLE
     from pipeline.definition import build
+    from pipeline.local_tasks import LocalTasks, in_processes
     from pipeline.placement import LOCAL_IMAGE
 
     tasks = work / "tasks"
@@ -176,12 +178,16 @@ def _execute(experiment: Experiment, root: str, name: str, work: Path, image: st
         stack.enter_context(warnings.catch_warnings())
         # The runner warns of every setting that only a cluster heeds: display names, resources.
         warnings.simplefilter("ignore")
-        runner = local.SubprocessRunner(use_venv=False)
-        if image is not None:
+        local_tasks = LocalTasks()
+        stack.enter_context(stopped_by_signals(local_tasks))
+        if image is None:
+            stack.enter_context(in_processes(local_tasks))
+            runner = local.SubprocessRunner(use_venv=False)
+        else:
             from pipeline.containers import docker_runner
 
-            containers = docker_runner(name, Path(root), experiment.data.source, termination)
-            runner = stack.enter_context(containers)
+            source = experiment.data.source
+            runner = stack.enter_context(docker_runner(name, Path(root), source, termination, local_tasks))
         local.init(runner, pipeline_root=str(tasks))
         try:
             finished = build(experiment, None, name, image or LOCAL_IMAGE)(root=root)

@@ -154,20 +154,15 @@ def exit_on_error(stage: str, details: Callable[[], Mapping[str, int | str]] = d
     """Ends the process with one message and a documented code when the body raises an OptduelError.
 
     The message goes to standard error and, as `write_termination` does it, to the file that
-    OPTDUEL_TERMINATION_LOG names, so that whoever started this process can repeat it. Where that file holds a
-    report already, a process of the same run has failed, and the body is not begun.
+    OPTDUEL_TERMINATION_LOG names, so that whoever started this process can repeat it.
 
     Args:
         stage: the name shown before the message, for example "prepare".
         details: what else is known when the body fails, for example {"worker": 1, "step": 120}.
 
     Raises:
-        SystemExit: with the error's `worker_exit_code`, or 75 where the body was not begun.
+        SystemExit: with the error's `worker_exit_code`.
     """
-    reported = os.environ.get(TERMINATION_LOG_VARIABLE)
-    if reported and read_termination(Path(reported)):
-        print(f"{stage} not begun: another part of this run has failed", file=sys.stderr, flush=True)
-        raise SystemExit(LaunchError.worker_exit_code)
     try:
         yield
     except OptduelError as error:

@@ -105,15 +105,6 @@ def test_a_long_message_is_cut_to_what_kubernetes_keeps(tmp_path: Path, letter: 
     assert str(read_termination(log)).endswith("...")
 
 
-def test_what_follows_a_failure_is_not_begun(tmp_path: Path) -> None:
-    log = tmp_path / "termination"
-    run("with exit_on_error('train'): raise DataError('cause')", log)
-    finished = run("with exit_on_error('evaluate'): print('begun')", log)
-    assert finished.returncode == 75
-    assert finished.stdout == ""
-    assert finished.stderr == "evaluate not begun: another part of this run has failed\n"
-
-
 def test_a_bug_keeps_its_traceback_and_reports_nothing(tmp_path: Path) -> None:
     finished = run("with exit_on_error('train'): raise KeyError('a')", tmp_path / "termination")
     assert finished.returncode == 1

@@ -15,9 +15,10 @@ from components.core.experiment import DigitsSource
 from components.core.history import read_history
 from pipeline.cli import main
 from pipeline.containers import docker_runner
+from pipeline.local_tasks import LocalTasks
 from tests.cluster.containers.podman import Podman
 from tests.train.conftest import reproducible
-from tests.train.processes import ending, wait_until
+from tests.train.processes import ending
 
 Answer = tuple[int, str, str]
 
@@ -47,6 +48,10 @@ def histories(run: Path) -> dict[str, str]:
     return found
 
 
+def containers_of(podman: Podman, run: Path) -> str:
+    return podman.run("ps", "--all", "--quiet", "--filter", f"label=optduel.run={run.name}").stdout
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
@@ -71,7 +76,7 @@ def test_the_digits_run_gives_the_same_bits_in_containers(
     assert len(expected) == 12
     assert histories(runs[1]) == expected
     assert verdicts[0] == verdicts[1]
-    assert podman.run("ps", "--all", "--quiet", "--filter", "label=optduel.run").stdout == ""
+    assert containers_of(podman, runs[1]) == ""
 
 
 @pytest.mark.slow
@@ -100,21 +105,25 @@ def test_a_containers_last_line_and_its_exit_code_are_not_lost(
     def failing() -> dsl.ContainerSpec:
         return dsl.ContainerSpec(image=image, command=["sh", "-c", "echo last words; exit 3"])
 
-    with docker_runner("run", tmp_path, DigitsSource(kind="digits"), tmp_path / "termination") as runner:
-        local.init(runner, pipeline_root=str(tmp_path / "tasks"))
-        for _ in range(3):
+    for attempt in range(3):
+        termination, tasks = tmp_path / "termination", LocalTasks()
+        run = f"run-{attempt}"
+        with docker_runner(run, tmp_path, DigitsSource(kind="digits"), termination, tasks) as runner:
+            local.init(runner, pipeline_root=str(tmp_path / "tasks"))
             with pytest.raises(RuntimeError, match="failing"):
                 failing()
             assert "last words\n" in capsys.readouterr().out
 
 
 @pytest.mark.slow
-def test_an_interrupt_leaves_no_container(
-    podman: Podman, docker_host: str, image: str, tmp_path: Path
+@pytest.mark.parametrize("stage", ["prepare: ", "train "])
+def test_an_interrupt_removes_the_containers_and_starts_no_other(
+    stage: str, podman: Podman, docker_host: str, image: str, tmp_path: Path
 ) -> None:
     command = [sys.executable, "-c", "from pipeline.cli import entry; entry()", "run", "digits"]
+    root = tmp_path / "study"
     process = subprocess.Popen(
-        [*command, "--root", str(tmp_path / "study"), "--image", image],
+        [*command, "--root", str(root), "--image", image, "--set", "training.epochs=10000"],
         env={**os.environ, "DOCKER_HOST": docker_host},
         stderr=subprocess.PIPE,
         text=True,
@@ -122,11 +131,13 @@ def test_an_interrupt_leaves_no_container(
     )
     with ending(process):
         assert process.stderr is not None
-        assert "prepare: " in process.stderr.readline()
-        wait_until(lambda: podman.run("ps", "--quiet", "--filter", "label=optduel.run").stdout, 60)
+        assert any(line.startswith(stage) for line in process.stderr)
         process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 130
-    assert podman.run("ps", "--all", "--quiet", "--filter", "label=optduel.run").stdout == ""
+        assert process.wait(120) == 130
+    (run,) = (root / "runs").iterdir()
+    assert containers_of(podman, run) == ""
+    log = (run / "run.log").read_text()
+    assert "seed 2" not in log, "two trials run at a time, and four more were waiting"
 
 
 def test_an_image_that_the_engine_has_not_is_refused_before_anything_is_made(

@@ -1,0 +1,125 @@
+"""The tasks of a local run: ends them when the run is to stop, and begins none after that or after a failure.
+
+KFP's local runner has no way to stop: an exception waits until every task that it has queued has run.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import ModuleType
+from typing import Protocol
+
+from kfp.local import subprocess_task_handler
+
+from components.core.errors import LaunchError
+
+
+class RunningTask(Protocol):
+    """What executes a task."""
+
+    def wait(self) -> int:
+        """Passes on what the task says until it has ended; returns its exit code."""
+
+    def stop(self) -> None:
+        """Asks it to end."""
+
+    def kill(self) -> None:
+        """Ends it at once."""
+
+
+class LocalTasks:
+    """Runs tasks, several at a time from as many threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: set[RunningTask] = set()
+        self._has_ended = False
+
+    def run(self, begin: Callable[[], RunningTask]) -> int:
+        """Runs one task; returns its exit code, 75 where it was not begun."""
+        with self._lock:
+            if self._has_ended:
+                sys.stdout.write("not begun: another task has failed, or the run is stopped\n")
+                return LaunchError.worker_exit_code
+            task = begin()
+            self._running.add(task)
+        code = 1
+        try:
+            code = task.wait()
+        finally:
+            with self._lock:
+                self._running.discard(task)
+                self._has_ended |= code != 0
+        return code
+
+    def stop(self) -> None:
+        """Asks all tasks to end, and begins none from now on."""
+        with self._lock:
+            self._has_ended = True
+            for task in self._running:
+                task.stop()
+
+    def kill(self) -> None:
+        """Ends all tasks at once, and begins none from now on."""
+        with self._lock:
+            self._has_ended = True
+            for task in self._running:
+                task.kill()
+
+
+@contextlib.contextmanager
+def replaced(module: ModuleType, name: str, function: Callable[..., int]) -> Iterator[None]:
+    """Has KFP execute tasks by a function of ours instead of its own."""
+    before = getattr(module, name)
+    setattr(module, name, function)
+    try:
+        yield
+    finally:
+        setattr(module, name, before)
+
+
+@contextlib.contextmanager
+def in_processes(tasks: LocalTasks) -> Iterator[None]:
+    """Has KFP's SubprocessRunner execute tasks in process groups of their own, which can be stopped."""
+
+    def run(full_command: Sequence[str], env_vars: Mapping[str, str] | None = None) -> int:
+        return tasks.run(lambda: _Process(full_command, {**os.environ, **(env_vars or {})}))
+
+    with replaced(subprocess_task_handler, "run_local_subprocess", run):
+        yield
+
+
+class _Process:
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        # A group of its own: the task is a shell's child, and the keyboard shall interrupt only us.
+        self._process = subprocess.Popen(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            process_group=0,
+        )
+
+    def wait(self) -> int:
+        assert self._process.stdout is not None
+        with self._process.stdout as lines:
+            for line in lines:
+                sys.stdout.write(line)
+        return self._process.wait()
+
+    def stop(self) -> None:
+        self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, number)
