@@ -51,12 +51,16 @@ class JobSet:
         (self._container,) = self._pod["containers"]
         self.attempt = 0
 
-    def start(self) -> None:
-        """Makes the containers of the next attempt; those of the last one are gone before."""
+    def start(self, *options: str) -> None:
+        """Makes the containers of the next attempt; those of the last one are gone before.
+
+        Args:
+            options: of `podman run`, for what a node's device plugin would add.
+        """
         self.remove()
         self.attempt += 1
         for index in range(len(self._addresses)):
-            self._podman.run(*self._arguments(index))
+            self._podman.run(*self._arguments(index, options))
 
     def remove(self) -> None:
         """Ends and removes the group's containers."""
@@ -109,7 +113,7 @@ class JobSet:
         )
         return TrainJobs([]).body(order)
 
-    def _arguments(self, index: int) -> list[str]:
+    def _arguments(self, index: int, options: tuple[str, ...]) -> list[str]:
         container, security = self._container, self._container["securityContext"]
         assert security["capabilities"] == {"drop": ["ALL"]}
         assert security["readOnlyRootFilesystem"] is True
@@ -132,6 +136,7 @@ class JobSet:
             *[f"--mount=type=tmpfs,destination={path}" for path in self._scratch()],
             f"--volume={log}:{container['terminationMessagePath']}",
             f"--volume={self._folder}:{self._folder}",
+            *options,
             *[self._trainer["image"], *container["command"], *self._trainer["args"]],
         ]
 

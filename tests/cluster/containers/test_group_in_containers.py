@@ -94,3 +94,14 @@ def test_a_wrong_task_ends_with_its_code(group: Callable[[], tuple[Task, JobSet]
     ended = jobs.wait(NOTICED_SECONDS)
     assert {end.code for end in ended.values()} == {64}, jobs.logs()
     assert all("training.epochs" in json.loads(end.message)["message"] for end in ended.values())
+
+
+@pytest.mark.slow
+def test_granted_gpus_that_the_image_cannot_use_end_the_group(
+    group: Callable[[], tuple[Task, JobSet]],
+) -> None:
+    _, jobs = group()
+    jobs.start("--device=/dev/null:/dev/nvidia0", "--env=NVIDIA_VISIBLE_DEVICES=GPU-7c1d")
+    ended = jobs.wait(NOTICED_SECONDS)
+    assert {end.code for end in ended.values()} == {78}, jobs.logs()
+    assert all("take the gpu image" in json.loads(end.message)["message"] for end in ended.values())
