@@ -36,11 +36,19 @@ def compare_arms(study: Study, arms: Sequence[str], trials: Trials) -> Compariso
         split=split,
         arms=tuple(_summarize(arm, study.seeds, paired[arm]) for arm in arms),
         comparisons=tuple(
-            judge(baseline, arm, study, split, values, p_value, len(challengers))
+            judge(
+                *(baseline, arm, study, split, values, p_value, len(challengers)),
+                are_the_same=_are_the_same(paired[baseline], paired[arm]),
+            )
             for (arm, values), p_value in zip(differences.items(), p_values, strict=True)
         ),
         cautions=cautions(study, len(challengers), [trial.evaluation for trial in trials.trials]),
     )
+
+
+def _are_the_same(one: Sequence[Trial], other: Sequence[Trial]) -> bool:
+    metrics: tuple[Metric, ...] = ("accuracy", "cross_entropy")
+    return all(np.array_equal(_values(one, metric), _values(other, metric)) for metric in metrics)
 
 
 def _values(trials: Sequence[Trial], metric: Metric) -> NDArray[np.float64]:

@@ -14,6 +14,10 @@ EXACT_SEEDS = 20
 
 FLIPS = 99_999
 
+_TIE = 1e-9
+"""Statistics closer than this share of the differences' size are equal, but for rounding: differences of
+accuracies k/n carry errors of 1e-16 each, and distinct sums of them lie at least 1/n apart."""
+
 
 def bca_interval(differences: NDArray[np.float64], confidence: float) -> tuple[float, float] | None:
     """Bias-corrected and accelerated bootstrap interval of the mean.
@@ -41,8 +45,8 @@ def bca_interval(differences: NDArray[np.float64], confidence: float) -> tuple[f
         method="BCa",
         rng=np.random.default_rng(0),
     )
-    interval = result.confidence_interval
-    return float(interval.low) * scale, float(interval.high) * scale
+    low, high = (0.0 if abs(bound) < _TIE else float(bound) * scale for bound in result.confidence_interval)
+    return low, high
 
 
 def sign_flip_p_value(differences: NDArray[np.float64]) -> float | None:
@@ -61,23 +65,17 @@ def sign_flip_p_value(differences: NDArray[np.float64]) -> float | None:
     count = len(differences)
     if count < 2:
         return None
-    if count > EXACT_SEEDS:
-        result = scipy.stats.permutation_test(
-            (differences,),
-            np.mean,
-            permutation_type="samples",
-            n_resamples=FLIPS,
-            batch=2_000,
-            vectorized=True,
-            rng=np.random.default_rng(0),
-        )
-        return float(result.pvalue)
-    sums = np.zeros(1)
+    reached = abs(differences.sum()) - _TIE * np.abs(differences).sum()
+    if count <= EXACT_SEEDS:
+        sums = np.zeros(1)
+        for difference in differences:
+            sums = np.concatenate([sums + difference, sums - difference])
+        return float(np.mean(np.abs(sums) >= reached))
+    generator = np.random.default_rng(0)
+    sums = np.zeros(FLIPS)
     for difference in differences:
-        sums = np.concatenate([sums + difference, sums - difference])
-    # Patterns that tie with the observed one in exact arithmetic may round to a hair less.
-    slack = 2 * count * np.finfo(np.float64).eps * np.abs(differences).sum()
-    return float(np.mean(np.abs(sums) >= abs(differences.sum()) - slack))
+        sums += generator.choice([difference, -difference], FLIPS)
+    return float((np.sum(np.abs(sums) >= reached) + 1) / (FLIPS + 1))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -93,6 +91,10 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def smallest_p_value(seeds: int, comparisons: int) -> float:
-    """The smallest p that `sign_flip_p_value` can reach after Holm's correction: all signs equal."""
-    drawn = 2 / (FLIPS + 1) if seeds > EXACT_SEEDS else 0
+    """The smallest p that `sign_flip_p_value` can reach after Holm's correction: all signs equal.
+
+    Beyond EXACT_SEEDS it is 1 / (FLIPS + 1), no pattern drawn being as far from zero, or that of the pattern
+    itself.
+    """
+    drawn = 1 / (FLIPS + 1) if seeds > EXACT_SEEDS else 0
     return min(comparisons * max(2.0 ** (1 - seeds), drawn), 1)

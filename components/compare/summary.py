@@ -1,6 +1,6 @@
 """The comparison as Kubeflow Pipelines shows it: scalars for its tables and a short page."""
 
-from components.compare.wording import differences_in_words, metric_in_words, percent, signed
+from components.compare.wording import differences_in_words, metric_in_words, p_in_words, percent, signed
 from components.core.experiment import Study
 from components.core.results import Comparison, PairedComparison
 
@@ -59,7 +59,7 @@ def markdown(study: Study, comparison: Comparison) -> str:
 def _comparison_row(pair: PairedComparison) -> str:
     bounds = [value for value in (pair.interval_low, pair.interval_high) if value is not None]
     (mean, *interval), unit = differences_in_words(pair.metric, [pair.mean_difference, *bounds])
-    p_value = "none" if pair.p_value is None else f"{pair.p_value:.2g}"
+    p_value = "none" if pair.p_value is None else p_in_words(pair.p_value, pair.confidence)
     bounds_text = " to ".join(interval) or "none"
     difference = f"{pair.challenger} minus {pair.baseline} | {signed(mean)} {unit}"
     return f"| {difference} | {bounds_text} | {p_value} | {pair.answer} |"

@@ -6,7 +6,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.compare.inference import bca_interval, smallest_p_value
-from components.compare.wording import Metric, count, differences_in_words, metric_in_words, percent, signed
+from components.compare.wording import (
+    Metric,
+    count,
+    differences_in_words,
+    metric_in_words,
+    p_in_words,
+    percent,
+    signed,
+    significance_level,
+)
 from components.core.experiment import Study
 from components.core.repetition import seeds_needed
 from components.core.results import Answer, PairedComparison
@@ -22,6 +31,7 @@ def judge(
     differences: NDArray[np.float64],
     p_value: float | None,
     comparisons: int,
+    are_the_same: bool,
 ) -> PairedComparison:
     """The verdict on paired differences.
 
@@ -29,12 +39,13 @@ def judge(
         differences: float64 [seeds], challenger minus baseline, in the order of `study.seeds`.
         p_value: of the sign-flip test, corrected for the number of comparisons; None with one seed.
         comparisons: how many challengers the baseline has.
+        are_the_same: whether all that was measured of the two arms is equal; a coarse metric alone may be.
     """
     interval = bca_interval(differences, study.confidence)
     low, high = interval if interval else (None, None)
     mean = float(differences.mean())
     gains = -differences if LOWER_IS_BETTER[study.metric] else differences
-    answer = _answer(differences, p_value, interval, study.confidence)
+    answer = "no difference" if are_the_same else _answer(p_value, interval, study.confidence)
     better = (challenger if gains.mean() > 0 else baseline) if answer == "shown" else None
     comparison = PairedComparison(
         baseline=baseline,
@@ -59,17 +70,14 @@ def judge(
 
 
 def _answer(
-    differences: NDArray[np.float64],
     p_value: float | None,
     interval: tuple[float, float] | None,
     confidence: float,
 ) -> Answer:
-    if not differences.any():
-        return "no difference"
     if p_value is None or interval is None:
         return "not shown"
     low, high = interval
-    return "shown" if p_value < 1 - confidence and (low > 0 or high < 0) else "not shown"
+    return "shown" if p_value < significance_level(confidence) and (low > 0 or high < 0) else "not shown"
 
 
 def _sentence(comparison: PairedComparison, split: str, comparisons: int) -> str:
@@ -79,7 +87,10 @@ def _sentence(comparison: PairedComparison, split: str, comparisons: int) -> str
     needed = seeds_needed(comparison.confidence, comparisons)
     if comparison.answer == "no difference":
         every = "the one seed" if seeds == 1 else f"each of the {seeds} seeds"
-        return f"No difference: {challenger} and {baseline} have exactly the same {metric} on {every}."
+        return (
+            f"No difference: {challenger} and {baseline} have exactly the same {split} accuracy and "
+            f"cross-entropy on {every}."
+        )
     if comparison.better:
         worse = baseline if comparison.better == challenger else challenger
         return f"{comparison.better} is better than {worse}: {_evidence(comparison, metric, comparisons)}."
@@ -104,7 +115,8 @@ def _evidence(comparison: PairedComparison, metric: str, comparisons: int) -> st
         bounds = [-mean, -high, -low]
     (mean_text, low_text, high_text), unit = differences_in_words(comparison.metric, bounds)
     interval = f"{percent(comparison.confidence)} BCa interval {low_text} to {high_text}"
-    test = f"{'Holm-corrected ' if comparisons > 1 else ''}sign-flip p = {comparison.p_value:.2g}"
+    p_value = p_in_words(comparison.p_value or 0, comparison.confidence)
+    test = f"{'Holm-corrected ' if comparisons > 1 else ''}sign-flip p = {p_value}"
     return f"{signed(mean_text)} {unit} of {metric} ({interval}, {test}, {_won(comparison, favoured)})"
 
 

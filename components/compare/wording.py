@@ -50,6 +50,28 @@ def percent(fraction: float) -> str:
     return f"{100 * fraction:.6g} %"
 
 
+def significance_level(confidence: float) -> float:
+    """Below which p shows a difference: 1 - confidence, without the rounding of that subtraction.
+
+    Example:
+        >>> significance_level(0.95)
+        0.05
+    """
+    return round(1 - confidence, 12)
+
+
+def p_in_words(p_value: float, confidence: float) -> str:
+    """A p-value with two significant digits, or as many as tell on which side of the level it lies.
+
+    Example:
+        >>> p_in_words(0.03125, 0.95), p_in_words(0.0498, 0.95)
+        ('0.031', '0.0498')
+    """
+    level = significance_level(confidence)
+    texts = (f"{p_value:.{digits}g}" for digits in range(2, 17))
+    return next((text for text in texts if (float(text) < level) == (p_value < level)), str(p_value))
+
+
 def count(number: int, noun: str) -> str:
     """A number with its noun.
 

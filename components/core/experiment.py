@@ -336,7 +336,7 @@ class Study(Section):
 
     seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**31)], ...], Field(min_length=1, max_length=1000)]
     metric: Literal["accuracy", "cross_entropy"] = "accuracy"
-    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    confidence: Annotated[float, Field(gt=0.5, le=0.999)] = 0.95
 
     @field_validator("seeds")
     @classmethod

@@ -141,11 +141,11 @@ class PairedComparison(Section):
             with fewer than two seeds, where no interval exists.
         p_value: of the two-sided sign-flip test of the mean, Holm-corrected when several arms are compared
             with the first one; None with fewer than two seeds.
-        smallest_p_value: the smallest p that this number of seeds can reach, 2 / 2^n times the number of
-            comparisons; None with fewer than two seeds.
+        smallest_p_value: the smallest p that this number of seeds can reach, 2 / 2^n (beyond 20 seeds no less
+            than 1e-5) times the number of comparisons; None with fewer than two seeds.
         probability_challenger_better: fraction of seeds won by the challenger, ties counting one half.
         answer: "shown" when p is below 1 - confidence and the interval excludes 0; "no difference" when
-            every paired difference is exactly 0; else "not shown".
+            accuracy and cross-entropy are equal on every seed; else "not shown".
         better: the better arm when the answer is "shown", else None.
         sentence: the verdict in words.
     """

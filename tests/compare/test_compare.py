@@ -86,9 +86,32 @@ def test_identical_arms_have_no_difference(make_trials: MakeTrials) -> None:
     assert (pair.answer, pair.better) == ("no difference", None)
     assert (pair.interval_low, pair.interval_high, pair.p_value) == (0, 0, 1)
     assert pair.probability_challenger_better == 0.5
-    assert (
-        pair.sentence == "No difference: b and a have exactly the same test accuracy on each of the 6 seeds."
+    assert pair.sentence == (
+        "No difference: b and a have exactly the same test accuracy and cross-entropy on each of the 6 seeds."
     )
+
+
+def test_arms_that_classify_alike_but_are_not_the_same_show_nothing(make_trials: MakeTrials) -> None:
+    values = 0.9 + NOISE
+    trials = make_trials({"a": values, "b": values})
+    one, *others = trials.trials
+    worse = one.evaluation.cross_entropy.model_copy(update={"value": 3.1})
+    evaluation = one.evaluation.model_copy(update={"cross_entropy": worse})
+    trials = Trials(trials=(one.model_copy(update={"evaluation": evaluation}), *others))
+    (pair,) = compare_arms(study(), ["a", "b"], trials).comparisons
+    assert (pair.answer, pair.p_value, pair.interval_low, pair.interval_high) == ("not shown", 1, 0, 0)
+    assert pair.sentence.startswith(
+        "Not shown: b minus a is 0.0 points of test accuracy (95 % BCa interval 0.0"
+    )
+
+
+def test_p_that_rounds_to_the_level_is_told_from_it(make_trials: MakeTrials) -> None:
+    base = np.full(11, 0.9)
+    gains = np.array([21, 13, 24, -1, 35, -3, 20, 10, -4, -11, 4]) / 1000
+    (pair,) = compare_arms(study(11), ARMS, make_trials({"sgd-l2": base, "adamw": base + gains})).comparisons
+    assert pair.p_value == 102 / 2**11
+    assert f"{pair.p_value:.2g}" == "0.05"
+    assert "sign-flip p = 0.0498" in pair.sentence
 
 
 def test_arms_that_differ_by_noise_only_are_rarely_called_different(make_trials: MakeTrials) -> None:

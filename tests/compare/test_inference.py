@@ -69,6 +69,37 @@ def test_sign_flip_equals_enumeration(differences: np.ndarray) -> None:
     assert sign_flip_p_value(differences) == pytest.approx(brute_force_p(differences), abs=1e-12)
 
 
+@settings(max_examples=200)
+@given(
+    images=st.integers(100, 10**6),
+    errors=st.lists(st.tuples(st.floats(0, 0.2), st.integers(-8, 8)), min_size=2, max_size=10),
+)
+def test_sign_flip_of_accuracies_is_that_of_counted_images(
+    images: int, errors: list[tuple[float, int]]
+) -> None:
+    # Differences of quotients near 1 round, those of counts do not: what ties there must tie here.
+    counts = [(images - 10 - int(share * (images - 20)), more) for share, more in errors]
+    accuracies = np.array([[right / images, (right + more) / images] for right, more in counts])
+    differences = accuracies[:, 1] - accuracies[:, 0]
+    sums = [abs(sum(signed)) for signed in itertools.product(*[(more, -more) for _, more in counts])]
+    expected = sum(total >= sums[0] for total in sums) / len(sums)
+    assert sign_flip_p_value(differences) == expected
+
+
+def test_drawn_patterns_tie_as_exact_ones_do() -> None:
+    # 21 seeds, one image more or less: |sum| is odd, and a sum of 1 is the least there is, so p is 1.
+    right = np.arange(700, 721)
+    gains = np.where(np.arange(21) % 2, -1, 1)
+    assert sign_flip_p_value((right + gains) / 734 - right / 734) == 1
+
+
+def test_interval_that_ends_at_no_difference_does_not_exclude_it() -> None:
+    right = np.array([669, 699, 665, 718, 687, 710])
+    differences = (right + np.array([0, 0, 0, 0, 0, 1])) / 734 - right / 734
+    low, _ = bca_interval(differences, 0.95)
+    assert low == 0
+
+
 @settings(max_examples=20)
 @given(differences=DIFFERENCES)
 def test_sign_flip_equals_scipy(differences: np.ndarray) -> None:
@@ -87,7 +118,7 @@ def test_sign_flip_by_drawn_patterns_joins_the_exact_one() -> None:
     exact = np.mean(np.abs(sums) >= abs(differences.sum()) - 1e-12)
     assert drawn == pytest.approx(exact, abs=5 * math.sqrt(exact / FLIPS))
     assert sign_flip_p_value(differences) == drawn
-    assert sign_flip_p_value(np.ones(30)) == pytest.approx(2 / (FLIPS + 1))
+    assert sign_flip_p_value(np.ones(30)) == smallest_p_value(30, 1) == 1 / (FLIPS + 1)
 
 
 def test_bca_equals_an_independent_implementation() -> None:
