@@ -2,9 +2,10 @@
 
 from itertools import combinations
 
-from components.core.decay import COMPARABLE_FACTOR, coefficient_per_step
+from components.core.decay import COMPARABLE_FACTOR, coefficient_per_step, overshoots
 from components.core.experiment import Experiment
 from components.core.repetition import seeds_needed
+from components.core.schedules import schedules_differ
 
 
 def cautions(experiment: Experiment) -> list[str]:
@@ -13,6 +14,7 @@ def cautions(experiment: Experiment) -> list[str]:
         *_too_few_seeds(experiment),
         *_no_test_split(experiment),
         *_different_schedules(experiment),
+        *_overshooting(experiment),
         *_different_strengths(experiment),
     ]
 
@@ -24,7 +26,7 @@ def _too_few_seeds(experiment: Experiment) -> list[str]:
         return []
     return [
         f"study.seeds = {list(study.seeds)}: {len(study.seeds)} paired seed(s) can never show a difference "
-        f"at {study.confidence:.0%} confidence; {needed} are the least"
+        f"at {100 * study.confidence:.6g} % confidence; {needed} are the least"
     ]
 
 
@@ -36,10 +38,18 @@ def _no_test_split(experiment: Experiment) -> list[str]:
 
 
 def _different_schedules(experiment: Experiment) -> list[str]:
-    shapes = {(arm.learning_rate.schedule, arm.learning_rate.warmup_epochs) for arm in experiment.arms}
-    if len(shapes) == 1:
+    if not schedules_differ(experiment.arms):
         return []
     return ["arms.*.learning_rate: the arms differ in schedule or warm-up, not in the optimizer alone"]
+
+
+def _overshooting(experiment: Experiment) -> list[str]:
+    return [
+        f"arms.{arm.name}: learning_rate.base times weight_decay = {coefficient_per_step(arm):.3g}: above 1 "
+        "a step takes away more than the whole weight, and weights grow"
+        for arm in experiment.arms
+        if overshoots(arm)
+    ]
 
 
 def _different_strengths(experiment: Experiment) -> list[str]:

@@ -51,7 +51,7 @@ def convert(arm: Arm, example_count: int, global_batch_size: int, epochs: int) -
     there is none (proposition 2 of arXiv 1711.05101).
 
     Args:
-        example_count: training examples of one epoch.
+        example_count: training examples of one epoch, 1 or more.
         epochs: length of the run.
     """
     epoch_steps = steps_per_epoch(example_count, global_batch_size)
@@ -72,7 +72,7 @@ def convert(arm: Arm, example_count: int, global_batch_size: int, epochs: int) -
         weight_decay=weight_decay,
         paper_lambda=paper_lambda,
         normalized_lambda=paper_lambda * math.sqrt(example_count * epochs / global_batch_size),
-        shrink_percent=float(100 * (1 - np.prod(1 - per_step))),
+        shrink_percent=float(100 * (1 - np.prod(np.maximum(1 - per_step, 0)))),
         time_scale_epochs=1 / (paper_lambda * epoch_steps) if paper_lambda else None,
         note="decoupled equivalent holds asymptotically under momentum" if asymptotic else "",
     )
@@ -93,6 +93,11 @@ def coefficient_per_step(arm: Arm) -> float | None:
     """The fraction of a decayed weight that one step at the base learning rate takes away; None as above."""
     weight_decay = equivalent_weight_decay(arm)
     return None if weight_decay is None else weight_decay * arm.learning_rate.base
+
+
+def overshoots(arm: Arm) -> bool:
+    """Whether a step at the base learning rate takes away more than a whole weight, so that weights grow."""
+    return isinstance(arm, SgdwArm | AdamwArm) and arm.weight_decay * arm.learning_rate.base > 1
 
 
 def learning_rates(arm: Arm, epoch_steps: int, epochs: int) -> np.ndarray:

@@ -1,9 +1,11 @@
 """Learning rate as a function of the step: one formula, for NumPy here and for TensorFlow in training."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from components.core.experiment import (
+    Arm,
     ConstantSchedule,
     CosineSchedule,
     ExponentialSchedule,
@@ -15,6 +17,11 @@ from components.core.experiment import (
 def steps_per_epoch(example_count: int, global_batch_size: int) -> int:
     """Optimizer steps of one epoch; the last one may be smaller, no example is dropped."""
     return math.ceil(example_count / global_batch_size)
+
+
+def schedules_differ(arms: Sequence[Arm]) -> bool:
+    """Whether arms have different schedules or warm-ups; their base rates may well differ."""
+    return len({(arm.learning_rate.schedule, arm.learning_rate.warmup_epochs) for arm in arms}) > 1
 
 
 def learning_rate(schedule: Schedule, step: Any, epoch_steps: int, total_steps: int, xp: Any) -> Any:

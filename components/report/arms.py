@@ -5,7 +5,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from components.core.decay import COMPARABLE_FACTOR, Decay, convert, learning_rates
+from components.core.decay import (
+    COMPARABLE_FACTOR,
+    Decay,
+    convert,
+    equivalent_weight_decay,
+    learning_rates,
+    overshoots,
+)
 from components.core.experiment import (
     AdamArm,
     AdamwArm,
@@ -18,8 +25,9 @@ from components.core.experiment import (
     SgdArm,
     SgdwArm,
     StepSchedule,
+    Training,
 )
-from components.core.schedules import steps_per_epoch
+from components.core.schedules import schedules_differ, steps_per_epoch
 from components.report.drawing import COLOURS
 from components.report.numbers import significant
 
@@ -33,7 +41,14 @@ SPARKLINE_WIDTH, SPARKLINE_HEIGHT = 120, 28
 
 @dataclass(frozen=True)
 class ArmCard:
-    """One arm as the page shows it; `rates` are the points of a sparkline, SVG coordinates."""
+    """One arm as the page shows it.
+
+    Attributes:
+        rates: the points of a sparkline, SVG coordinates.
+        strength: learning rate times decoupled decay, summed over the steps of the run; unlike the shrinkage
+            it tells strong decays apart. None where decay has no decoupled equivalent.
+        overshoots: whether a step takes away more than a whole weight.
+    """
 
     name: str
     colour: str
@@ -43,6 +58,8 @@ class ArmCard:
     rates: str
     decayed: str
     decay: Decay
+    strength: float | None
+    overshoots: bool
 
     @property
     def is_negligible(self) -> bool:
@@ -52,19 +69,37 @@ class ArmCard:
 
 def arm_cards(experiment: Experiment, train_examples: int) -> list[ArmCard]:
     """The arms in the experiment's order."""
-    batch, epochs = experiment.training.global_batch_size, experiment.training.epochs
     return [
-        ArmCard(
-            name=arm.name,
-            colour=COLOURS[index],
-            optimizer=_optimizer(arm),
-            settings=_settings(arm),
-            schedule=_schedule(arm.learning_rate),
-            rates=_sparkline(learning_rates(arm, steps_per_epoch(train_examples, batch), epochs)),
-            decayed=", ".join(arm.decayed),
-            decay=convert(arm, train_examples, batch, epochs),
-        )
+        _card(arm, COLOURS[index], experiment.training, train_examples)
         for index, arm in enumerate(experiment.arms)
+    ]
+
+
+def _card(arm: Arm, colour: str, training: Training, train_examples: int) -> ArmCard:
+    batch, epochs = training.global_batch_size, training.epochs
+    rates = learning_rates(arm, steps_per_epoch(train_examples, batch), epochs)
+    weight_decay = equivalent_weight_decay(arm)
+    return ArmCard(
+        name=arm.name,
+        colour=colour,
+        optimizer=_optimizer(arm),
+        settings=_settings(arm),
+        schedule=_schedule(arm.learning_rate),
+        rates=_sparkline(rates),
+        decayed=", ".join(arm.decayed),
+        decay=convert(arm, train_examples, batch, epochs),
+        strength=None if weight_decay is None else weight_decay * float(rates.sum()),
+        overshoots=overshoots(arm),
+    )
+
+
+def schedule_warnings(arms: Sequence[Arm]) -> list[str]:
+    """Why arms may not be comparable as scheduled."""
+    if not schedules_differ(arms):
+        return []
+    return [
+        "The arms differ in schedule or warm-up: a difference between them may be one of these, not of "
+        "optimizer."
     ]
 
 
@@ -77,20 +112,26 @@ def decay_warnings(cards: Sequence[ArmCard]) -> list[str]:
                 f"{card.name}: its decay is practically zero. Over the whole run it shrinks a weight by "
                 f"{significant(card.decay.shrink_percent, 2)} %: this is the optimizer without decay."
             )
-    shrinks = [(card.decay.shrink_percent, card.name) for card in cards]
-    active = sorted((shrink, name) for shrink, name in shrinks if shrink)
-    without = [name for shrink, name in shrinks if shrink == 0]
+        if card.overshoots:
+            warnings.append(
+                f"{card.name}: learning rate times weight decay is above 1: a step takes away more than the "
+                "whole weight, and weights grow."
+            )
+    active = sorted(((card.strength, card) for card in cards if card.strength), key=lambda found: found[0])
+    without = [card.name for card in cards if card.strength == 0]
     if active and without:
         warnings.append(
-            f"{', '.join(without)}: no decay, while {', '.join(name for _, name in active)} "
+            f"{', '.join(without)}: no decay, while {', '.join(card.name for _, card in active)} "
             f"{'has' if len(active) == 1 else 'have'} some: with and without it is part of this comparison."
         )
     if active and active[-1][0] > COMPARABLE_FACTOR * active[0][0]:
         (least, weak), (most, strong) = active[0], active[-1]
         warnings.append(
-            f"{weak} and {strong} are not regularized alike: over the run decay shrinks a weight by "
-            f"{significant(least, 2)} % and by {significant(most, 2)} %, {significant(most / least, 2)} "
-            "times as much. A difference between them may be one of decay, not of optimizer."
+            f"{weak.name} and {strong.name} are not regularized alike: over the run decay shrinks a weight "
+            f"by {significant(weak.decay.shrink_percent, 2)} % and by "
+            f"{significant(strong.decay.shrink_percent, 2)} %, and summed over the steps it is "
+            f"{significant(most / least, 2)} times as strong. A difference between them may be one of decay, "
+            "not of optimizer."
         )
     return warnings
 

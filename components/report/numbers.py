@@ -27,12 +27,13 @@ def significant(value: float | None, digits: int = 3) -> str:
     """A number of any size, for coefficients and rates.
 
     Example:
-        >>> significant(0.0005), significant(3e-07), significant(34013.6)
-        ('0.0005', '3e-07', '34,014')
+        >>> significant(0.0005), significant(3e-07), significant(34013.6), significant(999.7)
+        ('0.0005', '3e-07', '34,014', '1,000')
     """
     if value is None:
         return ABSENT
-    return f"{value:,.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
+    # What the rounded value has, 99.9 to two digits being 100.
+    return f"{value:,.0f}" if abs(value) >= 10**digits - 0.5 else f"{value:.{digits}g}"
 
 
 def whole(count: int) -> str:

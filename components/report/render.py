@@ -12,7 +12,14 @@ from components.core.experiment import Experiment
 from components.core.records import Records
 from components.core.results import Comparison, Trial, Trials
 from components.report import descriptions, diagnostics, differences, lineage, numbers, outcomes, plots
-from components.report.arms import SPARKLINE_HEIGHT, SPARKLINE_WIDTH, arm_cards, decay_notes, decay_warnings
+from components.report.arms import (
+    SPARKLINE_HEIGHT,
+    SPARKLINE_WIDTH,
+    arm_cards,
+    decay_notes,
+    decay_warnings,
+    schedule_warnings,
+)
 from components.report.drawing import figure_files, figure_style
 from components.report.summary import summary_page
 
@@ -46,7 +53,7 @@ def build_report(experiment: Experiment, records: Records, trials: Trials, compa
     arms = {arm.name: trials.of(arm.name) for arm in experiment.arms}
     figures = _draw(experiment, arms)
     cards = arm_cards(experiment, records.manifest.splits["train"].records)
-    warnings = decay_warnings(cards)
+    warnings = [*schedule_warnings(experiment.arms), *decay_warnings(cards)]
     html = (
         _environment()
         .get_template("page.html")

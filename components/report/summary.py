@@ -11,14 +11,14 @@ def summary_page(
     experiment: Experiment,
     arms: Mapping[str, Sequence[Trial]],
     comparison: Comparison,
-    decay_warnings: Sequence[str],
+    warnings: Sequence[str],
 ) -> str:
     """Verdict, cautions and the table of final results."""
     seeds = len(experiment.study.seeds)
     lines = [f"# {_plain(experiment.title)}", ""]
     for pair in comparison.comparisons:
         lines += [f"**{pair.sentence}**", ""]
-    cautions = [*comparison.cautions, *decay_warnings]
+    cautions = [*comparison.cautions, *warnings]
     if cautions:
         lines += [*(f"- {caution}" for caution in cautions), ""]
     lines += [

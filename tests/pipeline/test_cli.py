@@ -94,7 +94,7 @@ def test_check_warns_of_what_makes_the_tutorial_unfair(capsys: pytest.CaptureFix
     code, out, err = run(capsys, "check", "tutorial")
     assert code == 0
     assert "tutorial: sound" in out
-    assert "1 paired seed(s) can never show a difference at 95% confidence; 6 are the least" in out
+    assert "1 paired seed(s) can never show a difference at 95 % confidence; 6 are the least" in out
     assert "final metrics are taken on the validation split" in out
     assert "sgd-l2 shrinks weights 67 times as fast as adamw" in out
     assert err == "next: optduel run tutorial\n"

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from components.compare.compare import compare_arms
 from components.core.authoring import validate
-from components.core.experiment import Experiment, Study
+from components.core.experiment import AdamwArm, Experiment, Study
 from components.core.results import PairedComparison
 from components.report.arms import (
     SPARKLINE_HEIGHT,
@@ -18,6 +18,7 @@ from components.report.arms import (
     arm_cards,
     decay_notes,
     decay_warnings,
+    schedule_warnings,
 )
 from components.report.differences import WIDTH, difference_plots
 
@@ -63,8 +64,29 @@ def test_decays_far_apart_are_named_with_their_ratio() -> None:
     assert warning.startswith(
         "weak and strong are not regularized alike: over the run decay shrinks a weight by "
     )
-    assert f" by {weak:.2g} % and by {strong:.2g} %, {strong / weak:.2g} times as much." in warning
-    assert decay_warnings(cards_of(adamw("weak", 0.01), adamw("strong", 0.1))) == []  # 9.6 times
+    assert f" by {weak:.2g} % and by {strong:.2g} %, and summed over the steps it is 15 times as" in warning
+    assert decay_warnings(cards_of(adamw("weak", 0.01), adamw("strong", 0.1))) == []  # ten times
+
+
+def test_decays_that_leave_nothing_are_told_apart() -> None:
+    (warning,) = decay_warnings(cards_of(adamw("weak", 10), adamw("strong", 900)))
+    assert "weak and strong are not regularized alike" in warning
+    assert "by 100 % and by 100 %, and summed over the steps it is 90 times as strong." in warning
+
+
+def test_decay_that_overshoots_is_called_so() -> None:
+    cards = cards_of(adamw("a", 2500), adamw("b", 999))
+    assert cards[0].decay.shrink_percent == 100
+    (warning,) = decay_warnings(cards)
+    assert warning.startswith("a: learning rate times weight decay is above 1")
+
+
+def test_different_schedules_are_named() -> None:
+    warmed = adamw("b", 0) | {"learning_rate": CONSTANT | {"warmup_epochs": 1}}
+    arms = [validate(AdamwArm, arm, "arm") for arm in (adamw("a", 0), warmed)]
+    assert schedule_warnings(arms[:1]) == []
+    (warning,) = schedule_warnings(arms)
+    assert warning.startswith("The arms differ in schedule or warm-up")
 
 
 def test_decay_against_none_is_said_but_no_decay_at_all_is_not() -> None:
