@@ -34,6 +34,8 @@ TERMINATION_LOG_VARIABLE = "OPTDUEL_TERMINATION_LOG"
 _REPORT_BYTES = 4096
 """What Kubernetes keeps of a termination message."""
 
+_CUT = "..."
+
 
 class OptduelError(Exception):
     """Base of every error whose message is written for the user.
@@ -184,9 +186,12 @@ def write_termination(stage: str, error: OptduelError, details: Mapping[str, int
         fcntl.flock(file, fcntl.LOCK_EX)
         if decode_termination(file.read()):
             return
-        content = _encode(stage, error, str(error), details)
-        if (excess := len(content) - _REPORT_BYTES) > 0:
-            content = _encode(stage, error, str(error)[: -excess - len("...")] + "...", details)
+        message, content = str(error), _encode(stage, error, str(error), details)
+        while len(content) > _REPORT_BYTES and message != _CUT:
+            # Never more than has to go: a character takes 1 to 6 bytes.
+            characters = max(1, (len(content) - _REPORT_BYTES) // 6)
+            message = message.removesuffix(_CUT)[:-characters] + _CUT
+            content = _encode(stage, error, message, details)
         file.seek(0)
         file.truncate()
         file.write(content)
@@ -232,4 +237,4 @@ def _encode(stage: str, error: OptduelError, message: str, details: Mapping[str,
         "exit_code": error.worker_exit_code,
         **details,
     }
-    return json.dumps(report).encode()
+    return json.dumps(report, ensure_ascii=False).encode(errors="backslashreplace")

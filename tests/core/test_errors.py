@@ -97,12 +97,18 @@ def test_a_file_without_a_whole_message_does_not_count(tmp_path: Path, content: 
     assert json.loads(log.read_text())["worker"] == 1
 
 
-@pytest.mark.parametrize("letter", ["a", '"', "é", "😀"])
-def test_a_long_message_is_cut_to_what_kubernetes_keeps(tmp_path: Path, letter: str) -> None:
+@pytest.mark.parametrize(
+    ("letter", "kept"),
+    [("a", 3900), ('"', 1900), ("é", 1900), ("写", 1300), ("😀", 900), ("\\udcff", 600)],
+    ids=["ascii", "escaped", "two-bytes", "three-bytes", "four-bytes", "no-utf-8"],
+)
+def test_a_long_message_is_cut_to_what_kubernetes_keeps(tmp_path: Path, letter: str, kept: int) -> None:
     log = tmp_path / "termination"
-    run(f"write_termination('train', DataError({letter!r} * 5000), {{'step': 7}})", log)
-    assert len(log.read_bytes()) <= 4096
-    assert str(read_termination(log)).endswith("...")
+    run(f"write_termination('train', DataError('{letter}' * 5000), {{'step': 7}})", log)
+    assert 4090 <= len(log.read_bytes()) <= 4096
+    message = str(read_termination(log))
+    assert message.endswith("...")
+    assert len(message) > kept
 
 
 def test_a_bug_keeps_its_traceback_and_reports_nothing(tmp_path: Path) -> None:
