@@ -5,6 +5,7 @@ writes while steps are done is in `recorder`.
 """
 
 import contextlib
+import math
 import tempfile
 import time
 import zlib
@@ -46,7 +47,7 @@ def train(task: Task, strategy: tf.distribute.Strategy, control: Control) -> Non
     Raises:
         DataError: a shard differs from the manifest.
         ExperimentError: the experiment cannot be trained on these records with these workers.
-        TrainingError: a loss or gradient is not finite.
+        TrainingError: a loss, a gradient or the weights' norm is not finite.
         StorageError: a result cannot be written.
         LaunchError: the workers do not see the same checkpoints or records.
         StoppedError: `control` asked for a stop, and the trial is saved.
@@ -186,9 +187,8 @@ class _Trial:
     def train_for_a_while(self) -> None:
         """Does steps for about a second, or up to the next row, checkpoint or end of the epoch."""
         state, task = self.state, self.task
-        ends = [self.epoch_end, _next_multiple(state.step, task.training.log_every_steps)]
-        if task.compute.checkpoint_steps:
-            ends.append(_next_multiple(state.step, task.compute.checkpoint_steps))
+        intervals = (task.training.log_every_steps, task.compute.checkpoint_steps)
+        ends = [self.epoch_end, *((state.step // steps + 1) * steps for steps in intervals if steps)]
         clock = time.perf_counter()
         trained = self._engine.train(
             self._batches,
@@ -201,7 +201,7 @@ class _Trial:
         state.interval = trained.totals
         state.interval_seconds += seconds
         if trained.verdict is Verdict.NOT_FINITE:
-            raise self._diverged("loss or gradient", state.step)
+            raise self._diverged("loss or gradient")
         self._pace, self._wished_pace = trained.pace, _paced(trained.pace, trained.steps, seconds)
         self._control.report("training", state.step)
         if state.step in ends[:2]:
@@ -223,13 +223,14 @@ class _Trial:
             totals, done = measured.totals, done + measured.steps
             self._control.report("validating", state.step)
             if measured.verdict is Verdict.NOT_FINITE:
-                raise self._diverged("validation loss", state.step)
+                raise self._diverged("validation loss")
             self._stop_if_agreed(measured.verdict)
             pace = measured.pace
             wished_pace = _paced(pace, measured.steps, time.perf_counter() - call_clock)
         seconds = time.perf_counter() - clock
         trained = self._row("epoch", state.epoch, state.rows[-1].gradient_norm, state.epoch_seconds)
-        validated = validation_row(trained, totals, self._engine.penalty(), seconds)
+        penalty = self._finite("penalty", self._engine.penalty())
+        validated = validation_row(trained, totals, penalty, seconds)
         state.rows += [trained, validated]
         state.epochs += 1
         if self._chief:
@@ -273,23 +274,23 @@ class _Trial:
             learning_rate=float(self._optimizer.learning_rate(last_step)),
             decay=float(self._optimizer.decay(last_step)),
             gradient_norm=gradient_norm,
-            weight_norm=self._engine.weight_norm(),
+            weight_norm=self._finite("weight norm", self._engine.weight_norm()),
             wall_seconds=self.wall_seconds(),
         )
 
-    def _diverged(self, what: str, step: int) -> TrainingError:
+    def _finite(self, what: str, value: float) -> float:
+        if not math.isfinite(value):
+            raise self._diverged(what)
+        return value
+
+    def _diverged(self, what: str) -> TrainingError:
         if self._chief:
             with contextlib.suppress(StorageError):  # the divergence has to be told, whatever else failed
                 self.recorder.finish(self.state.rows)
-        arm = self.task.arm
         return TrainingError(
-            f"train {self.task.name}: {what} is not finite at step {step}; lower "
-            f"learning_rate.base = {arm.learning_rate.base:g} or lengthen its warmup_epochs"
+            f"train {self.task.name}: {what} is not finite at step {self.state.step}; lower "
+            f"learning_rate.base = {self.task.arm.learning_rate.base:g} or lengthen its warmup_epochs"
         )
-
-
-def _next_multiple(step: int, interval: int) -> int:
-    return (step // interval + 1) * interval
 
 
 def _paced(pace: int, steps: int, seconds: float) -> int:

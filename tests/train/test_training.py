@@ -166,6 +166,24 @@ def test_divergence_names_the_step_and_the_remedy(make_task: MakeTask, run_task:
 
 
 @pytest.mark.slow
+def test_weights_that_overflow_only_in_their_norm_are_a_divergence_too(
+    make_task: MakeTask, run_task: RunTask
+) -> None:
+    # Each step multiplies weights by -9: their squares overflow while losses and gradients are finite.
+    sgdw = {
+        "name": "sgdw",
+        "optimizer": "sgdw",
+        "weight_decay": 100.0,
+        "learning_rate": {"schedule": "constant", "base": 0.1},
+    }
+    task = make_task("overflowing", sgdw, {"name": "linear"}, epochs=2, log_every_steps=1)
+    with pytest.raises(
+        TrainingError, match=r"weight norm is not finite at step \d+; lower learning_rate.base"
+    ):
+        run_task(task)
+
+
+@pytest.mark.slow
 def test_damaged_shard_is_named_before_the_first_step(
     make_task: MakeTask, run_task: RunTask, records: Records, tmp_path: Path
 ) -> None:
