@@ -4,7 +4,9 @@ Importing this module loads neither KFP nor TensorFlow: each command imports wha
 """
 
 import argparse
+import os
 import shlex
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -47,8 +49,15 @@ exit codes: 0 done, 1 the run failed, 2 the request is wrong (the message says w
 
 
 def entry() -> None:
-    """The console script."""
-    sys.exit(main(sys.argv[1:]))
+    """The console script. Ends with 141, as if by SIGPIPE, where nobody reads its answer any more."""
+    try:
+        code = main(sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Or Python would try once more to write what is left, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 128 + signal.SIGPIPE
+    sys.exit(code)
 
 
 def main(arguments: Sequence[str]) -> int:

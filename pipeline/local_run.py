@@ -13,6 +13,7 @@ import datetime
 import importlib
 import logging
 import os
+import re
 import sys
 import tempfile
 import warnings
@@ -48,6 +49,8 @@ from pipeline.interrupts import stopped_by_signals
 from pipeline.narrator import Narrator
 
 LOG_NAME = "run.log"
+
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class Run(Section):
@@ -92,7 +95,7 @@ def run_experiment(
         OptduelError: what a task reported.
         LaunchError: a task failed without a report: a defect of ours; the log is named.
     """
-    place = root.rstrip("/") if is_remote(root) else str(local_path(root).resolve())
+    place = join(root) if is_remote(root) else str(local_path(root).resolve())
     if image is not None:
         _check_image(image, place)
     importlib.import_module("pipeline.definition")  # where KFP is not installed, nothing is made
@@ -166,8 +169,8 @@ def _execute(experiment: Experiment, root: str, name: str, work: Path, image: st
         variables[MODELS_VARIABLE] = join(folder, "models")
     trials = len(experiment.arms) * len(experiment.study.seeds)
     with contextlib.ExitStack() as stack:
-        log = stack.enter_context((work / LOG_NAME).open("w", encoding="utf-8"))
-        narrator = Narrator(log, sys.stderr, trials)
+        narrator = Narrator((work / LOG_NAME).open("w", encoding="utf-8"), sys.stderr, trials)
+        stack.callback(narrator.close)
         stack.enter_context(_environment(variables))
         stack.enter_context(contextlib.redirect_stdout(narrator))
         stack.enter_context(contextlib.redirect_stderr(narrator))
@@ -196,7 +199,8 @@ def _execute(experiment: Experiment, root: str, name: str, work: Path, image: st
             if told := read_termination(termination):
                 raise told from error
             log_place = join(folder, LOG_NAME)
-            raise LaunchError(f"{log_place}: a task failed without a report; see its end\n{error}") from error
+            said = _COLOURS.sub("", str(error))
+            raise LaunchError(f"{log_place}: a task failed without a report; see its end\n{said}") from error
     return {output: Path(artifact.path) for output, artifact in finished.outputs.items()}
 
 

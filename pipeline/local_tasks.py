@@ -22,7 +22,7 @@ class RunningTask(Protocol):
     """What executes a task."""
 
     def wait(self) -> int:
-        """Passes on what the task says until it has ended; returns its exit code."""
+        """Passes on what the task says until it has ended; returns its exit code. Never leaves it running."""
 
     def stop(self) -> None:
         """Asks it to end."""
@@ -108,11 +108,15 @@ class _Process:
         )
 
     def wait(self) -> int:
-        assert self._process.stdout is not None
-        with self._process.stdout as lines:
-            for line in lines:
-                sys.stdout.write(line)
-        return self._process.wait()
+        with self._process as process:
+            assert process.stdout is not None
+            try:
+                for line in process.stdout:
+                    sys.stdout.write(line)
+            except BaseException:
+                self.kill()  # nobody would look after it any more
+                raise
+        return self._process.returncode
 
     def stop(self) -> None:
         self._signal(signal.SIGTERM)

@@ -1,7 +1,9 @@
 """What a person sees of a local run: the stages' own lines and how far the study is, no library chatter."""
 
+import contextlib
 import threading
 import time
+from collections.abc import Iterator
 from typing import TextIO
 
 from components.core.narration import MARK, seconds_in_words
@@ -13,8 +15,11 @@ _TRIAL_DONE = f"{MARK}evaluate "
 class Narrator:
     """A text stream for `contextlib.redirect_stdout`: keeps every line in a log and shows the marked ones.
 
+    The run does not depend on who listens: where the screen is gone (a closed pipe) lines are only logged,
+    and where the log's disk is full this is said, once, and the rest of the log is lost.
+
     Args:
-        log: receives everything.
+        log: receives everything; closed by `close`.
         screen: receives the stages' narration.
         trials: how many trials the study has, for the remaining time.
     """
@@ -22,8 +27,8 @@ class Narrator:
     encoding = "utf-8"
 
     def __init__(self, log: TextIO, screen: TextIO, trials: int) -> None:
-        self._log = log
-        self._screen = screen
+        self._log: TextIO | None = log
+        self._screen: TextIO | None = screen
         self._trials = trials
         self._done = 0
         self._started: float | None = None
@@ -33,7 +38,7 @@ class Narrator:
     def write(self, text: str) -> int:
         """Takes text; lines may come in pieces, and from several threads."""
         with self._lock:
-            self._log.write(text)
+            self._keep(text)
             *lines, self._pending = (self._pending + text).split("\n")
             for line in lines:
                 self._show(line)
@@ -41,8 +46,15 @@ class Narrator:
 
     def flush(self) -> None:
         """Passes on what is buffered."""
-        self._log.flush()
-        self._screen.flush()
+        with self._lock:
+            self._keep("")
+
+    def close(self) -> None:
+        """Completes the log."""
+        with self._lock, self._telling_of_losses():
+            if self._log:
+                self._log.close()
+            self._log = None
 
     def isatty(self) -> bool:
         """No terminal: libraries shall not colour what goes into the log."""
@@ -56,9 +68,36 @@ class Narrator:
             self._started = time.monotonic()
         if (mark + message).startswith(_TRIAL_DONE):
             message += self._study_progress()
-        # Not print(): KFP replaces it by one that also writes indentation to standard output, which is us.
-        self._screen.write(message + "\n")
-        self._screen.flush()
+        self._say(message)
+
+    def _say(self, message: str) -> None:
+        if self._screen is None:
+            return
+        try:
+            # Not print(): KFP replaces it by one that also writes indentation to standard output: to us.
+            self._screen.write(message + "\n")
+            self._screen.flush()
+        except OSError:
+            self._screen = None
+
+    def _keep(self, text: str) -> None:
+        if self._log:
+            with self._telling_of_losses():
+                self._log.write(text)
+                self._log.flush()
+
+    @contextlib.contextmanager
+    def _telling_of_losses(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            lost, self._log = self._log, None
+            self._say(
+                f"{getattr(lost, 'name', 'log')}: {error.strerror}; what the run prints from here on is lost"
+            )
+            with contextlib.suppress(OSError):  # told already: it would write the same lines again
+                if lost:
+                    lost.close()
 
     def _study_progress(self) -> str:
         self._done += 1

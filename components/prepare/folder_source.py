@@ -36,7 +36,7 @@ class Folder:
 
     def __init__(self, source: FolderSource) -> None:
         where = f"data.source.path = {source.path}"
-        self._folder = local_path(source.path).expanduser().resolve()
+        self._folder = local_path(source.path).resolve()
         if not self._folder.is_dir():
             raise DataError(f"{where}: no such folder")
         self.name = data_set_name(self._folder.name)

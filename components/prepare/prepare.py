@@ -50,7 +50,7 @@ def prepare_records(data: Data, root: str) -> Records:
         DataError: the images cannot be used; lists every problem.
         StorageError: the root cannot be written.
     """
-    place: Location = root if is_remote(root) else local_path(root).expanduser().absolute()
+    place: Location = root if is_remote(root) else local_path(root).absolute()
     source = open_source(data, place if isinstance(place, Path) else staging_folder())
     # Whoever talks to a store waits most of the time.
     waits = is_remote(place) or isinstance(source, StoredFolder)

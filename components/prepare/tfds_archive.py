@@ -30,7 +30,7 @@ class Archive:
     """
 
     def __init__(self, path: str, builder_class: Any) -> None:
-        place = local_path(path).expanduser().absolute()
+        place = local_path(path).absolute()
         where = f"data.source.archive = {path}"
         if not place.exists():
             raise DataError(f"{where}: no such file or folder")

@@ -49,7 +49,7 @@ class PreparedData:
     def __init__(self, tfds: Any, data_dir: str, name: str, version: str | None) -> None:
         self._where = f"data.source.data_dir = {data_dir}"
         self._tfds = tfds
-        place = join(data_dir if is_remote(data_dir) else str(local_path(data_dir).expanduser()), name)
+        place = join(data_dir if is_remote(data_dir) else str(local_path(data_dir)), name)
         place = join(place, _choose_version(place, version, f"{self._where}: holds no {name}"))
         self._entries = {entry.uri.rpartition("/")[2]: entry for entry in list_entries(place)}
         self._is_remote = is_remote(place)

@@ -133,6 +133,22 @@ def test_nothing_is_begun_after_a_failure(tmp_path: Path, capsys: pytest.Capture
     assert capsys.readouterr().out == "said\nnot begun: another task has failed, or the run is stopped\n"
 
 
+def test_a_task_that_nobody_listens_to_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Closed:
+        def write(self, text: str) -> int:
+            assert processes_of(tmp_path)
+            raise ValueError("closed")
+
+    monkeypatch.setenv(MARK, str(tmp_path))
+    with (
+        in_processes(LocalTasks()),
+        contextlib.redirect_stdout(Closed()),
+        pytest.raises(ValueError, match="closed"),
+    ):
+        execute("import time; print(1, flush=True); time.sleep(600)")
+    assert processes_of(tmp_path) == []
+
+
 @pytest.mark.parametrize("end", [LocalTasks.stop, LocalTasks.kill])
 def test_nothing_is_begun_after_a_stop(end: Callable[[LocalTasks], None]) -> None:
     tasks = LocalTasks()

@@ -1,7 +1,9 @@
 """What a person sees of a run: marked lines, once, with progress; everything in the log."""
 
 import builtins
+import errno
 import io
+import os
 import threading
 
 from components.core.narration import MARK
@@ -62,3 +64,39 @@ def test_threads_do_not_tear_lines_and_a_patched_print_does_not_deadlock() -> No
         builtins.print = original
     said = [line for line in screen.getvalue().splitlines() if line.strip()]
     assert sorted(said) == sorted(f"{name} {number}" for name in "ab" for number in range(200))
+
+
+class Broken(io.StringIO):
+    """A stream whose reader is gone or whose disk is full."""
+
+    name = "place/run.log"
+
+    def __init__(self, number: int, after: int = 0) -> None:
+        super().__init__()
+        self._number = number
+        self._left = after
+
+    def write(self, text: str) -> int:
+        self._left -= 1
+        if self._left < 0:
+            raise OSError(self._number, os.strerror(self._number))
+        return super().write(text)
+
+
+def test_a_reader_that_has_gone_does_not_end_the_run() -> None:
+    log = io.StringIO()
+    narrator = Narrator(log, Broken(errno.EPIPE, after=1), 1)
+    for number in range(3):
+        narrator.write(f"{MARK}line {number}\n")
+    assert log.getvalue() == "".join(f"{MARK}line {number}\n" for number in range(3))
+
+
+def test_a_log_whose_disk_is_full_is_lost_and_that_is_said_once() -> None:
+    screen = io.StringIO()
+    narrator = Narrator(Broken(errno.ENOSPC, after=1), screen, 1)
+    for number in range(3):
+        narrator.write(f"{MARK}line {number}\n")
+    narrator.close()
+    told, *lines = sorted(screen.getvalue().splitlines(), key=lambda line: line.startswith("line"))
+    assert lines == ["line 0", "line 1", "line 2"]
+    assert told == "place/run.log: No space left on device; what the run prints from here on is lost"

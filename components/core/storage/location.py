@@ -1,5 +1,6 @@
 """Names places: paths and URIs."""
 
+import os
 import re
 import urllib.parse
 from dataclasses import dataclass
@@ -48,7 +49,7 @@ def is_remote(location: Location) -> bool:
 
 
 def local_path(location: Location) -> Path:
-    """The path of a local place.
+    """The path of a local place; `~` is the user's home, which shells leave alone in `--root=~/runs`.
 
     Raises:
         StorageError: the place is remote, its scheme is not known, or it is on another host.
@@ -57,7 +58,9 @@ def local_path(location: Location) -> Path:
         return location
     scheme, separator, _ = location.partition("://")
     if not separator:
-        return Path(location)
+        return Path(
+            os.path.expanduser(location)
+        )  # unlike Path's, it leaves the name of an unknown user alone
     if scheme != "file":
         known = "names no local place" if scheme in REMOTE_SCHEMES else "has a scheme that is not supported"
         raise StorageError(f"{redacted(location)}: {known}; give a directory")
@@ -110,8 +113,9 @@ def join(location: AnyLocation, *parts: str) -> AnyLocation:
         return location.joinpath(*parts)
     if "://" not in location:
         return str(Path(location, *parts))
-    if location.startswith("file://"):
-        parts = tuple(urllib.parse.quote(part) for part in parts)
+    if is_remote(location):
+        return "/".join([parse_address(location, folder=True).uri, *parts])
+    parts = tuple(urllib.parse.quote(part) for part in parts)
     return "/".join([location.rstrip("/"), *parts])
 
 
