@@ -3,19 +3,30 @@
 from itertools import combinations
 
 from components.core.decay import COMPARABLE_FACTOR, coefficient_per_step, overshoots
-from components.core.experiment import Experiment
+from components.core.experiment import Experiment, Source
 from components.core.repetition import seeds_needed
 from components.core.schedules import schedules_differ
+from components.core.storage import is_remote, local_path
 
 
 def cautions(experiment: Experiment) -> list[str]:
     """One sentence for each reason; none for a fair, sufficiently repeated comparison."""
     return [
+        *_absent_images(experiment.data.source),
         *_too_few_seeds(experiment),
         *_no_test_split(experiment),
         *_different_schedules(experiment),
         *_overshooting(experiment),
         *_different_strengths(experiment),
+    ]
+
+
+def _absent_images(source: Source) -> list[str]:
+    places = {name: getattr(source, name, None) for name in ("path", "archive", "data_dir")}
+    return [
+        f"data.source.{name} = {place}: is not on this machine"
+        for name, place in places.items()
+        if place and not is_remote(place) and not local_path(place).exists()
     ]
 
 

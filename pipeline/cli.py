@@ -30,6 +30,9 @@ Command = Callable[[argparse.Namespace], int | None]
 
 DEFAULT_ROOT = "optduel-runs"
 
+MOST_EXAMPLES = 100_000_000
+"""Seven times ImageNet-21k; the decay is summed step by step."""
+
 _DESCRIPTION = """\
 Tells on your own images whether SGD + momentum + L2 or AdamW trains the better classifier,
 by how much, and whether the difference is real.
@@ -153,7 +156,7 @@ def _parser() -> argparse.ArgumentParser:
     showing.add_argument("--schema", action="store_true", help="print the JSON Schema of experiments instead")
     showing.add_argument(
         "--examples",
-        type=int,
+        type=_examples,
         metavar="N",
         help="training examples: shows the decay in every convention",
     )
@@ -185,6 +188,13 @@ def _parser() -> argparse.ArgumentParser:
     compiling.add_argument("--output", required=True, metavar="FILE", help="where the YAML goes")
     reporting.add_argument("run", metavar="RUN", help="the folder of a run, or its URI")
     return parser
+
+
+def _examples(text: str) -> int:
+    examples = int(text)
+    if not 1 <= examples <= MOST_EXAMPLES:
+        raise argparse.ArgumentTypeError(f"{examples}: must be between 1 and {MOST_EXAMPLES:,}")
+    return examples
 
 
 def _list(options: argparse.Namespace) -> None:

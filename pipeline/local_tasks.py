@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import ModuleType
@@ -85,12 +86,15 @@ def replaced(module: ModuleType, name: str, function: Callable[..., int]) -> Ite
 @contextlib.contextmanager
 def in_processes(tasks: LocalTasks) -> Iterator[None]:
     """Has KFP's SubprocessRunner execute tasks in process groups of their own, which can be stopped."""
+    # KFP's command leaves a temporary folder behind for every task.
+    with tempfile.TemporaryDirectory(prefix="optduel-") as scratch:
 
-    def run(full_command: Sequence[str], env_vars: Mapping[str, str] | None = None) -> int:
-        return tasks.run(lambda: _Process(full_command, {**os.environ, **(env_vars or {})}))
+        def run(full_command: Sequence[str], env_vars: Mapping[str, str] | None = None) -> int:
+            environment = {**os.environ, **(env_vars or {}), "TMPDIR": scratch}
+            return tasks.run(lambda: _Process(full_command, environment))
 
-    with replaced(subprocess_task_handler, "run_local_subprocess", run):
-        yield
+        with replaced(subprocess_task_handler, "run_local_subprocess", run):
+            yield
 
 
 class _Process:

@@ -4,6 +4,7 @@ Refused are aliases, which let a few lines expand to gigabytes and make two plac
 Python types, keys that occur twice, of which all but one would be lost, and texts too long or too deep.
 """
 
+import re
 from typing import Any
 
 import yaml
@@ -39,11 +40,22 @@ def load(text: str, where: str) -> Any:
         raise ExperimentError(f"{where}: not an experiment: nested too deeply") from error
 
 
+# Numbers and truth values as YAML 1.2 has them. PyYAML follows 1.1, where 1:30 is 90, 010 is 8 and no is
+# false; it also knows dates, which no setting is.
+_SCALARS = {
+    "bool": "true|True|TRUE|false|False|FALSE",
+    "int": "[-+]?(?:0|[1-9][0-9]*)",
+    "float": r"[-+]?(?:\.[0-9]+|[0-9]+\.[0-9]*)(?:[eE][-+]?[0-9]+)?|[-+]?[0-9]+[eE][-+]?[0-9]+"
+    r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
+    "null": "~|null|Null|NULL|",
+}
+
+
 class _PlainLoader(yaml.SafeLoader):
-    # Dates stay text: no setting is one, and text such as 2026-13-45 would end in a bare ValueError.
     yaml_implicit_resolvers = {
-        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+        None: [
+            (f"tag:yaml.org,2002:{kind}", re.compile(f"(?:{pattern})$")) for kind, pattern in _SCALARS.items()
+        ]
     }
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:

@@ -33,11 +33,14 @@ def problem(name: str, reason: str) -> Skipped:
     return Skipped(image=name if name.isprintable() else ascii(name), reason=reason)
 
 
-def refuse_unusable(where: str, classes: Sequence[str], examples: Sequence[Example]) -> None:
+def refuse_unusable(
+    where: str, classes: Sequence[str], examples: Sequence[Example], problems: Sequence[Skipped]
+) -> None:
     """Refuses a folder that no classifier can be trained on.
 
     Args:
         where: the folder, as messages name it.
+        problems: what lies in it and cannot be an image.
 
     Raises:
         DataError: no class folders, only one, or one without images.
@@ -52,7 +55,15 @@ def refuse_unusable(where: str, classes: Sequence[str], examples: Sequence[Examp
     empty = [name for label, name in enumerate(classes) if label not in present]
     if empty:
         remedy = "add images or remove the folder"
-        raise DataError("\n".join([f"{where}: {len(empty)} class(es) without images; {remedy}", *empty]))
+        lines = [_without_images(name, problems) for name in empty]
+        raise DataError("\n".join([f"{where}: {len(empty)} class(es) without images; {remedy}", *lines]))
+
+
+def _without_images(name: str, problems: Sequence[Skipped]) -> str:
+    within = [problem for problem in problems if problem.image.startswith(f"{name}/")]
+    if not within:
+        return name
+    return f"{name}: has {len(within)} that cannot be read, {within[0].image}: {within[0].reason}"
 
 
 def data_set_name(folder: str) -> str:

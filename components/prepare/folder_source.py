@@ -47,7 +47,7 @@ class Folder:
             self.classes = self._list()
         except OSError as error:
             raise as_storage_error(error, self._folder) from error
-        refuse_unusable(where, self.classes, self.examples)
+        refuse_unusable(where, self.classes, self.examples, self.problems)
 
     def read(self, position: int) -> bytes:
         """Reads an image file."""

@@ -48,7 +48,7 @@ class StoredFolder:
         self.classes = tuple(sorted(name for name in folders if _is_class_name(name)))
         problems = [found for parts in sorted(sizes) if (found := self._look_at(parts, sizes[parts]))]
         self.problems: Sequence[Skipped] = list(dict.fromkeys(problems))  # a folder's objects all name it
-        refuse_unusable(where, self.classes, self.examples)
+        refuse_unusable(where, self.classes, self.examples, self.problems)
 
     def read(self, position: int) -> bytes:
         """Reads an image from the store, checked against its checksum there."""

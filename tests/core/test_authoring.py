@@ -57,7 +57,7 @@ def refusal(authored: dict[str, Any], *assignments: str) -> str:
         ("training.epochs=2.5", "training.epochs = 2.5: must be a valid integer, got a number with a fract"),
         ("arms.1.weight_decay=.nan", "arms.second.weight_decay = nan: must be a finite number"),
         ("arms.1.weight_decay=.inf", "arms.second.weight_decay = inf: must be a finite number"),
-        ("arms.1.weight_decay=1e999", "arms.second.weight_decay = '1e999': must be a finite number"),
+        ("arms.1.weight_decay=1e999", "arms.second.weight_decay = inf: must be a finite number"),
         ("name=My Study", "name = 'My Study': String must match pattern"),
         ("title=", "title = None: must be a valid string"),
         # shapes

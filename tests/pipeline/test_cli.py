@@ -227,3 +227,41 @@ def test_a_module_of_ours_that_is_missing_keeps_its_traceback(tmp_path: Path) ->
     finished = run_without("pipeline.following", "status", folder=tmp_path)
     assert finished.returncode == 1
     assert finished.stderr.splitlines()[-1] == "ModuleNotFoundError: No module named 'pipeline.following'"
+
+
+@pytest.mark.parametrize("examples", ["0", "-5", "3000000000"])
+def test_a_number_of_examples_that_makes_no_sense_is_refused(
+    capsys: pytest.CaptureFixture[str], examples: str
+) -> None:
+    with pytest.raises(SystemExit) as raised:
+        main(["show", "digits", "--examples", examples])
+    assert raised.value.code == 2
+    assert f"{examples}: must be between 1 and 100,000,000" in capsys.readouterr().err
+
+
+def test_check_names_images_that_are_not_there(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    absent = tmp_path / "photos"
+    code, out, _ = run(capsys, "check", "digits", "--set", f"data.source={{kind: folder, path: {absent}}}")
+    assert code == 0
+    assert f"caution: data.source.path = {absent}: is not on this machine" in out
+
+
+def test_an_answer_that_nobody_reads_ends_as_if_by_its_signal() -> None:
+    command = [sys.executable, "-c", "from pipeline.cli import entry; entry()", "list"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.wait(60) == 141
+    assert process.stderr is not None
+    with process.stderr as told:
+        assert told.read() == ""
+
+
+def test_a_root_without_a_bucket_is_no_local_folder(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run(capsys, "run", "digits", "--root", "s3://")
+    assert code == 2
+    assert "s3://: '' is no bucket's name" in err
+    assert list(tmp_path.iterdir()) == []

@@ -122,6 +122,14 @@ def test_a_second_signal_kills_a_task_that_does_not_end(tmp_path: Path) -> None:
     assert codes == [-signal.SIGKILL]
 
 
+def test_tasks_leave_no_temporary_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    with in_processes(LocalTasks()):
+        execute("import tempfile; print(tempfile.mkdtemp())")
+        left = Path(capsys.readouterr().out.strip())
+        assert left.is_dir()
+    assert not left.exists()
+
+
 def test_nothing_is_begun_after_a_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     begun = tmp_path / "begun"
     touch = f"from pathlib import Path; Path({str(begun)!r}).touch()"

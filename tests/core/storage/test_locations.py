@@ -75,3 +75,16 @@ def test_a_folder_may_be_a_bucket() -> None:
     assert parse_address("gs://bucket", folder=True).key == ""
     assert parse_address("gs://bucket/", folder=True).key == ""
     assert parse_address("gs://bucket/a/", folder=True).key == "a"
+
+
+@pytest.mark.parametrize("root", ["gs://", "s3://", "minio:///folder"])
+def test_a_place_without_a_bucket_is_refused(root: str) -> None:
+    with pytest.raises(StorageError, match="is no bucket's name; write .*://BUCKET/NAME"):
+        join(root, "runs")
+
+
+def test_home_is_found_where_no_shell_has_put_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert local_path("~/runs") == tmp_path / "runs"
+    assert local_path("runs/~/x") == Path("runs/~/x")
+    assert local_path("~no-such-user/runs") == Path("~no-such-user/runs")

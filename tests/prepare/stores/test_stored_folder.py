@@ -69,7 +69,11 @@ def test_the_same_problems_are_found(
         ([], "no such folder"),
         (["a.png"], "has no class folders; put the images of each class into a folder of its own"),
         (["a/1.png"], "has one class folder, a; a classifier needs two or more"),
-        (["a/1.png", "b/1.txt"], "1 class\\(es\\) without images; add images or remove the folder\nb"),
+        (
+            ["a/1.png", "b/1.txt"],
+            "1 class\\(es\\) without images; add images or remove the folder\n"
+            "b: has 1 that cannot be read, b/1.txt: is not an image file",
+        ),
     ],
 )
 def test_a_folder_that_cannot_be_used_is_refused(place: Place, names: list[str], message: str) -> None:
