@@ -13,13 +13,21 @@ from pydantic import (
     StringConstraints,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from components.core.experiment import Section
 
 
-def _written_as_number(value: Any) -> Any:
-    """YAML takes `cpu: 4` for a number, as Kubernetes' own manifests have it."""
-    return str(value) if type(value) is int else value
+def _written(pattern: str, rule: str) -> BeforeValidator:
+    """Takes text of a pattern, or the number that YAML makes of it: `cpu: 4`, as in Kubernetes' manifests."""
+
+    def check(value: Any) -> str:
+        text = str(value) if type(value) in (int, float) else value
+        if not isinstance(text, str) or not re.fullmatch(pattern, text):
+            raise PydanticCustomError("written", rule)
+        return text
+
+    return BeforeValidator(check)
 
 
 def _reference(image: str) -> str:
@@ -34,12 +42,23 @@ def _reference(image: str) -> str:
     return image
 
 
-Quantity = Annotated[
+Cores = Annotated[
     str,
-    BeforeValidator(_written_as_number),
-    StringConstraints(pattern=r"^[1-9][0-9]*(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$"),
+    _written(
+        r"(?=.*[1-9])([0-9]+(\.[0-9]+)?|[1-9][0-9]*m)",
+        "must be cores or thousandths of one, such as 4, 0.5 or 500m",
+    ),
 ]
-"""An amount as Kubernetes writes it: 500m, 4, 16Gi."""
+"""An amount of processors, as Kubernetes and Kubeflow Pipelines both take it."""
+
+Memory = Annotated[
+    str,
+    _written(
+        r"[1-9][0-9]*(Ki|Mi|Gi|Ti|M|G|T)?",
+        "must be bytes, or a whole number of Ki, Mi, Gi, Ti, M, G or T, such as 1536Mi",
+    ),
+]
+"""An amount of memory, as Kubernetes and Kubeflow Pipelines both take it."""
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)]
 """Of a Kubernetes object."""
@@ -65,8 +84,8 @@ class Resources(Section):
         accelerator: the resource's name.
     """
 
-    cpu: Quantity = "1"
-    memory: Quantity = "2Gi"
+    cpu: Cores = "1"
+    memory: Memory = "2Gi"
     accelerators: Annotated[int, Field(ge=0, le=64)] = 0
     accelerator: Annotated[str, StringConstraints(pattern=r"^[a-z0-9.-]+/[A-Za-z0-9._-]+$")] = (
         "nvidia.com/gpu"

@@ -178,7 +178,12 @@ def test_every_task_is_retried_for_as_long_as_training_takes(name: str) -> None:
 @each_deployment
 def test_every_task_gets_its_stages_resources(name: str) -> None:
     pipeline, _ = documents(
-        deployment(name, "train={cpu: 6, memory: 24Gi, accelerators: 2}", "evaluate.memory=5Gi")
+        deployment(
+            name,
+            "train={cpu: 6, memory: 24Gi, accelerators: 2}",
+            "evaluate={cpu: 2.5, memory: 5Gi}",
+            "report={cpu: 500m, memory: 1610612736}",
+        )
     )
     found = containers(pipeline)
     (train,) = (found[name] for name in ("train", "train-on-cluster") if name in found)
@@ -188,7 +193,10 @@ def test_every_task_gets_its_stages_resources(name: str) -> None:
     assert "resourceCpuLimit" not in resources
     accelerator = resources["accelerator"]
     assert (accelerator["resourceType"], accelerator["resourceCount"]) == ("nvidia.com/gpu", "2")
+    assert found["evaluate"]["resources"]["resourceCpuRequest"] == "2.5"
     assert found["evaluate"]["resources"]["resourceMemoryLimit"] == "5Gi"
+    assert found["report"]["resources"]["resourceCpuRequest"] == "500m"
+    assert found["report"]["resources"]["resourceMemoryLimit"] == "1610612736"
     assert found["prepare"]["resources"]["resourceCpuRequest"] == "2"
     assert "accelerator" not in found["report"]["resources"]
 

@@ -51,6 +51,49 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
         assert told in message
 
 
+CORES = "must be cores or thousandths of one, such as 4, 0.5 or 500m"
+BYTES = "must be bytes, or a whole number of Ki, Mi, Gi, Ti, M, G or T, such as 1536Mi"
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("train.cpu=4Gi", f"train.cpu = '4Gi': {CORES}"),
+        ("train.cpu=2k", f"train.cpu = '2k': {CORES}"),
+        ("train.cpu=1.5m", f"train.cpu = '1.5m': {CORES}"),
+        ("train.cpu=0", f"train.cpu = 0: {CORES}"),
+        ("train.cpu=0.0", f"train.cpu = 0.0: {CORES}"),
+        ("train.cpu=true", f"train.cpu = True: {CORES}"),
+        ("train.memory=1.5Gi", f"train.memory = '1.5Gi': {BYTES}"),
+        ("train.memory=4k", f"train.memory = '4k': {BYTES}"),
+        ("train.memory=500m", f"train.memory = '500m': {BYTES}"),
+        ("train.memory=0", f"train.memory = 0: {BYTES}"),
+        ("train.memory=1.5", f"train.memory = 1.5: {BYTES}"),
+    ],
+)
+def test_an_amount_is_one_that_kubeflow_pipelines_takes(assignment: str, message: str) -> None:
+    with pytest.raises(ExperimentError) as raised:
+        load_deployment("pod", ["image=i:1", assignment])
+    assert str(raised.value) == f"pod: 1 problem\n{message}"
+
+
+@pytest.mark.parametrize(
+    ("assignment", "amount"),
+    [
+        ("cpu=2", "2"),
+        ("cpu=2.5", "2.5"),
+        ("cpu='0.5'", "0.5"),
+        ("cpu=500m", "500m"),
+        ("memory=1073741824", "1073741824"),
+        ("memory=1536Mi", "1536Mi"),
+        ("memory=16G", "16G"),
+    ],
+)
+def test_an_amount_may_be_a_number_of_yaml(assignment: str, amount: str) -> None:
+    train = load_deployment("pod", ["image=i:1", f"train.{assignment}"]).train
+    assert getattr(train, assignment.partition("=")[0]) == amount
+
+
 def test_a_variable_has_one_value() -> None:
     secrets = "secrets=[{name: s, variables: {key: TOKEN}}]"
     with pytest.raises(ExperimentError, match="environment, secrets: TOKEN set more than once; keep one"):
