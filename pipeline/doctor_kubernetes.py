@@ -199,5 +199,5 @@ def _takes(node: Mapping[str, Any], deployment: Deployment) -> bool:
 
 
 def _tolerates(toleration: Any, taint: Mapping[str, Any]) -> bool:
-    same_value = toleration.operator == "Exists" or toleration.value == taint.get("value")
+    same_value = toleration.operator == "Exists" or toleration.value == taint.get("value", "")
     return toleration.key == taint["key"] and same_value and toleration.effect in (None, taint["effect"])

@@ -93,12 +93,34 @@ class Resources(Section):
 
 
 class Toleration(Section):
-    """A taint that training tolerates, as Kubernetes has it."""
+    """A taint that training tolerates, as Kubernetes has it.
+
+    Attributes:
+        key: of the taint.
+        operator: "Equal" compares the value, "Exists" takes any; "Equal" where a value is given.
+        value: of the taint; the empty text is that of a taint without one.
+        effect: of the taint; any when absent.
+    """
 
     key: str
     operator: Literal["Exists", "Equal"] = "Exists"
     value: str | None = None
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _equal_where_a_value_is_given(cls, authored: Any) -> Any:
+        if isinstance(authored, Mapping) and authored.get("value") is not None:
+            return {"operator": "Equal", **authored}
+        return authored
+
+    @model_validator(mode="after")
+    def _compares_what_is_given(self) -> Self:
+        if self.operator == "Exists" and self.value:
+            raise ValueError("operator Exists compares no value; leave value out, or take Equal")
+        if self.operator == "Equal" and self.value is None:
+            raise ValueError("operator Equal compares a value; give it, or take Exists")
+        return self
 
 
 class Secret(Section):

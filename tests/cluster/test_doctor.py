@@ -187,6 +187,30 @@ def test_nodes_are_those_that_the_deployment_selects(
     assert (code, checks["accelerators"]["status"]) == (1, "failed")
 
 
+@pytest.mark.parametrize(
+    ("toleration", "gpus", "status"),
+    [
+        ("{key: dedicated, value: training}", 8, "ok"),
+        ("{key: dedicated, value: another}", 8, "failed"),
+        ("{key: dedicated}", 8, "ok"),
+        ("{key: dedicated, value: training, effect: NoExecute}", 8, "failed"),
+        ("{key: plain, value: ''}", 4, "ok"),
+        ("{key: plain, value: a}", 4, "failed"),
+    ],
+)
+def test_taints_are_compared_as_the_scheduler_does(
+    toleration: str, gpus: int, status: str, world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dedicated = {"key": "dedicated", "value": "training", "effect": "NoSchedule"}
+    world.kubernetes.add("nodes", node("gpu-3", gpus=8, taints=[dedicated]))
+    plain = {"key": "plain", "effect": "NoSchedule"}
+    world.kubernetes.add("nodes", node("gpu-4", gpus=4, taints=[plain]))
+    _, checks = world.examine(
+        capsys, "--deploy", f"tolerations=[{toleration}]", "--deploy", f"train.accelerators={gpus}"
+    )
+    assert checks["accelerators"]["status"] == status
+
+
 def test_no_kubeconfig_and_no_kubeflow_are_two_failures(
     world: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -112,3 +112,32 @@ def test_an_image_names_a_version(image: str) -> None:
 def test_an_image_is_a_reference(image: str) -> None:
     with pytest.raises(ValueError, match="is no image's reference"):
         Deployment(image=image, root="gs://b/o")
+
+
+@pytest.mark.parametrize(
+    ("toleration", "operator"),
+    [
+        ("{key: dedicated}", "Exists"),
+        ("{key: dedicated, value: training}", "Equal"),
+        ("{key: dedicated, value: ''}", "Equal"),
+        ("{key: dedicated, operator: Equal, value: training}", "Equal"),
+        ("{key: dedicated, operator: Exists, value: ''}", "Exists"),
+    ],
+)
+def test_a_toleration_with_a_value_compares_it(toleration: str, operator: str) -> None:
+    """Kubernetes' own default is Equal, and it refuses Exists with a value."""
+    (found,) = load_deployment("pod", ["image=i:1", f"tolerations=[{toleration}]"]).tolerations
+    assert found.operator == operator
+
+
+@pytest.mark.parametrize(
+    ("toleration", "message"),
+    [
+        ("operator: Exists, value: a", "operator Exists compares no value; leave value out, or take Equal"),
+        ("operator: Equal", "operator Equal compares a value; give it, or take Exists"),
+    ],
+)
+def test_a_toleration_that_kubernetes_refuses_or_that_misses_its_value(toleration: str, message: str) -> None:
+    with pytest.raises(ExperimentError) as raised:
+        load_deployment("pod", ["image=i:1", f"tolerations=[{{key: dedicated, {toleration}}}]"])
+    assert str(raised.value) == f"pod: 1 problem\ntolerations.0: {message}"
