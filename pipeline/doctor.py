@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from components.core.deployment import Deployment
 from components.core.errors import ClusterError, OptduelError
-from components.core.storage import delete, is_remote, join, publish, read
+from components.core.storage import delete, join, publish, read
 from components.core.storage.retries import SECONDS_VARIABLE
 from components.core.storage.s3 import ENDPOINT_VARIABLES
 from pipeline.check import Check, failed, ok, skipped
@@ -74,8 +74,6 @@ def _storage(root: str) -> Check:
             f"{root}: lies in the cluster's own store, which this machine cannot see; to check it from here, "
             f"forward its port and set {ENDPOINT_VARIABLES[1]}, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
         )
-    if not is_remote(root):
-        return failed(name, f"root = {root}: must be a URI that every pod reaches: gs://, s3:// or minio://")
     probe = join(root, f"doctor-{uuid.uuid4().hex}")
     with _patience():
         try:

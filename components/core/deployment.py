@@ -67,6 +67,16 @@ Variable = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
 """Of an environment."""
 
 
+Root = Annotated[
+    str,
+    _written(
+        r"(gs|s3|minio)://[^\s/]\S*",
+        "must be a URI that every pod reaches: gs://BUCKET/..., s3://BUCKET/... or minio://BUCKET/...",
+    ),
+]
+"""A place in an object store."""
+
+
 USER = 65532
 """Of the images and of every pod: no root, and nobody's account on a host."""
 
@@ -195,7 +205,7 @@ class Deployment(Section):
     """
 
     image: Annotated[str, AfterValidator(_reference)]
-    root: Annotated[str, StringConstraints(pattern=r"^\S+$")]
+    root: Root
     environment: Mapping[Variable, str] = {}
     secrets: tuple[Secret, ...] = ()
     prepare: Resources = Resources()

@@ -266,12 +266,6 @@ def test_the_root_is_written_read_and_cleared(
     assert list_entries(root) == []
 
 
-def test_a_folder_is_no_root_for_pods(world: World, capsys: pytest.CaptureFixture[str]) -> None:
-    code, checks = world.examine(capsys, "--root", "/data")
-    assert (code, checks["storage root"]["status"]) == (1, "failed")
-    assert "must be a URI that every pod reaches" in checks["storage root"]["detail"]
-
-
 def test_a_store_that_does_not_answer_is_given_up(
     world: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -152,6 +152,11 @@ def test_check_finds_nothing_to_caution_in_the_fair_experiments(
             "train.memroy: no such field; did you mean 'memory'?",
         ),
         (["submit", "digits", "--image", "i:1", "--deploy", "train"], "--deploy train: write path=value"),
+        (
+            ["submit", "digits", "--image", "i:1", "--root", "data"],
+            "root = 'data': must be a URI that every pod reaches",
+        ),
+        (["doctor", "--root", "/data"], "root = '/data': must be a URI that every pod reaches"),
         (["status", "--host", "http://h", "--cookie-file", "c"], "--cookie-file = c: No such file"),
         (["compile", "digits", "--image", "i:1", "--output", "p.txt"], "--output = p.txt: must end in .yaml"),
         (["report", "no-such-run"], "holds no run.json"),

@@ -100,6 +100,16 @@ def test_a_variable_has_one_value() -> None:
         load_deployment("pod", ["image=i:1", secrets, "environment={TOKEN: a}"])
 
 
+@pytest.mark.parametrize(
+    "root", ["data", "/data", "file:///data", "ftp://host/place", "gs://", "s3:///a", "gs://a b"]
+)
+def test_the_root_is_a_place_that_every_pod_reaches(root: str) -> None:
+    with pytest.raises(ExperimentError) as raised:
+        load_deployment("pod", ["image=i:1", f"root={root!r}"])
+    rule = "must be a URI that every pod reaches: gs://BUCKET/..., s3://BUCKET/... or minio://BUCKET/..."
+    assert str(raised.value) == f"pod: 1 problem\nroot = {root!r}: {rule}"
+
+
 @pytest.mark.parametrize("image", ["optduel", "registry:5000/optduel", "registry/optduel:latest"])
 def test_an_image_names_a_version(image: str) -> None:
     """Kubeflow Pipelines takes the reference for the code's version when it looks for cached results."""
