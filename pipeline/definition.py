@@ -9,7 +9,7 @@ from kfp import dsl
 
 from components.compare.component import collect_arm, compare
 from components.core.deployment import Deployment
-from components.core.experiment import Arm, Experiment, canonical_json
+from components.core.experiment import Arm, Experiment, Source, TfdsSource, canonical_json
 from components.core.storage import join
 from components.evaluate.component import evaluate
 from components.prepare.component import prepare
@@ -32,6 +32,11 @@ class RunOutputs(NamedTuple):
 def pipeline_name(experiment: Experiment) -> str:
     """The pipeline's name: one pipeline for each experiment name, one version for each fingerprint."""
     return f"optduel-{experiment.name}"
+
+
+def _is_fixed(source: Source) -> bool:
+    """Whether the content cannot change under the name: that of a path can, and KFP's cache does not look."""
+    return isinstance(source, TfdsSource) and source.archive is None and source.data_dir is None
 
 
 def _job(deployment: Deployment) -> dict[str, Any]:
@@ -92,7 +97,8 @@ def build(
     def optduel(root: str = deployment.root if deployment else ".") -> RunOutputs:
         # Only records are worth caching: a stale model would be worse than a second training.
         preparation_task = prepare(data=experiment.data.canonical_json(), root=root)
-        prepared = placement.place(preparation_task, "prepare", "prepare", cached=True)
+        cached = _is_fixed(experiment.data.source) and (deployment is None or deployment.cached)
+        prepared = placement.place(preparation_task, "prepare", "prepare", cached)
         before: dict[str, Any] = {}
         for arm in experiment.arms:
             with dsl.ParallelFor(list(experiment.study.seeds), name=f"{arm.name}-seeds") as seed:

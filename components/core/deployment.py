@@ -200,6 +200,9 @@ class Deployment(Section):
         tolerations: taints of the nodes that train.
         job: launches workers as pods of their own; without it a trial trains in its task's pod, on all of
             that pod's accelerators.
+        cached: Kubeflow Pipelines may take the records that an earlier run has prepared of a data set that
+            TensorFlow Datasets downloads; it does not look whether they are still there. Other sources are
+            read by every run, as their content may have changed.
         retries: of every task.
         kept_seconds: how long pods and jobs of a finished run stay; its results stay in the store.
     """
@@ -215,6 +218,7 @@ class Deployment(Section):
     node_selector: Mapping[str, str] = {}
     tolerations: tuple[Toleration, ...] = ()
     job: Job | None = None
+    cached: bool = True
     retries: Retries = Retries()
     kept_seconds: PositiveInt = 604_800
 
