@@ -1,6 +1,8 @@
 """The graph: one definition, compiled for a cluster and executed on a laptop alike.
 
 prepare -> for each arm: ParallelFor(seeds): train -> evaluate -> compare -> report
+
+On a cluster an arm begins when the one before it is done, so that a limit of trials holds for the whole run.
 """
 
 from typing import Any, NamedTuple
@@ -99,12 +101,16 @@ def build(
         preparation_task = prepare(data=experiment.data.canonical_json(), root=root)
         cached = _is_fixed(experiment.data.source) and (deployment is None or deployment.cached)
         prepared = placement.place(preparation_task, "prepare", "prepare", cached)
-        before: dict[str, Any] = {}
+        at_once = deployment.trials_at_once if deployment else 0
+        seeds = list(experiment.study.seeds)
+        collected: Any = None
         for arm in experiment.arms:
-            with dsl.ParallelFor(list(experiment.study.seeds), name=f"{arm.name}-seeds") as seed:
+            with dsl.ParallelFor(seeds, name=f"{arm.name}-seeds", parallelism=at_once) as seed:
                 trained = placement.place_training(
                     training_task(arm, seed, prepared.outputs["records"]), f"train {arm.name}"
                 )
+                if at_once and collected is not None:
+                    trained.after(collected)  # the limit of a loop holds for one arm only
                 evaluation_task = evaluate(
                     confidence=experiment.study.confidence,
                     records=prepared.outputs["records"],
@@ -114,9 +120,9 @@ def build(
                 evaluated = placement.place(evaluation_task, f"evaluate {arm.name}", "evaluate")
             trials = dsl.Collected(evaluated.outputs["trial"])
             # A fold over the arms: one component signature serves any number of them.
+            before = {} if collected is None else {"previous": collected.outputs["collected"]}
             collection_task = collect_arm(trials=trials, **before)
             collected = placement.place(collection_task, f"collect {arm.name}", "report")
-            before = {"previous": collected.outputs["collected"]}
         comparison_task = compare(
             study=experiment.study.canonical_json(),
             arms=canonical_json([arm.name for arm in experiment.arms]),

@@ -200,6 +200,9 @@ class Deployment(Section):
         tolerations: taints of the nodes that train.
         job: launches workers as pods of their own; without it a trial trains in its task's pod, on all of
             that pod's accelerators.
+        trials_at_once: how many trials of an arm train at a time, the arms one after the other. Of more than
+            nodes, or Kueue, admit some wait until `job.gang_seconds` gives them up, or two hold half of the
+            GPUs each and wait for the other half.
         cached: Kubeflow Pipelines may take the records that an earlier run has prepared of a data set that
             TensorFlow Datasets downloads; it does not look whether they are still there. Other sources are
             read by every run, as their content may have changed.
@@ -218,6 +221,7 @@ class Deployment(Section):
     node_selector: Mapping[str, str] = {}
     tolerations: tuple[Toleration, ...] = ()
     job: Job | None = None
+    trials_at_once: PositiveInt = 1
     cached: bool = True
     retries: Retries = Retries()
     kept_seconds: PositiveInt = 604_800

@@ -86,7 +86,7 @@ def test_graph_trains_and_evaluates_each_arm_over_the_seeds() -> None:
     for task in loops.values():
         items = task["parameterIterator"]["items"]["raw"]
         assert json.loads(items) == [0, 1, 2, 3, 4, 5]
-        assert task["dependentTasks"] == ["prepare"]
+        assert "prepare" in task["dependentTasks"]
         body = tasks_of(document["components"][task["componentRef"]["name"]])
         arm = task["taskInfo"]["name"].removesuffix("-seeds")
         assert {inner["taskInfo"]["name"] for inner in body.values()} == {f"train {arm}", f"evaluate {arm}"}
@@ -98,6 +98,20 @@ def test_arms_are_data() -> None:
     root = tasks_of(compiled_pipeline(THREE_ARMS)["root"])
     names = [task["taskInfo"]["name"] for task in root.values()]
     assert {"a-seeds", "b-seeds", "c-seeds", "collect a", "collect b", "collect c"} <= set(names)
+
+
+@pytest.mark.parametrize("trials", [1, 3])
+def test_no_more_trials_than_the_deployment_says_run_at_a_time(trials: int) -> None:
+    """A trial that only waits its turn must not be given up, nor two of them hold half of the GPUs each."""
+    where = deployment("trainjob") if trials == 1 else deployment("trainjob", f"trials_at_once={trials}")
+    root = tasks_of(documents(where, THREE_ARMS)[0]["root"])
+    loops = [task for task in root.values() if "parameterIterator" in task]
+    assert [task["taskInfo"]["name"] for task in loops] == ["a-seeds", "b-seeds", "c-seeds"]
+    assert [task["iteratorPolicy"]["parallelismLimit"] for task in loops] == [trials] * 3
+    waits_for = [
+        {root[name]["taskInfo"]["name"] for name in task["dependentTasks"]} - {"prepare"} for task in loops
+    ]
+    assert waits_for == [set(), {"collect a"}, {"collect b"}], "a limit of a loop holds for one arm only"
 
 
 def cached_tasks(pipeline: dict[str, Any]) -> set[str]:
