@@ -18,6 +18,9 @@ _STORAGE_SECONDS = "20"
 
 _STANDALONE_NAMESPACE = "kubeflow"
 
+_KUBEFLOW_BUCKET = "minio://mlpipeline/"
+"""Of Kubeflow's own store; the profile controller gives each profile a key to a part of it."""
+
 
 def examine(access: Access, deployment: Deployment, workers: int) -> Iterator[Check]:
     """Makes all checks, in the order in which a run needs what they look at.
@@ -30,6 +33,7 @@ def examine(access: Access, deployment: Deployment, workers: int) -> Iterator[Ch
     from pipeline.doctor_kubernetes import examine_kubernetes
 
     namespace, account = access.namespace or _STANDALONE_NAMESPACE, "pipeline-runner"
+    profile = None
     try:
         connection = Connection(access)
         health = connection.open()
@@ -38,10 +42,10 @@ def examine(access: Access, deployment: Deployment, workers: int) -> Iterator[Ch
     else:
         yield _pipelines(connection, health)
         yield _identity(connection)
-        if connection.namespace:
-            namespace, account = connection.namespace, "default-editor"
+        if profile := connection.namespace:
+            namespace, account = profile, "default-editor"
     yield from examine_kubernetes(access.kube_context, namespace, account, deployment, workers)
-    yield _storage(deployment.root)
+    yield _storage(deployment, profile)
 
 
 def _pipelines(connection: Connection, health: Health) -> Check:
@@ -64,9 +68,15 @@ def _identity(connection: Connection) -> Check:
     return ok("identity", "may list runs")
 
 
-def _storage(root: str) -> Check:
+def _storage(deployment: Deployment, profile: str | None) -> Check:
     """Writes, reads and deletes an object below the root, with this machine's credentials."""
-    name = "storage root"
+    name, root = "storage root", deployment.root
+    if profile and _is_closed(deployment, profile):
+        return failed(
+            name,
+            f"root = {root}: Kubeflow's own store does not open it to the key of profile {profile}; "
+            f"give --root {_KUBEFLOW_BUCKET}private-artifacts/{profile}/optduel",
+        )
     inside = root.startswith("minio://") and not any(os.environ.get(one) for one in ENDPOINT_VARIABLES)
     if inside and "KUBERNETES_SERVICE_HOST" not in os.environ:
         return skipped(
@@ -85,6 +95,15 @@ def _storage(root: str) -> Check:
         except OptduelError as error:
             return failed(name, error)
     return ok(name, f"{root}: wrote, read and deleted an object, from this machine with its credentials")
+
+
+def _is_closed(deployment: Deployment, profile: str) -> bool:
+    """Whether the root lies in Kubeflow's own bucket, but where a profile's key opens nothing."""
+    parts = ("artifacts/", "shared/", f"private-artifacts/{profile}/", f"private/{profile}/")
+    opened = tuple(_KUBEFLOW_BUCKET + part for part in parts)
+    place = f"{deployment.root}/"
+    is_kubeflows = deployment.environment.keys().isdisjoint(ENDPOINT_VARIABLES)
+    return is_kubeflows and place.startswith(_KUBEFLOW_BUCKET) and not place.startswith(opened)
 
 
 @contextlib.contextmanager

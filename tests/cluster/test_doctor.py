@@ -230,12 +230,56 @@ def test_kubernetes_that_does_not_answer_is_told(
     assert "Kubernetes does not answer" in checks["kubernetes"]["detail"]
 
 
-def test_a_profiles_steps_run_as_its_editor(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.fixture
+def profile(world: World) -> World:
+    """The world of a Kubeflow whose users have profiles, seen by `team`."""
     world.kfp.multi_user = True
     world.kubernetes.add("secrets", {"metadata": {"name": "mlpipeline-minio-artifact"}}, namespace="team")
-    code, checks = world.examine(capsys, "--namespace", "team")
+    return world
+
+
+def test_a_profiles_steps_run_as_its_editor(profile: World, capsys: pytest.CaptureFixture[str]) -> None:
+    root = "minio://mlpipeline/private-artifacts/team/optduel"
+    code, checks = profile.examine(capsys, "--namespace", "team", "--root", root)
     assert code == 0
     assert "service account default-editor in namespace team" in checks["permissions"]["detail"]
+
+
+@pytest.mark.parametrize(
+    "root",
+    [
+        "minio://mlpipeline/optduel",
+        "minio://mlpipeline",
+        "minio://mlpipeline/private-artifacts/team-b/optduel",
+        "minio://mlpipeline/private-artifacts",
+    ],
+)
+def test_a_root_that_a_profiles_key_does_not_open_is_told(
+    root: str, profile: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, checks = profile.examine(capsys, "--namespace", "team", "--root", root)
+    assert (code, checks["storage root"]["status"]) == (1, "failed")
+    assert checks["storage root"]["detail"] == (
+        f"root = {root}: Kubeflow's own store does not open it to the key of profile team; "
+        "give --root minio://mlpipeline/private-artifacts/team/optduel"
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--root", "minio://mlpipeline/private/team/optduel"],
+        ["--root", "minio://mlpipeline/shared/optduel"],
+        ["--root", "minio://mlpipeline/private-artifacts/team"],
+        ["--root", "minio://mlpipeline-2/optduel"],
+        ["--deploy", "environment.AWS_ENDPOINT_URL=http://minio.minio.svc:9000"],
+    ],
+)
+def test_a_root_that_a_profiles_key_opens_is_not(
+    arguments: list[str], profile: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, checks = profile.examine(capsys, "--namespace", "team", *arguments)
+    assert (code, checks["storage root"]["status"]) == (0, "skipped")
 
 
 def test_a_deployment_without_jobs_needs_no_training_operator(
