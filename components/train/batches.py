@@ -60,7 +60,8 @@ class Plan:
 
         Returns:
             shards int64 [n] and rows int64 [n] of the examples, their places int64 [n] in the global batch,
-            and the size of the global batch. n may be 0 in the last batch of an epoch.
+            and the size of the global batch. n may be 0: the last batch of an epoch may have fewer examples
+            than there are parts, and so may every batch.
         """
         epoch, step_in_epoch = divmod(step, self.epoch_steps)
         start = step_in_epoch * self.global_batch_size

@@ -11,7 +11,7 @@ import keras
 from components.core.experiment import CnnModel, LinearModel, Model, TutorialCnnModel
 from components.train.dropout import BatchDropout
 from components.train.factored import FactoredDense
-from components.train.pooled import PooledConv2D
+from components.train.pooled import Conv2D, MaxPooling2D, PooledConv2D
 
 
 class KerasLayers:
@@ -25,6 +25,14 @@ class KerasLayers:
         """Dense with ReLU."""
         return keras.layers.Dense(units, activation="relu")
 
+    def conv(self, filters: int) -> keras.layers.Layer:
+        """Conv2D 3 x 3 without bias."""
+        return keras.layers.Conv2D(filters, 3, padding="same", use_bias=False)
+
+    def max_pooling(self) -> keras.layers.Layer:
+        """2 x 2 max pooling; of an odd row or column, too."""
+        return keras.layers.MaxPooling2D(padding="same")
+
     def pooled_conv(self, filters: int) -> Callable[[Any], Any]:
         """Conv2D 3 x 3 with ReLU, then 2 x 2 max pooling."""
         convolution = keras.layers.Conv2D(filters, 3, padding="same", activation="relu")
@@ -37,6 +45,8 @@ KERAS_LAYERS = KerasLayers()
 
 class TrainingLayers(KerasLayers):
     """Layers with the same variables and results, made for training on any number of replicas.
+
+    A replica may have no example of a batch.
 
     Args:
         global_batch_size: examples of a step over all replicas.
@@ -52,6 +62,14 @@ class TrainingLayers(KerasLayers):
     def dense(self, units: int) -> keras.layers.Layer:
         """The kernel's gradient travels as its factors where they are smaller."""
         return FactoredDense(units, self._global_batch_size, activation="relu")
+
+    def conv(self, filters: int) -> keras.layers.Layer:
+        """Takes a batch without an example, too."""
+        return Conv2D(filters, 3, padding="same", use_bias=False)
+
+    def max_pooling(self) -> keras.layers.Layer:
+        """Takes a batch without an example, too."""
+        return MaxPooling2D(padding="same")
 
     def pooled_conv(self, filters: int) -> Callable[[Any], Any]:
         """Pools before bias and ReLU."""
@@ -94,12 +112,12 @@ def _tutorial_cnn(model: TutorialCnnModel, images: Any, layers: KerasLayers) -> 
 def _cnn(model: CnnModel, images: Any, layers: KerasLayers) -> Any:
     features = images
     for filters in model.filters:
-        features = keras.layers.Conv2D(filters, 3, padding="same", use_bias=False)(features)
+        features = layers.conv(filters)(features)
         # Without synchronization every worker would normalize by, and save, statistics of its own.
         # Statistics follow within tens of steps: small data sets have few steps an epoch.
         features = keras.layers.BatchNormalization(momentum=0.9, synchronized=True)(features)
         features = keras.layers.ReLU()(features)
-        features = keras.layers.MaxPooling2D(padding="same")(features)
+        features = layers.max_pooling()(features)
     features = keras.layers.GlobalAveragePooling2D()(features)
     return layers.dropout(model.dropout)(features)
 

@@ -7,7 +7,9 @@ from collections.abc import Callable
 import pytest
 
 from components.core.history import Row, epochs_of, read_history
+from components.core.records import Records
 from components.core.results import TrainingRecord, read_document
+from components.prepare.prepare import prepare_records
 from components.train.task import Task
 from pipeline.shipped import load_experiment
 from tests.train.conftest import ADAMW, CNN, SGD, TUTORIAL, largest_deviation
@@ -74,20 +76,75 @@ from components.core.authoring import decode
 from components.train.control import Control
 from components.train.loop import train
 from components.train.task import Task
-processor = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(processor, [tf.config.LogicalDeviceConfiguration()] * 2)
-train(decode(Task, sys.argv[1], "task"), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]), Control(None))
+processor, count = tf.config.list_physical_devices("CPU")[0], int(sys.argv[2])
+tf.config.set_logical_device_configuration(processor, [tf.config.LogicalDeviceConfiguration()] * count)
+devices = [f"CPU:{number}" for number in range(count)]
+train(decode(Task, sys.argv[1], "task"), tf.distribute.MirroredStrategy(devices), Control(None))
 """
+"""What several GPUs of one worker do, on devices that this processor is divided into."""
+
+
+def run_on_replicas(task: Task, count: int) -> tuple[Row, ...]:
+    command = [sys.executable, "-c", REPLICAS, task.canonical_json(), str(count)]
+    subprocess.run(command, check=True, timeout=180)
+    assert read_document(task.record_file, TrainingRecord).replicas == count
+    return read_history(task.history_file)
+
+
+BOTH = pytest.mark.parametrize(("arm", "model"), [(ADAMW, CNN), (SGD, TUTORIAL)], ids=["cnn", "tutorial"])
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("arm", "model"), [(ADAMW, CNN), (SGD, TUTORIAL)], ids=["cnn", "tutorial"])
+@BOTH
 def test_two_replicas_of_one_process_have_the_history_of_one(
     arm: object, model: object, make_task: MakeTask, run_task: RunTask
 ) -> None:
-    """What several GPUs of one worker do, on two devices that this processor is divided into."""
     alone = run_task(make_task("alone", arm, model))
-    task = make_task("replicas", arm, model)
-    subprocess.run([sys.executable, "-c", REPLICAS, task.canonical_json()], check=True, timeout=120)
-    assert read_document(task.record_file, TrainingRecord).replicas == 2
-    assert largest_deviation(alone, read_history(task.history_file)) < 1e-5
+    assert largest_deviation(alone, run_on_replicas(make_task("replicas", arm, model), 2)) < 1e-5
+
+
+@pytest.fixture(scope="module")
+def few_records(tmp_path_factory: pytest.TempPathFactory) -> Records:
+    """50 images to train on and 50 to validate."""
+    split = DIGITS.data.split.model_copy(update={"train": 0.03, "validation": 0.03, "test": 0.94})
+    data = DIGITS.data.model_copy(update={"split": split})
+    return prepare_records(data, str(tmp_path_factory.mktemp("few")))
+
+
+def on(records: Records, task: Task) -> Task:
+    return task.model_copy(update={"records": records})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("replicas", "batch_size"), [(2, 7), (4, 3)], ids=["last-batch", "every-batch"])
+@BOTH
+def test_replicas_without_an_example_change_nothing(
+    arm: object,
+    model: object,
+    replicas: int,
+    batch_size: int,
+    make_task: MakeTask,
+    run_task: RunTask,
+    few_records: Records,
+) -> None:
+    """One example is left for the last batch of 7, and a batch of 3 is too small for 4 replicas."""
+    tasks = [
+        on(few_records, make_task(name, arm, model, epochs=1, global_batch_size=batch_size))
+        for name in ("alone", "replicas")
+    ]
+    alone = run_task(tasks[0])
+    assert [row.examples for row in epochs_of(alone, "validation")] == [50]
+    assert largest_deviation(alone, run_on_replicas(tasks[1], replicas)) < 1e-5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+def test_a_worker_without_an_example_goes_on(
+    precision: str, make_task: MakeTask, run_task: RunTask, few_records: Records
+) -> None:
+    options = {"precision": precision, "epochs": 1, "global_batch_size": 7}
+    alone, together = (
+        run_task(on(few_records, make_task(f"by-{workers}", workers=workers, **options)))
+        for workers in (1, 2)
+    )
+    assert largest_deviation(alone, together) < (1e-5 if precision == "float32" else 0.05)

@@ -1,5 +1,8 @@
 """The layers made for training compute what Keras' own do, gradients included."""
 
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -58,3 +61,40 @@ def test_gradient_from_factors_is_the_gradient(width: int, units: int, is_factor
     if is_factored:
         (by_kernel,) = [kernel_gradient(products[0], gradient) for gradient in by_outputs]
     np.testing.assert_allclose(by_kernel, expected, rtol=1e-12)
+
+
+WITHOUT_EXAMPLES = """
+import sys
+import subprocess
+import sys
+
+import keras
+import tensorflow as tf
+from components.train.models import TrainingLayers
+keras.config.set_dtype_policy(sys.argv[2])
+layer = getattr(TrainingLayers(4), sys.argv[1])(*map(int, sys.argv[3:]))
+layer.build((None, 8, 8, 3))
+
+@tf.function(autograph=False)
+def step(images):
+    with tf.GradientTape() as tape:
+        tape.watch(images)
+        outputs = layer(images)
+        loss = tf.reduce_sum(outputs)
+    return outputs, tape.gradient(loss, [images, *(variable.value for variable in layer.variables)])
+
+outputs, gradients = step(tf.zeros([0, 8, 8, 3], layer.compute_dtype))
+assert outputs.shape == layer.compute_output_shape((0, 8, 8, 3)), outputs.shape
+assert gradients[0].shape == (0, 8, 8, 3)
+assert all(float(tf.reduce_sum(tf.abs(gradient))) == 0 for gradient in gradients)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16", "float64"])
+@pytest.mark.parametrize("layer", ["conv 64", "max_pooling", "pooled_conv 64"])
+def test_a_batch_without_examples_has_results_without_examples(layer: str, precision: str) -> None:
+    """In a process of its own, which TensorFlow's own gradient of pooling would end."""
+    name, *sizes = layer.split()
+    command = [sys.executable, "-c", WITHOUT_EXAMPLES, name, precision, *sizes]
+    subprocess.run(command, check=True, timeout=120)
