@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from components.core.errors import OptduelError
 from components.core.experiment import Training
 from components.core.records import SplitReader
 from components.core.schedules import steps_per_epoch
@@ -100,12 +101,21 @@ def validation_plan(reader: SplitReader, training: Training) -> Plan:
 
 
 def distribute(
-    strategy: tf.distribute.Strategy, reader: SplitReader, plan: Plan, first_step: int, last_step: int
+    strategy: tf.distribute.Strategy,
+    reader: SplitReader,
+    plan: Plan,
+    first_step: int,
+    last_step: int,
+    errors: list[OptduelError],
 ) -> Iterator[Any]:
     """Batches for every replica of this worker, read ahead, from `first_step` to before `last_step`.
 
     Each element is (images uint8 [n, height, width, channels], labels int32 [n], places int64 [n],
     batch_size int64 scalar, step int64 scalar), n differing between replicas and steps.
+
+    Args:
+        errors: receives what is met while reading; all that TensorFlow raises of it is an error of its own
+            kind, and a text.
     """
     signature = (
         tf.TensorSpec((None, *reader.image_shape), tf.uint8),
@@ -123,7 +133,11 @@ def distribute(
         def gather(number: np.ndarray) -> tuple[Any, ...]:
             step, replica = divmod(int(number), local)
             shards, rows, places, size = plan.batch(step, worker + workers * replica, parts)
-            images, labels = reader.read(shards, rows)
+            try:
+                images, labels = reader.read(shards, rows)
+            except OptduelError as error:
+                errors.append(error)
+                raise
             return images, labels, places, np.int64(size), np.int64(step)
 
         def as_tensors(number: tf.Tensor) -> tuple[tf.Tensor, ...]:

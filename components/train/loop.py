@@ -16,7 +16,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from components.core.errors import LaunchError, StoppedError, StorageError, TrainingError
+from components.core.errors import LaunchError, OptduelError, StoppedError, StorageError, TrainingError
 from components.core.experiment import canonical_json
 from components.core.history import Row
 from components.core.lineage import environment, now
@@ -45,10 +45,10 @@ def train(task: Task, strategy: tf.distribute.Strategy, control: Control) -> Non
     """Trains a trial, or goes on from its last checkpoint; the chief writes what the task's docstring lists.
 
     Raises:
-        DataError: a shard differs from the manifest.
+        DataError: a shard differs from the manifest, now or while training.
         ExperimentError: the experiment cannot be trained on these records with these workers.
         TrainingError: a loss, a gradient or the weights' norm is not finite.
-        StorageError: a result cannot be written.
+        StorageError: a shard cannot be read, or a result cannot be written.
         LaunchError: the workers do not see the same checkpoints or records.
         StoppedError: `control` asked for a stop, and the trial is saved.
     """
@@ -65,8 +65,9 @@ def train(task: Task, strategy: tf.distribute.Strategy, control: Control) -> Non
                     trial.train_for_a_while()
                 else:
                     trial.validate()
-        except tf.errors.OpError:
-            staged.wait([])  # raises what the input met in the background, if that was the cause
+        except tf.errors.OpError as error:
+            if trial.errors:
+                raise trial.errors[0] from error
             raise
         if worker == 0:
             control.report("exporting", trial.state.step)
@@ -95,6 +96,7 @@ class _Trial:
         state: where it is.
         model: being trained.
         precision: the dtype policy that it is trained with.
+        errors: what was met while reading ahead.
         recorder: the chief's; other workers have none.
     """
 
@@ -113,6 +115,7 @@ class _Trial:
         self._clock = time.perf_counter()
         self._chief = worker == 0
         self.state = State()
+        self.errors: list[OptduelError] = []
 
         # --- records: those of training have to be there, those of validation may still arrive ----------
         manifest, training = task.records.manifest, task.training
@@ -175,13 +178,13 @@ class _Trial:
         if self._chief:
             self.recorder = Recorder(task, identity, state.rows, scratch)
         self._batches = distribute(
-            self._strategy, self._readers["train"], self._plan, state.step, self._total_steps
+            self._strategy, self._readers["train"], self._plan, state.step, self._total_steps, self.errors
         )
         first, last = (
             epochs * self._validation_plan.epoch_steps for epochs in (state.epochs, task.training.epochs)
         )
         self._held_out = distribute(
-            self._strategy, self._readers["validation"], self._validation_plan, first, last
+            self._strategy, self._readers["validation"], self._validation_plan, first, last, self.errors
         )
 
     def train_for_a_while(self) -> None:

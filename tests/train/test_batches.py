@@ -106,7 +106,7 @@ class Reader:
 
 tf.config.experimental.enable_op_determinism()
 reader = Reader()
-batches = distribute(tf.distribute.get_strategy(), reader, Plan((8,) * 4, 4, 0), 0, 8)
+batches = distribute(tf.distribute.get_strategy(), reader, Plan((8,) * 4, 4, 0), 0, 8, [])
 next(batches)
 for number in range(1 + PREFETCHED_STEPS):
     assert reader.reads.acquire(timeout=30), f"{number} batches were read after one was asked for"

@@ -38,7 +38,7 @@ class Bench:
             arm, model.trainable_variables, self.plan.epoch_steps, 2 * self.plan.epoch_steps
         )
         self.engine = Engine(strategy, model, optimizer, 0)
-        self.batches: Any = distribute(strategy, reader, self.plan, 0, 2 * self.plan.epoch_steps)
+        self.batches: Any = distribute(strategy, reader, self.plan, 0, 2 * self.plan.epoch_steps, [])
 
     def train(self, steps: int, totals: Totals, wishes: Wishes = GO_ON) -> Any:
         return self.engine.train(self.batches, steps, totals, wishes)

@@ -15,11 +15,14 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.util import event_pb2
 
-from components.core.errors import DataError, ExperimentError, TrainingError
+from components.core.errors import DataError, ExperimentError, StorageError, TrainingError
 from components.core.history import Row, epochs_of
 from components.core.records import Records, SplitReader
 from components.core.results import TrainingRecord, read_document
+from components.train.control import Control
 from components.train.events import MEASURES
+from components.train.failures import in_our_words
+from components.train.loop import train
 from components.train.task import Task
 from tests.train.conftest import ADAMW, CNN, SGD, reproducible
 
@@ -199,6 +202,50 @@ def test_damaged_shard_is_named_before_the_first_step(
     with pytest.raises(DataError, match=f"{shard.name}: CRC-32C"):
         run_task(task)
     assert not Path(task.history_file).exists()
+
+
+class Meddler(Control):
+    """Calls a function once, after the first steps."""
+
+    def __init__(self, meddle: Callable[[], object]) -> None:
+        super().__init__(None)
+        self._meddle: Callable[[], object] | None = meddle
+
+    def report(self, phase: str, step: int) -> None:
+        super().report(phase, step)
+        if step and self._meddle:
+            self._meddle()
+            self._meddle = None
+
+
+@pytest.mark.slow
+def test_a_shard_that_is_cut_while_training_is_named(
+    make_task: MakeTask, records: Records, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(records.folder, copy)
+    shard = copy / records.manifest.splits["train"].shards[-1].file
+    task = make_task("cut", model={"name": "linear"}, epochs=100).model_copy(
+        update={"records": Records(location=str(copy), manifest=records.manifest)}
+    )
+    meddler = Meddler(lambda: os.truncate(shard, 1000))
+    with pytest.raises(DataError, match=f"{shard.name}: ends within a record"), in_our_words("worker 0"):
+        train(task, tf.distribute.get_strategy(), meddler)
+
+
+@pytest.mark.slow
+def test_a_disk_that_fails_while_training_is_named(
+    make_task: MakeTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its message is not taken for the talk between workers, whatever words are in it."""
+
+    def fail(*_: object) -> None:
+        raise StorageError("/peer/grpc: Stale file handle")
+
+    task = make_task("stale", model={"name": "linear"}, epochs=100)
+    meddler = Meddler(lambda: monkeypatch.setattr(SplitReader, "read", fail))
+    with pytest.raises(StorageError, match="^/peer/grpc: Stale"), in_our_words("worker 0"):
+        train(task, tf.distribute.get_strategy(), meddler)
 
 
 def test_workers_must_divide_the_shards(make_task: MakeTask, run_task: RunTask) -> None:
