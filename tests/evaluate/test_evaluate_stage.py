@@ -3,6 +3,8 @@
 import hashlib
 import json
 import os
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -70,6 +72,33 @@ class Stage:
             classification=classification,
         )
         return read_document(self._folder / "trial", Trial), metrics, classification
+
+
+ARITHMETIC = """
+import sys
+import tensorflow as tf
+from components.core.records import load_records
+from components.evaluate.model import load_model
+load_model(sys.argv[1], sys.argv[2], load_records(sys.argv[3]).manifest)
+assert not tf.config.experimental.tensor_float_32_execution_enabled()
+try:
+    tf.random.uniform([])
+except RuntimeError as error:
+    assert "determinism" in str(error)
+else:
+    raise AssertionError("operations need not be deterministic")
+"""
+
+
+@pytest.mark.slow
+def test_evaluation_computes_as_training_does(records: Records, tmp_path: Path) -> None:
+    """In a process of its own, because these settings hold for a whole process."""
+    write_model(tmp_path / "model", linear_model(np.zeros((64, 10))), records)
+    file = tmp_path / "model" / "model.keras"
+    (tmp_path / "records").write_text(records.canonical_json())
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    command = [sys.executable, "-c", ARITHMETIC, str(file), digest, str(tmp_path / "records")]
+    subprocess.run(command, check=True, timeout=120)
 
 
 def test_evaluation_of_the_test_split_agrees_with_plain_arithmetic(records: Records, tmp_path: Path) -> None:
