@@ -19,6 +19,9 @@ PROGRESS_VARIABLE = "OPTDUEL_PROGRESS"
 STARTING = "starting"
 """The phase of all that comes before the first step; from the next phase on, the progress deadline holds."""
 
+STAGING = "staging"
+"""The phase in which shards arrive that the first step needs."""
+
 STOP = b"stop\n"
 """The request to stop, on the training process's standard input."""
 

@@ -25,7 +25,7 @@ from components.core.records import SplitReader, StagedRecords
 from components.core.results import TrainingRecord, write_document
 from components.train import checkpoint
 from components.train.batches import distribute, training_plan, validation_plan
-from components.train.control import STARTING, Control
+from components.train.control import STAGING, STARTING, Control
 from components.train.engine import Engine, Totals, Verdict, Wishes
 from components.train.export import export
 from components.train.models import TrainingLayers, build_model
@@ -127,7 +127,7 @@ class _Trial:
         waiting = staged.waiting
         while not staged.wait(own_shards(task, "train", worker), CALL_SECONDS):
             if staged.waiting < waiting:
-                control.report("staging", 0)
+                control.report(STAGING, 0)
             waiting = staged.waiting
 
         # --- model and optimizer: weights drawn from the seed, so that the arms of a seed start alike -

@@ -21,7 +21,7 @@ from components.core.errors import (
 )
 from components.core.experiment import Compute
 from components.core.machine import oom_kills
-from components.train.control import STARTING, STOP, ProgressFile
+from components.train.control import STAGING, STARTING, STOP, ProgressFile
 from components.train.stopping import StopRequest
 
 LAUNCHER_VARIABLE = "OPTDUEL_LAUNCHER_PID"
@@ -106,7 +106,7 @@ class Supervisor:
             if progress != last:
                 last, changed = progress, now
             if self._request.is_made and asked is None:
-                if not has_begun:
+                if progress.phase in (STARTING, STAGING):  # there is nothing to save, and nobody listens
                     raise StoppedError(f"{self._name}: stopped before the first step; nothing was lost")
                 asked = now
                 _ask_to_stop(child)

@@ -194,6 +194,21 @@ def test_before_the_first_step_a_stop_takes_no_time(start: Start, log: Path, tmp
     assert "stopped before the first step; nothing was lost" in str(read_termination(log))
 
 
+def test_while_shards_arrive_a_stop_takes_no_time(start: Start, log: Path, tmp_path: Path) -> None:
+    code = """
+for _ in range(3000):
+    control.report("staging", 0)
+    (folder / "pid").write_text(str(os.getpid()))
+    time.sleep(0.2)
+"""
+    with start(code, grace_seconds=30) as worker:
+        pid = pid_in(tmp_path / "pid")
+        worker.terminate()
+        assert worker.wait(3) == 143
+    assert not is_running(pid)
+    assert "stopped before the first step; nothing was lost" in str(read_termination(log))
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's part of the promise is Linux's")
 @pytest.mark.parametrize(
     "tie",
