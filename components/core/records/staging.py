@@ -54,10 +54,6 @@ def _content_name(manifest: Manifest) -> str:
     return hashlib.sha256(manifest.canonical_json().encode()).hexdigest()[:32]
 
 
-class _ClosedError(Exception):
-    """Nobody waits for the copies any more."""
-
-
 class StagedRecords:
     """A data set of which some shards are on this machine, or on their way. Safe from several threads.
 
@@ -76,7 +72,7 @@ class StagedRecords:
         self._folder = folder
         self._awaited = {shard.file for shard in shards}
         self._arrival = threading.Condition()
-        self._closed = False
+        self._closed = threading.Event()
         self._fetching: concurrent.futures.Future[None] | None = None
         if shards:
             remove_stale_parts(folder)
@@ -124,8 +120,8 @@ class StagedRecords:
             return files.isdisjoint(self._awaited)
 
     def close(self) -> None:
-        """Gives up what has not arrived, but for the transfers that are under way."""
-        self._closed = True
+        """Gives up what has not arrived, also in the middle of a shard."""
+        self._closed.set()
         if self._fetching is not None:
             self._thread.shutdown(wait=True)
 
@@ -142,8 +138,6 @@ class StagedRecords:
 
         def arrive(entry: Entry) -> None:
             self._arrived([files[entry.uri]])
-            if self._closed:
-                raise _ClosedError
 
         download(
             [
@@ -151,6 +145,7 @@ class StagedRecords:
                 for shard in missing
             ],
             progress=arrive,
+            stopped=self._closed,
         )
 
     def _arrived(self, files: Iterable[str]) -> None:

@@ -58,11 +58,14 @@ def upload(
     Raises:
         StorageError: a file cannot be read or a place cannot be written.
     """
-    return _transfer(_upload, uploads, progress, threads)
+    return _transfer(_upload, uploads, progress, threads, threading.Event())
 
 
 def download(
-    downloads: Iterable[Download], progress: Progress | None = None, threads: int = THREADS
+    downloads: Iterable[Download],
+    progress: Progress | None = None,
+    threads: int = THREADS,
+    stopped: threading.Event | None = None,
 ) -> list[Entry]:
     """Brings objects to local files, checked. Each file appears whole; the first failure ends the others.
 
@@ -70,14 +73,16 @@ def download(
 
     Args:
         progress: is given the source.
+        stopped: when set, nobody wants the objects any more: transfers from a store end within a moment.
 
     Returns:
         The sources, in the order of `downloads`, with the CRC-32C of what arrived.
 
     Raises:
         StorageError: an object cannot be read or is not the expected one, or a file cannot be written.
+        AbandonedError: `stopped` was set.
     """
-    return _transfer(_download, downloads, progress, threads)
+    return _transfer(_download, downloads, progress, threads, stopped or threading.Event())
 
 
 def _transfer(
@@ -85,8 +90,8 @@ def _transfer(
     items: Iterable[Item],
     progress: Progress | None,
     threads: int,
+    stopped: threading.Event,
 ) -> list[Entry]:
-    stopped = threading.Event()
     with concurrent.futures.ThreadPoolExecutor(threads, thread_name_prefix="transfer") as pool:
         futures = [pool.submit(move, item, stopped) for item in items]
         try:

@@ -39,6 +39,13 @@ def wait_for(event: threading.Event) -> None:
     event.wait(30)
 
 
+def wait_until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def gets(place: Place) -> int:
     """Requests for the content of shards."""
     return sum(
@@ -134,6 +141,20 @@ def test_reading_starts_while_later_shards_are_on_their_way(records: Records, pl
         held.set()
         assert len(whole_split(SplitReader(staged, "validation"))[1]) == 180
         assert staged.waiting == 0
+
+
+def test_what_is_under_way_is_given_up_when_it_is_closed(
+    records: Records, place: Place, staging: Path
+) -> None:
+    place.proxy.inject(Fault(silence=20, methods=("GET",), pattern="validation", times=100))
+    train, validation = shards_of(records, "train"), shards_of(records, "validation")
+    with stage(records, [*train, *validation]) as staged:
+        assert staged.wait(train, 60)
+        wait_until(lambda: any("validation" in request.path for request in place.proxy.requests))
+        begun = time.monotonic()
+    assert time.monotonic() - begun < 3
+    found = [path.name for path in staging.rglob("*") if path.is_file() and not path.name.startswith(".")]
+    assert sorted(found) == sorted(shard.file for shard in train)
 
 
 # --- what is wrong ----------------------------------------------------------------------------------

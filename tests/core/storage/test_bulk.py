@@ -3,6 +3,7 @@
 import random
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from components.core.errors import StorageError
 from components.core.storage import Download, Entry, Upload, download, join, list_entries, publish, upload
+from components.core.storage.retries import AbandonedError
 from tests.faults.proxy import Answer, Fault
 from tests.servers.places import Place, PlaceOf
 
@@ -124,6 +126,17 @@ def test_an_interruption_ends_the_transfers(place: Place, files: list[Path]) -> 
     with pytest.raises(KeyboardInterrupt):
         upload([Upload(file, join(place.root, file.name)) for file in files], interrupt, threads=1)
     assert 1 <= len(list_entries(place.root)) <= 2
+
+
+def test_transfers_that_nobody_wants_any_more_end(place: Place, tmp_path: Path) -> None:
+    publish(join(place.root, "a"), b"x")
+    place.proxy.inject(Fault(silence=20, methods=("GET",), times=100))
+    stopped = threading.Event()
+    threading.Timer(0.5, stopped.set).start()
+    begun = time.monotonic()
+    with pytest.raises(AbandonedError):
+        download([Download(join(place.root, "a"), tmp_path / "a")], stopped=stopped)
+    assert time.monotonic() - begun < 3
 
 
 def test_a_full_disk_is_named(place_of: PlaceOf, tmp_path: Path) -> None:
