@@ -5,6 +5,7 @@ arrives from a store is compared with the CRC-32C that the store keeps, too.
 """
 
 import contextlib
+import errno
 import json
 import tempfile
 import zipfile
@@ -19,6 +20,7 @@ from components.core.errors import DamagedError, TrainingError
 from components.core.narration import say
 from components.core.storage import (
     Download,
+    as_storage_error,
     delete,
     download,
     is_remote,
@@ -49,7 +51,9 @@ class Checkpoint:
 
 
 def save(folder: str, checkpoint: Checkpoint, kept: int) -> None:
-    """Publishes a checkpoint and deletes all but the newest `kept`.
+    """Publishes a checkpoint and deletes all but the newest `kept` up to it.
+
+    Those after it go too: a trial that comes to an earlier step has found them damaged when it resumed.
 
     Args:
         folder: a path or a URI.
@@ -58,34 +62,37 @@ def save(folder: str, checkpoint: Checkpoint, kept: int) -> None:
         StorageError: it cannot be written; those that exist stay.
     """
     meta = json.dumps({"step": checkpoint.step, "identity": checkpoint.identity, "state": checkpoint.state})
-    with publishing(join(folder, f"step-{checkpoint.step:010d}.npz")) as file:
+    name = f"step-{checkpoint.step:010d}.npz"
+    with publishing(join(folder, name)) as file:
         np.savez(file, allow_pickle=False, **{_META: np.array(meta), **checkpoint.arrays})
-    for old in _saved(folder)[:-kept]:
-        delete(old)
+    places = _saved(folder)
+    wanted = [place for place in places if _name(place) <= name][-kept:]
+    for place in places:
+        if place not in wanted:
+            delete(place)
 
 
 def latest(folder: str, identity: str) -> Checkpoint | None:
-    """The newest checkpoint that can be read; a damaged one is skipped, and named in the narration.
+    """The newest whole checkpoint; a damaged one is skipped, and named in the narration.
 
     Args:
         folder: where `save` put them, a path or a URI; it need not exist.
         identity: what the trial is.
 
     Raises:
-        TrainingError: the newest readable checkpoint belongs to another trial.
-        StorageError: the store cannot be reached: whether there is one is not known.
+        TrainingError: the newest whole checkpoint belongs to another trial.
+        StorageError: the store or the disk cannot be read now: whether there is one is not known.
     """
     for place in reversed(_saved(folder)):
         try:
-            with _opened(place) as file, np.load(file, allow_pickle=False) as archive:
-                arrays = {name: archive[name] for name in archive.files}
-            meta = json.loads(str(arrays.pop(_META)))
-        except (DamagedError, OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            with _as_file(place) as path:
+                found = _load(path)
+        except DamagedError as error:
             say(f"{place}: damaged checkpoint skipped ({error})")
             continue
-        if meta["identity"] != identity:
+        if found.identity != identity:
             raise TrainingError(f"{place}: belongs to another trial; delete the folder to train afresh")
-        return Checkpoint(meta["step"], identity, arrays, meta["state"])
+        return found
     return None
 
 
@@ -96,20 +103,42 @@ def discard(folder: str) -> None:
 
 
 @contextlib.contextmanager
-def _opened(place: str) -> Iterator[Any]:
+def _as_file(place: str) -> Iterator[Path]:
     """The content as a file of this machine."""
     if not is_remote(place):
-        with local_path(place).open("rb") as file:
-            yield file
+        yield local_path(place)
         return
-    with tempfile.TemporaryDirectory(prefix="optduel-") as scratch:
-        copy = Path(scratch) / "checkpoint.npz"
-        download([Download(place, copy)])
-        with copy.open("rb") as file:
-            yield file
+    try:
+        with tempfile.TemporaryDirectory(prefix="optduel-") as scratch:
+            copy = Path(scratch) / "checkpoint.npz"
+            download([Download(place, copy)])
+            yield copy
+    except OSError as error:
+        raise as_storage_error(error, Path(tempfile.gettempdir())) from error
+
+
+def _load(path: Path) -> Checkpoint:
+    """Raises DamagedError where the file is no whole checkpoint, StorageError where it cannot be read now."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        meta = json.loads(str(arrays.pop(_META)))
+    except FileNotFoundError as error:  # deleted since it was listed
+        raise DamagedError(str(error)) from error
+    except OSError as error:
+        if error.errno == errno.EINVAL:  # the archive names a place before the file's beginning
+            raise DamagedError(str(error)) from error
+        raise as_storage_error(error, path) from error
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise DamagedError(str(error)) from error
+    return Checkpoint(meta["step"], meta["identity"], arrays, meta["state"])
 
 
 def _saved(folder: str) -> list[str]:
     """All checkpoints, by step."""
     places = [entry.uri for entry in list_entries(folder)]
-    return sorted(place for place in places if place.rpartition("/")[2].startswith("step-"))
+    return sorted(place for place in places if _name(place).startswith("step-"))
+
+
+def _name(place: str) -> str:
+    return place.rpartition("/")[2]

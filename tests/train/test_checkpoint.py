@@ -1,16 +1,21 @@
 """Checkpoints appear whole, are verified when read, and belong to one trial."""
 
+import errno
+import os
 from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.core.errors import StorageError, TrainingError
+from components.core.errors import DamagedError, StorageError, TrainingError
+from components.train import checkpoint
 from components.train.background import Background
 from components.train.checkpoint import Checkpoint, discard, latest, save
+from tests.train.checkpoints import step_file
 
 
 def a_checkpoint(step: int, identity: str = "trial") -> Checkpoint:
@@ -79,6 +84,46 @@ def test_damaged_checkpoint_is_named(tmp_path: Path, capsys: pytest.CaptureFixtu
     path.write_bytes(path.read_bytes()[:-40])
     assert latest(str(tmp_path), "trial") is None
     assert f"{path}: damaged checkpoint skipped" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kept", [1, 2])
+def test_progress_is_kept_where_newer_ones_are_damaged(tmp_path: Path, kept: int) -> None:
+    for step in (150, 200):
+        save(str(tmp_path), a_checkpoint(step), kept=2)
+        path = tmp_path / step_file(step)
+        path.write_bytes(path.read_bytes()[:-40])
+    for step in (40, 50, 60):
+        save(str(tmp_path), a_checkpoint(step), kept)
+        found = latest(str(tmp_path), "trial")
+        assert found is not None
+        assert found.step == step
+    assert sorted(path.name for path in tmp_path.iterdir()) == [step_file(50), step_file(60)][-kept:]
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ESTALE])
+def test_one_that_cannot_be_read_now_is_no_reason_to_begin_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    save(str(tmp_path), a_checkpoint(1), kept=1)
+
+    def refuse(*_: object) -> NoReturn:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(StorageError, match=f"{step_file(1)}: {os.strerror(number)}; ") as raised:
+        latest(str(tmp_path), "trial")
+    assert not isinstance(raised.value, DamagedError)
+
+
+def test_one_that_is_deleted_meanwhile_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for step in (1, 2):
+        save(str(tmp_path), a_checkpoint(step), kept=2)
+    listed = checkpoint._saved(str(tmp_path))
+    (tmp_path / step_file(2)).unlink()
+    monkeypatch.setattr(checkpoint, "_saved", lambda _: listed)
+    found = latest(str(tmp_path), "trial")
+    assert found is not None
+    assert found.step == 1
 
 
 def test_checkpoints_in_the_background_are_the_same(tmp_path: Path) -> None:

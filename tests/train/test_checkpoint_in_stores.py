@@ -58,6 +58,15 @@ def test_one_that_was_damaged_in_the_store_is_skipped_and_named(
     assert f"{uri}: damaged checkpoint skipped (" in capsys.readouterr().err
 
 
+def test_progress_is_kept_where_a_newer_one_is_damaged(place: Place) -> None:
+    save(place.root, a_checkpoint(9), kept=1)
+    publish(f"{place.root}/{step_file(9)}", b"")
+    for step in (3, 4):
+        save(place.root, a_checkpoint(step), kept=1)
+        assert_is(latest(place.root, "trial"), step)
+    assert names(place.root) == [step_file(4)]
+
+
 def test_one_that_differs_from_the_checksum_of_its_store_is_skipped_and_named(
     place: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
