@@ -1,7 +1,7 @@
 """Checkpoints: one object each, appears whole, is verified when read, and holds all a run needs to go on.
 
-An object is an NPZ archive of arrays without pickles, whose members carry CRCs, plus one JSON member. What
-arrives from a store is compared with the CRC-32C that the store keeps, too.
+An object is an NPZ archive of arrays without pickles, whose members carry CRCs, plus one JSON member, which
+names the others. What arrives from a store is compared with the CRC-32C that the store keeps, too.
 """
 
 import contextlib
@@ -9,6 +9,7 @@ import errno
 import json
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,19 @@ from components.core.storage import (
 )
 
 _META = "meta"
+
+_DAMAGE = (
+    FileNotFoundError,  # deleted since it was listed
+    ValueError,
+    KeyError,
+    EOFError,
+    RuntimeError,  # encrypted, or (NotImplementedError) of another version
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What reading a damaged archive raises."""
+
+_SHOWN_CHARACTERS = 200
 
 
 @dataclass(frozen=True)
@@ -61,7 +75,14 @@ def save(folder: str, checkpoint: Checkpoint, kept: int) -> None:
     Raises:
         StorageError: it cannot be written; those that exist stay.
     """
-    meta = json.dumps({"step": checkpoint.step, "identity": checkpoint.identity, "state": checkpoint.state})
+    meta = json.dumps(
+        {
+            "step": checkpoint.step,
+            "identity": checkpoint.identity,
+            "state": checkpoint.state,
+            "arrays": sorted(checkpoint.arrays),
+        }
+    )
     name = f"step-{checkpoint.step:010d}.npz"
     with publishing(join(folder, name)) as file:
         np.savez(file, allow_pickle=False, **{_META: np.array(meta), **checkpoint.arrays})
@@ -123,14 +144,16 @@ def _load(path: Path) -> Checkpoint:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         meta = json.loads(str(arrays.pop(_META)))
-    except FileNotFoundError as error:  # deleted since it was listed
-        raise DamagedError(str(error)) from error
+    except _DAMAGE as error:
+        raise DamagedError(str(error)[:_SHOWN_CHARACTERS]) from error
     except OSError as error:
         if error.errno == errno.EINVAL:  # the archive names a place before the file's beginning
             raise DamagedError(str(error)) from error
         raise as_storage_error(error, path) from error
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise DamagedError(str(error)) from error
+    # A wrong length in the archive's directory hides what follows; what it calls empty is read as bytes.
+    whole = sorted(name for name, array in arrays.items() if isinstance(array, np.ndarray))
+    if whole != meta["arrays"]:
+        raise DamagedError(f"{len(whole)} of {len(meta['arrays'])} arrays are there")
     return Checkpoint(meta["step"], meta["identity"], arrays, meta["state"])
 
 

@@ -27,6 +27,11 @@ def a_checkpoint(step: int, identity: str = "trial") -> Checkpoint:
     return Checkpoint(step, identity, arrays, {"seconds": 1.5})
 
 
+def a_small_checkpoint(step: int) -> Checkpoint:
+    arrays = {"model/000/kernel": np.float32([[step, 2], [3, 4]]), "slot/000/0": np.float32([step])}
+    return Checkpoint(step, "trial", arrays, {"seconds": step})
+
+
 def test_what_is_saved_comes_back_bit_for_bit(tmp_path: Path) -> None:
     saved = a_checkpoint(7)
     save(str(tmp_path), saved, kept=1)
@@ -76,6 +81,46 @@ def test_damage_anywhere_is_noticed_and_the_one_before_is_taken(
     assert {name: array.tobytes() for name, array in found.arrays.items()} == {
         name: array.tobytes() for name, array in expected.items()
     }
+
+
+def test_every_flipped_bit_is_noticed_or_harmless(tmp_path: Path) -> None:
+    save(str(tmp_path), a_small_checkpoint(1), kept=2)
+    save(str(tmp_path), a_small_checkpoint(2), kept=2)
+    path = tmp_path / step_file(2)
+    content = path.read_bytes()
+    with path.open("r+b", buffering=0) as file:
+        for bit in range(0, 8 * len(content), 3):
+            place, mask = bit // 8, 1 << bit % 8
+            os.pwrite(file.fileno(), bytes([content[place] ^ mask]), place)
+            found = latest(str(tmp_path), "trial")
+            os.pwrite(file.fileno(), content[place : place + 1], place)
+            assert found is not None
+            expected = a_small_checkpoint(found.step)
+            assert found.state == expected.state
+            assert found.arrays.keys() == expected.arrays.keys(), f"bit {bit}"
+            for name, array in expected.arrays.items():
+                np.testing.assert_array_equal(found.arrays[name], array, strict=True)
+
+
+def test_an_array_that_the_archive_calls_empty_is_noticed(tmp_path: Path) -> None:
+    save(str(tmp_path), a_small_checkpoint(1), kept=1)
+    path = tmp_path / step_file(1)
+    content = bytearray(path.read_bytes())
+    entry = content.rindex(b"PK\x01\x02")
+    content[entry + 16 : entry + 28] = bytes(12)  # checksum and sizes, which agree
+    path.write_bytes(content)
+    assert latest(str(tmp_path), "trial") is None
+
+
+def test_damage_is_told_in_few_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Some errors show all that was read."""
+    save(str(tmp_path), a_checkpoint(1), kept=1)
+    path = tmp_path / step_file(1)
+    content = bytearray(path.read_bytes())
+    content[27] = 255  # most of the first name's length
+    path.write_bytes(content)
+    assert latest(str(tmp_path), "trial") is None
+    assert len(capsys.readouterr().err) < 500
 
 
 def test_damaged_checkpoint_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
