@@ -23,6 +23,7 @@ from components.core.storage import (
     Download,
     as_storage_error,
     delete,
+    delete_unfinished,
     download,
     is_remote,
     join,
@@ -118,9 +119,13 @@ def latest(folder: str, identity: str) -> Checkpoint | None:
 
 
 def discard(folder: str) -> None:
-    """Deletes all checkpoints, the newest last: a trial that is interrupted meanwhile goes on from it."""
+    """Deletes all checkpoints, the newest last: a trial that is interrupted meanwhile goes on from it.
+
+    With them goes what killed writers have left.
+    """
     for place in _saved(folder):
         delete(place)
+    delete_unfinished(folder)
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from typing import Any
 
 from components.core.history import Row, epochs_of, write_history
 from components.core.narration import say, seconds_in_words
-from components.core.storage import is_remote
+from components.core.storage import delete_unfinished, is_remote
 from components.train import checkpoint
 from components.train.background import Background
 from components.train.checkpoint import Checkpoint
@@ -25,7 +25,7 @@ of an object a second (https://cloud.google.com/storage/quotas)."""
 
 
 class Recorder:
-    """Writes what a trial's chief has to write.
+    """Writes what a trial's chief has to write, and removes what an earlier chief that was killed left half.
 
     Args:
         task: the trial.
@@ -41,6 +41,7 @@ class Recorder:
         self._task = task
         self._identity = identity
         self._saving, self._showing = Background("checkpoint"), Background("history")
+        delete_unfinished(task.output)
         self._events = Events(task.events_folder, scratch, rows)
         self._checkpoint_clock = self._history_clock = time.monotonic()
 

@@ -201,6 +201,7 @@ def test_a_failure_in_the_background_comes_to_light(tmp_path: Path) -> None:
 def test_a_finished_trial_keeps_none(tmp_path: Path) -> None:
     for step in (1, 2):
         save(str(tmp_path), a_checkpoint(step), kept=2)
+    (tmp_path / f".{step_file(3)}.abcd1234.part").write_bytes(b"of a writer that was killed")
     discard(str(tmp_path))
     assert list(tmp_path.iterdir()) == []
     discard(str(tmp_path))

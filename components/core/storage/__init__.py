@@ -7,7 +7,15 @@ from components.core.storage.bulk import Download, Upload, download, upload
 from components.core.storage.entry import Entry
 from components.core.storage.local import as_storage_error, errno_name
 from components.core.storage.location import Location, is_remote, join, local_path
-from components.core.storage.objects import delete, list_entries, publish, publishing, read, stat
+from components.core.storage.objects import (
+    delete,
+    delete_unfinished,
+    list_entries,
+    publish,
+    publishing,
+    read,
+    stat,
+)
 
 __all__ = [
     "Download",
@@ -16,6 +24,7 @@ __all__ = [
     "Upload",
     "as_storage_error",
     "delete",
+    "delete_unfinished",
     "download",
     "errno_name",
     "is_remote",

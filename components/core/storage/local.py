@@ -206,6 +206,12 @@ def delete_file(path: Path) -> None:
         raise as_storage_error(error, path) from error
 
 
+def delete_unfinished_files(folder: Path) -> None:
+    """Removes what killed writers have left below a folder."""
+    for path in folder.rglob(f".*{UNFINISHED}"):
+        delete_file(path)
+
+
 def as_storage_error(error: OSError, path: Path) -> StorageError:
     """Names the place, the cause and the remedy of a failed file operation."""
     remedies = {

@@ -103,3 +103,15 @@ def delete(location: Location) -> None:
         remote.delete(str(location))
     else:
         local.delete_file(local_path(location))
+
+
+def delete_unfinished(folder: Location) -> None:
+    """Removes what killed writers have left below a folder; to be called where nobody writes.
+
+    A store keeps nothing of an object that is not complete.
+
+    Raises:
+        StorageError: the place cannot be written.
+    """
+    if not is_remote(folder):
+        local.delete_unfinished_files(local_path(folder))

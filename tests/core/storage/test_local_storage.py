@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from components.core.errors import StorageError
-from components.core.storage import local_path, publish, publishing, read
+from components.core.storage import delete_unfinished, local_path, publish, publishing, read
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -194,3 +194,15 @@ def test_a_place_without_permission_is_named(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(StorageError, match=os.strerror(errno.EACCES)):
         publish(tmp_path / "a", b"")
+
+
+def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    for place in (tmp_path / "a.bin", tmp_path / "below" / "b.bin"):
+        publish(place, b"whole")
+        (place.parent / f".{place.name}.abcd1234.part").write_bytes(b"half")
+    (tmp_path / "c.part").write_bytes(b"of someone else")
+    delete_unfinished(f"file://{tmp_path}")
+    left = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
+    assert left == ["a.bin", "below/b.bin", "c.part"]
+    delete_unfinished(tmp_path / "absent")
+    delete_unfinished("gs://bucket/has/none")
