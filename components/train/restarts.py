@@ -45,26 +45,27 @@ class Restarts:
         self._name = name
         self._allowed = allowed
         self._request = request
-        self._counted = 0
+        self._attempts = 0
         self._steps: list[int] = []
 
     def wait(self, error: OptduelError, step: int) -> None:
         """Returns when the next attempt may begin.
 
         Args:
-            error: the cause of a failure that may be repeated; a StoppedError does not count.
+            error: the cause of a failure that may be repeated; a StoppedError is none and does not count.
             step: the last optimizer step that a worker reported.
 
         Raises:
             StoppedError: a stop was requested.
             OptduelError: `error` and why there is no other attempt: it is not allowed, or there is no hope.
         """
-        is_preempted = isinstance(error, StoppedError)
-        self._counted += not is_preempted
-        self._steps.append(step)
-        self._check_hope(error)
-        count = "not counted" if is_preempted else f"restart {self._counted} of {self._allowed}"
-        longest = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** min(len(self._steps) - 1, 16))
+        self._attempts += 1
+        count = "not counted"
+        if not isinstance(error, StoppedError):
+            self._steps.append(step)
+            self._check_hope(error)
+            count = f"restart {len(self._steps)} of {self._allowed}"
+        longest = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** min(self._attempts - 1, 16))
         pause = longest * random.uniform(0.5, 1.0)
         say(f"{error}. All workers start again in {pause:.1f} s ({count})")
         self._sleep(pause)
@@ -72,9 +73,9 @@ class Restarts:
     def _check_hope(self, error: OptduelError) -> None:
         if loop := crash_loop(error, self._steps):
             raise loop
-        if self._counted > self._allowed:
+        if len(self._steps) > self._allowed:
             times = f". It was restarted compute.restarts = {self._allowed} times"
-            raise type(error)(f"{error}{times if self._counted > 1 else ''}")
+            raise type(error)(f"{error}{times if self._allowed else ''}")
 
     def _sleep(self, seconds: float) -> None:
         end = time.monotonic() + seconds
