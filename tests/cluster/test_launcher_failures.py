@@ -242,6 +242,41 @@ def test_pods_that_the_cluster_takes_again_and_again_are_no_crash_loop(
     train(play)
 
 
+def test_a_worker_that_is_long_in_coming_is_no_crash_loop(
+    cluster: Cluster, train: Train, narration: io.StringIO
+) -> None:
+    """Its peers start again and again while they wait for it; how long, `job.gang_seconds` says."""
+
+    def play() -> None:
+        job = cluster.wait_for_job()
+        for restart in range(5):
+            pods = cluster.make_pods(job, restart)
+            cluster.start(pods[0])
+            cluster.wait_until_watched()
+            if restart < 4:
+                cluster.end(pods[0], 75, report=PEER_LOST | {"step": 0})
+        until(lambda: "(restart 4)" in narration.getvalue())
+        time.sleep(0.2)
+        cluster.start(pods[1])
+        cluster.complete(job, pods)
+
+    train(play)
+
+
+def test_workers_that_all_run_and_never_meet_are_a_crash_loop(cluster: Cluster, train: Train) -> None:
+    def play() -> None:
+        job = cluster.wait_for_job()
+        for restart in range(4):
+            pods = cluster.run(job, restart)
+            cluster.wait_until_watched()
+            if restart < 3:
+                for pod in pods:
+                    cluster.end(pod, 75, report=PEER_LOST | {"step": 0})
+
+    with pytest.raises(LaunchError, match="So ended 3 attempts in a row, all at step 0"):
+        train(play)
+
+
 def test_restarts_that_make_headway_go_on(cluster: Cluster, train: Train, narration: io.StringIO) -> None:
     def play() -> None:
         job = cluster.wait_for_job()

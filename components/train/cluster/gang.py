@@ -3,12 +3,21 @@
 import time
 from collections.abc import Iterable
 
-from components.core.errors import OptduelError, StoppedError
+from components.core.errors import OptduelError, PeerLostError, StoppedError
 from components.core.narration import say
 from components.train.attempt import End, root_cause
 from components.train.cluster.api import JsonObject
 from components.train.cluster.jobs import JobKind
-from components.train.cluster.pods import Obstacle, WorkerEnd, end_of, has_ended, is_up, lingering, obstacle
+from components.train.cluster.pods import (
+    Obstacle,
+    WorkerEnd,
+    end_of,
+    has_ended,
+    has_started,
+    is_up,
+    lingering,
+    obstacle,
+)
 from components.train.restarts import crash_loop
 
 _BACK_OFF = "ImagePullBackOff"
@@ -29,6 +38,7 @@ class Gang:
         self._name = name
         self._workers = workers
         self._pods: dict[str, JsonObject] = {}
+        self._started: set[tuple[int, int]] = set()
         self._ends: dict[str, tuple[int, WorkerEnd]] = {}
         self._obstacles: dict[str, tuple[Obstacle, float]] = {}
         self._attempt = 0
@@ -67,6 +77,8 @@ class Gang:
             self._attempt = attempt
             say(f"train {self._name}: all workers start again (restart {attempt})")
         worker = self._title(pod)
+        if has_started(pod, self._kind.container):
+            self._started.add((attempt, self.index(pod)))
         if uid not in self._ends and (end := end_of(pod, self._kind.container, worker)):
             self._ends[uid] = (attempt, end)
             self.step = max(self.step, end.step)
@@ -130,7 +142,14 @@ class Gang:
         cause = self.cause()
         if cause is None:  # it may have been another one every time
             self._failed_steps.clear()
-        elif not any(end.is_disrupted for end in ends) and not isinstance(cause.error, StoppedError):
+            return
+        # Who waited for a worker that has not come yet; how long one may take is for a deadline to say.
+        is_whole = (
+            len({index for attempt, index in self._started if attempt == self._attempt}) == self._workers
+        )
+        has_waited = isinstance(cause.error, PeerLostError) and not is_whole
+        is_stopped = isinstance(cause.error, StoppedError) or any(end.is_disrupted for end in ends)
+        if not (has_waited or is_stopped):
             self._last_failure = cause.error
             self._failed_steps.append(max(end.step for end in ends))
 
