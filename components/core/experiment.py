@@ -309,7 +309,8 @@ class Compute(Section):
         checkpoint_steps: optimizer steps between two checkpoints; one is written after every epoch anyway.
         checkpoint_seconds: time between two checkpoints; the work that a killed worker costs at most.
         checkpoints_kept: how many of the newest checkpoints stay.
-        start_seconds: a worker that has not begun its first step by then is ended.
+        start_seconds: a worker that its peers do not answer, or that has not begun its first step so long
+            after they have, is ended.
         progress_seconds: a worker that has made no step for so long is ended.
         grace_seconds: a worker that is asked to stop saves and ends within this time, or is killed.
     """

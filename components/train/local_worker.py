@@ -96,9 +96,11 @@ class LocalWorker:
             self._beats, self._beaten = beats, now
         if beats and now - self._beaten > FROZEN_SECONDS:
             return f"{self._name}: frozen: its supervisor gave no sign for {FROZEN_SECONDS:g} s, {progress}"
-        if progress.phase == STARTING and now - self._started > self._compute.start_seconds + margin:
+        # Its peers may take as long, before its training process begins.
+        if progress.phase == STARTING and now - self._started > 2 * self._compute.start_seconds + margin:
             return (
-                f"{self._name}: did not start within compute.start_seconds = {self._compute.start_seconds:g}"
+                f"{self._name}: did not start within twice compute.start_seconds = "
+                f"{self._compute.start_seconds:g}"
             )
         if progress.phase != STARTING and now - self._changed > self._compute.progress_seconds + margin:
             return (

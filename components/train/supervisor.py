@@ -83,6 +83,7 @@ class Supervisor:
             TrainingError: it ended on a defect of ours.
         """
         kills = oom_kills()
+        self._started = time.monotonic()
         child = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, bufsize=0, process_group=0)
         try:
             self._watch(child)

@@ -201,12 +201,17 @@ while True:
 
 
 def test_who_does_not_start_is_killed_with_its_group(run: Launch) -> None:
-    with pytest.raises(LaunchError, match=r"worker 0 of 2: did not start within compute.start_seconds = 0.8"):
+    words = r"worker 0 of 2: did not start within twice compute.start_seconds = 0.8"
+    with pytest.raises(LaunchError, match=words):
         run(
             "if index == 0: time.sleep(600)\ncontrol.report('training', 1)\ntime.sleep(600)",
             start_seconds=0.8,
             restarts=0,
         )
+
+
+def test_peers_and_the_training_process_have_the_time_to_start_each(run: Launch) -> None:
+    run("time.sleep(3.5)\ncontrol.report('training', 1)", start_seconds=3, restarts=0)
 
 
 def test_a_frozen_supervisor_is_noticed_while_training_goes_on(

@@ -13,6 +13,11 @@ from pathlib import Path
 import pytest
 
 from components.core.errors import read_termination
+from components.core.experiment import Compute
+from components.train import supervisor
+from components.train.control import ProgressFile
+from components.train.stopping import StopRequest
+from components.train.supervisor import Supervisor
 from components.train.task import Task
 from tests.train.processes import ending, is_running, script, wait_until
 
@@ -119,6 +124,18 @@ def test_a_process_that_does_not_start_is_killed(start: Start, log: Path) -> Non
         assert worker.wait(30) == 75
     assert time.monotonic() - began < 5
     assert "did not start within compute.start_seconds = 1, while starting" in str(read_termination(log))
+
+
+def test_what_peers_took_is_not_taken_from_the_time_to_start(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(supervisor.time, "monotonic", lambda: time.perf_counter() + offset)
+    offset = 0.0
+    with contextlib.closing(ProgressFile(tmp_path / "progress")) as progress:
+        supervised = Supervisor("worker 0", Compute(start_seconds=6), progress, StopRequest())
+        offset = 5.9  # passes while it waits for peers
+        supervised.tick()
+        assert supervised.run([sys.executable, "-c", "import time; time.sleep(0.5)"], os.environ) == 0
 
 
 @pytest.mark.parametrize("hang", ["sleep_with_interpreter_locked()", "os.kill(os.getpid(), signal.SIGSTOP)"])
