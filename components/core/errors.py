@@ -178,10 +178,19 @@ def write_termination(stage: str, error: OptduelError, details: Mapping[str, int
 
     The file holds one JSON object with the keys `stage`, `error`, `message` and `exit_code`, and those of
     `details`. On Kubernetes it exists from the start and is empty; an empty or half-written one is filled.
+    Where it cannot be written, standard error says so: the cause and its exit code have to come out.
     """
     target = os.environ.get(TERMINATION_LOG_VARIABLE)
     if not target:
         return
+    try:
+        _write_once(target, stage, error, details)
+    except OSError as failure:
+        where = f"{stage}: {TERMINATION_LOG_VARIABLE} = {target}"
+        print(f"{where}: cannot be written ({failure.strerror})", file=sys.stderr, flush=True)
+
+
+def _write_once(target: str, stage: str, error: OptduelError, details: Mapping[str, int | str]) -> None:
     with open(os.open(target, os.O_RDWR | os.O_CREAT, 0o644), "r+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         if decode_termination(file.read()):

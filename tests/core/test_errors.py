@@ -111,6 +111,16 @@ def test_a_long_message_is_cut_to_what_kubernetes_keeps(tmp_path: Path, letter: 
     assert len(message) > kept
 
 
+def test_a_termination_file_that_cannot_be_written_hides_neither_cause_nor_code(tmp_path: Path) -> None:
+    log = tmp_path / "absent" / "termination"
+    finished = run("with exit_on_error('train'): raise DataError('cause')", log)
+    assert finished.returncode == 65
+    assert finished.stderr == (
+        f"train failed: cause\ntrain: OPTDUEL_TERMINATION_LOG = {log}: cannot be written "
+        "(No such file or directory)\n"
+    )
+
+
 def test_a_bug_keeps_its_traceback_and_reports_nothing(tmp_path: Path) -> None:
     finished = run("with exit_on_error('train'): raise KeyError('a')", tmp_path / "termination")
     assert finished.returncode == 1
