@@ -170,10 +170,10 @@ class _Trial:
             if self._chief:
                 say(f"train {task.name}: goes on after step {found.step} of {self._total_steps}")
         state = self.state
-        if not self._engine.is_agreed(zlib.crc32(f"{state.step} {identity}".encode())):
+        if not self._engine.is_agreed(zlib.crc32(f"{state.step} {state.epochs} {identity}".encode())):
             raise LaunchError(
-                f"train {task.name}: the workers differ in the checkpoint to go on from (step {state.step} "
-                f"here), in the records or in precision ({self.precision} here); give them one {task.output}"
+                f"train {task.name}: workers differ in checkpoint (here step {state.step}, {state.epochs} "
+                f"epochs done), records or precision (here {self.precision}); give them one {task.output}"
             )
         if self._chief:
             self.recorder = Recorder(task, identity, state.rows, scratch)

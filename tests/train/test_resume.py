@@ -10,8 +10,15 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from components.core.errors import LaunchError
 from components.core.history import Row, read_history
+from components.train import loop
+from components.train.checkpoint import Checkpoint
+from components.train.control import Control
+from components.train.engine import Engine
+from components.train.state import State
 from components.train.task import Task
 from tests.train.conftest import ADAMW, CNN, SGD, TUTORIAL, largest_deviation, reproducible
 
@@ -63,6 +70,27 @@ def train_with_stops(task: Task, stops: list[tuple[str, int]]) -> list[int]:
     )
     stopped: list[int] = json.loads(done.stdout)
     return stopped
+
+
+def test_checkpoints_before_and_after_validation_are_not_taken_for_one(
+    make_task: MakeTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They have the same step and the same name; workers that read different ones would never meet."""
+    numbers: list[int] = []
+
+    def disagree(_: Engine, number: int) -> bool:
+        numbers.append(number)
+        return False
+
+    monkeypatch.setattr(Engine, "is_agreed", disagree)
+    monkeypatch.setattr(loop, "named_variables", lambda *_: {})
+    for epochs in (0, 1):
+        state = State(step=20, epochs=epochs).to_json(0.0)
+        found = Checkpoint(20, "trial", {}, state)
+        monkeypatch.setattr(loop.checkpoint, "latest", lambda *_, found=found: found)
+        with pytest.raises(LaunchError, match=rf"here step 20, {epochs} epochs done"):
+            loop.train(make_task("trial"), tf.distribute.get_strategy(), Control(None))
+    assert numbers[0] != numbers[1]
 
 
 @pytest.mark.slow
