@@ -86,7 +86,9 @@ def save(folder: str, checkpoint: Checkpoint, kept: int) -> None:
     )
     name = f"step-{checkpoint.step:010d}.npz"
     with publishing(join(folder, name)) as file:
-        np.savez(file, allow_pickle=False, **{_META: np.array(meta), **checkpoint.arrays})
+        np.savez(
+            file, allow_pickle=False, **{_META: np.frombuffer(meta.encode(), np.uint8), **checkpoint.arrays}
+        )
     places = _saved(folder)
     wanted = [place for place in places if _name(place) <= name][-kept:]
     for place in places:
@@ -148,7 +150,7 @@ def _load(path: Path) -> Checkpoint:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
-        meta = json.loads(str(arrays.pop(_META)))
+        meta = json.loads(bytes(arrays.pop(_META)))
     except _DAMAGE as error:
         raise DamagedError(str(error)[:_SHOWN_CHARACTERS]) from error
     except OSError as error:

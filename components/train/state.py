@@ -37,8 +37,14 @@ class State:
 
     def to_json(self, wall_seconds: float) -> dict[str, Any]:
         """JSON values; floats keep every bit."""
-        values = dataclasses.asdict(self) | {"wall_seconds": wall_seconds}
-        return values | {"rows": [row.model_dump() for row in self.rows]}
+        # Not asdict(self) nor model_dump(): they copy the whole history, which training would wait for.
+        return {
+            **vars(self),
+            "interval": dataclasses.asdict(self.interval),
+            "epoch": dataclasses.asdict(self.epoch),
+            "wall_seconds": wall_seconds,
+            "rows": [vars(row) for row in self.rows],
+        }
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
