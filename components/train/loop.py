@@ -180,9 +180,7 @@ class _Trial:
         self._batches = distribute(
             self._strategy, self._readers["train"], self._plan, state.step, self._total_steps, self.errors
         )
-        first, last = (
-            epochs * self._validation_plan.epoch_steps for epochs in (state.epochs, task.training.epochs)
-        )
+        first, last = (n * self._validation_plan.epoch_steps for n in (state.epochs, task.training.epochs))
         self._held_out = distribute(
             self._strategy, self._readers["validation"], self._validation_plan, first, last, self.errors
         )
