@@ -6,6 +6,7 @@ from typing import Any
 from kfp import dsl, kubernetes
 
 from components.core.deployment import USER, Deployment, Resources
+from components.core.errors import POD_TERMINATION_LOG, TERMINATION_LOG_VARIABLE
 
 LOCAL_IMAGE = "python"
 """The local runner ignores images, and warns of a name without this word."""
@@ -88,6 +89,8 @@ def _resources(task: Any, resources: Resources) -> None:
 def _environment(task: Any, deployment: Deployment) -> None:
     for name, value in _sorted(deployment.environment):
         task.set_env_variable(name, value)
+    # By what it holds Argo knows a final failure: manifests/components/retry-policy.
+    task.set_env_variable(TERMINATION_LOG_VARIABLE, POD_TERMINATION_LOG)
     for secret in deployment.secrets:
         kubernetes.use_secret_as_env(task, secret.name, dict(_sorted(secret.variables)))
 

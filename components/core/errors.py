@@ -31,6 +31,9 @@ from typing import ClassVar, NamedTuple
 TERMINATION_LOG_VARIABLE = "OPTDUEL_TERMINATION_LOG"
 """Names the file that receives one JSON object when a process ends on an OptduelError."""
 
+POD_TERMINATION_LOG = "/dev/termination-log"
+"""The file that Kubernetes reads when a container has ended."""
+
 _REPORT_BYTES = 4096
 """What Kubernetes keeps of a termination message."""
 
@@ -242,8 +245,9 @@ def _encode(stage: str, error: OptduelError, message: str, details: Mapping[str,
     report = {
         "stage": stage,
         "error": type(error).__name__,
-        "message": message,
+        # Before the message, of which Kubernetes cuts the end in a pod of four or more containers.
         "exit_code": error.worker_exit_code,
+        "message": message,
         **details,
     }
     return json.dumps(report, ensure_ascii=False).encode(errors="backslashreplace")

@@ -12,6 +12,7 @@ from kfp.kubernetes.kubernetes_executor_config_pb2 import KubernetesExecutorConf
 from kfp.pipeline_spec import pipeline_spec_pb2
 
 from components.core.deployment import Deployment
+from components.core.errors import TERMINATION_LOG_VARIABLE
 from components.train.cluster.settings import job_settings
 from pipeline.compiling import compile_pipeline, compiled
 from pipeline.shipped import load_deployment, load_experiment
@@ -236,9 +237,10 @@ def test_every_task_gets_its_stages_resources(name: str) -> None:
 @each_deployment
 def test_every_task_finds_environment_and_secrets(name: str) -> None:
     pipeline, kubernetes = documents(deployment(name, "environment={AWS_REGION: eu-1, A: b}"))
-    variables = [{"name": "A", "value": "b"}, {"name": "AWS_REGION", "value": "eu-1"}]
+    variables = {"A": "b", "AWS_REGION": "eu-1"}
     for container in containers(pipeline).values():
-        assert container["env"] == variables
+        found = {one["name"]: one["value"] for one in container["env"]}
+        assert variables.items() <= found.items()
     for settings in kubernetes["deploymentSpec"]["executors"].values():
         (secret,) = settings["secretAsEnv"]
         assert secret["secretName"] == "mlpipeline-minio-artifact"
@@ -246,6 +248,13 @@ def test_every_task_finds_environment_and_secrets(name: str) -> None:
             {"secretKey": "accesskey", "envVar": "AWS_ACCESS_KEY_ID"},
             {"secretKey": "secretkey", "envVar": "AWS_SECRET_ACCESS_KEY"},
         ]
+
+
+@each_deployment
+def test_every_task_leaves_its_failure_where_kubernetes_reads_it(name: str) -> None:
+    pipeline, _ = documents(deployment(name, "environment={OPTDUEL_TERMINATION_LOG: /elsewhere}"))
+    for container in containers(pipeline).values():
+        assert {"name": TERMINATION_LOG_VARIABLE, "value": "/dev/termination-log"} in container["env"]
 
 
 @each_deployment

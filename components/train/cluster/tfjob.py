@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from components.core.deployment import USER, WORKER_PORT
-from components.core.errors import TERMINATION_LOG_VARIABLE
+from components.core.errors import POD_TERMINATION_LOG, TERMINATION_LOG_VARIABLE
 from components.train.cluster.api import JsonObject, Resource
 from components.train.cluster.jobs import Order, Phase, condition, peers
 from components.train.group import INDEX_VARIABLE, PEERS_VARIABLE
@@ -117,7 +117,7 @@ class TFJobs:
     def _container(self, order: Order) -> JsonObject:
         pods = order.pods
         own = {
-            TERMINATION_LOG_VARIABLE: "/dev/termination-log",
+            TERMINATION_LOG_VARIABLE: POD_TERMINATION_LOG,
             "OPTDUEL_STAGING": "/staging",
             "HOME": "/tmp",
         }
