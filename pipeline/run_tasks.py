@@ -1,8 +1,9 @@
 """What a run's tasks are called and how they are doing, read out of what Kubeflow Pipelines tells of a run.
 
 KFP 2.17 lists the nodes of the Argo Workflow: a task `train` of the pipeline is a node `train-driver` that
-resolves its inputs and a node `train` around an `executor`, or with retries `executor(0)`, `executor(1)`,
-..., whose pod runs the code; a loop's iterations are nodes whose names end in `(INDEX:ITEM)`. A node's
+resolves its inputs and a node `train` around an `executor`, whose pod runs the code; a loop's iterations are
+nodes whose names end in `(INDEX:ITEM)`. Any of them that has a retry strategy, on a stock installation all,
+is a Retry node, whose children are its attempts: `executor(0)`, `executor(1)`, ..., or `train(0)`. A node's
 children are told by names that end in the node's number, as its pod's name does.
 """
 
@@ -14,7 +15,6 @@ from dataclasses import dataclass
 from typing import Any
 
 _ITERATION = re.compile(r"\((\d+):")
-_ATTEMPT = re.compile(r"executor(?:\((\d+)\))?$")
 
 FINAL = frozenset({"SUCCEEDED", "FAILED", "CANCELED", "SKIPPED"})
 """States that a run or a task stays in."""
@@ -65,7 +65,7 @@ def run_tasks(nodes: Sequence[Any], specification: Mapping[str, Any]) -> list[Ru
             state = node.state or "PENDING"
         elif name.endswith("-driver") and node.state == "FAILED":
             # The task itself never begins.
-            task, pods, state = planned.get(name.removesuffix("-driver")), [node], node.state
+            task, pods, state = planned.get(name.removesuffix("-driver")), graph.attempts(node), node.state
         if task is None:
             continue
         index = graph.iteration(node) if task.seeds else None
@@ -107,17 +107,20 @@ class _Graph:
 
     def executors(self, node: Any) -> list[Any]:
         """The pods that run a task's code, in the order of their attempts."""
-        found: dict[int, Any] = {}
-        waiting = [_number(node.pod_name)] if node.pod_name else []
-        while waiting:
-            for child in self._children.get(waiting.pop(), ()):
-                attempt = _ATTEMPT.match(self._nodes[child].display_name)
-                if attempt is None:
-                    continue
-                waiting.append(child)
-                if attempt[1] is not None or not self._retried(child):
-                    found[int(attempt[1] or 0)] = self._nodes[child]
-        return [found[attempt] for attempt in sorted(found)]
+        return [
+            pod
+            for part in self.attempts(node)
+            for executor in self._children_of(part)
+            if executor.display_name == "executor"
+            for pod in self.attempts(executor)
+        ]
+
+    def attempts(self, node: Any) -> list[Any]:
+        """What a Retry node stands for, in order; any other node stands for itself."""
+        name = re.compile(re.escape(node.display_name) + r"\((\d+)\)")
+        children = self._children_of(node)
+        found = {int(match[1]): child for child in children if (match := name.fullmatch(child.display_name))}
+        return [found[attempt] for attempt in sorted(found)] or [node]
 
     def iteration(self, node: Any) -> int | None:
         """The index of the loop's iteration that the node is in."""
@@ -133,10 +136,9 @@ class _Graph:
                     waiting.append(parent)
         return None
 
-    def _retried(self, number: str) -> bool:
-        """Whether the node stands for several attempts, and has no pod of its own."""
-        names = (self._nodes[child].display_name for child in self._children.get(number, ()))
-        return any(_ATTEMPT.match(name) for name in names)
+    def _children_of(self, node: Any) -> list[Any]:
+        number = _number(node.pod_name) if node.pod_name else ""
+        return [self._nodes[child] for child in self._children.get(number, ())]
 
 
 def _number(pod_name: str) -> str:

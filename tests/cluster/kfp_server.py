@@ -29,6 +29,7 @@ class KfpServer:
         logs: of pods.
         steps_per_look: how far a run's workflow moves whenever it is looked at.
         failing: what a run's workflow will fail at, see `Workflow`.
+        stock: whether its runs' workflows have Retry nodes, see `Workflow`.
         away: how many requests get no answer but a broken connection.
         largest_page: elements of a list at a time, whatever is asked for.
     """
@@ -42,6 +43,7 @@ class KfpServer:
     before: Callable[[Request], None] | None = None
     steps_per_look: int = 1
     failing: dict[str, int] = field(default_factory=dict)
+    stock: bool = False
     away: int = 0
     largest_page: int = 3
     requests: list[Request] = field(default_factory=list)
@@ -213,7 +215,7 @@ class KfpServer:
         identifier = str(uuid.uuid4())
         made = {"run_id": identifier, "created_at": self.now(), "state": "PENDING", **body}
         self.runs[identifier] = made
-        self.workflows[identifier] = Workflow(version["pipeline_spec"], self.failing, self.now)
+        self.workflows[identifier] = Workflow(version["pipeline_spec"], self.failing, self.now, self.stock)
         return made
 
     def _look(self, identifier: str) -> Object:

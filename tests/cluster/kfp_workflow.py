@@ -2,7 +2,7 @@
 
 import email
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,9 @@ from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 
 Object = dict[str, Any]
+
+STOCK_RETRIES = 2
+"""Of every node, where Argo is told so by `templateDefaults`, as by a stock installation."""
 
 
 def read_package(content: bytes) -> Object:
@@ -49,21 +52,30 @@ class Node:
     def last(self) -> "Node":
         return self.part.last if self.part else self
 
+    @property
+    def attempts(self) -> list["Node"]:
+        """What a Retry node stands for; other nodes stand for themselves."""
+        return [child for child in self.children if child.name.startswith(f"{self.name}(")] or [self]
+
 
 class Workflow:
     """Nodes appear and move on one step at a time.
 
     Args:
         specification: the pipeline's.
-        failing: tasks that fail, by the name that is unique in the pipeline, and how many attempts of them;
-            at the limit of its retries the task, hence the run, has failed.
+        failing: tasks and drivers that fail, by the name that is unique in the pipeline, and how many
+            attempts of them; at the limit of its retries the task, hence the run, has failed.
         now: the time, later at every call.
+        stock: whether a Retry node stands around every node, DAGs and drivers included.
     """
 
-    def __init__(self, specification: Object, failing: dict[str, int], now: Callable[[], str]) -> None:
+    def __init__(
+        self, specification: Object, failing: dict[str, int], now: Callable[[], str], stock: bool = False
+    ) -> None:
         self.spec = specification.get("pipeline_spec", specification)
         self.failing = dict(failing)
         self.now = now
+        self.stock = stock
         self.nodes: list[Node] = []
         self.state = "PENDING"
         self._steps = self._run()
@@ -93,11 +105,11 @@ class Workflow:
         return f"optduel-x7k2p-{kind}{node.number}"
 
     def pod(self, task: str, iteration: int = 0, attempt: int = 0) -> str:
-        """The name of the pod of a task's attempt."""
-        tasks = [node for node in self.nodes if node.name == task]
-        (executor,) = tasks[iteration].children
-        pods = [node for node in executor.children if node.name.startswith("executor")] or [executor]
-        return self.pod_name(pods[attempt])
+        """The name of the pod of an attempt of a task or a driver."""
+        node = [node for node in self.nodes if node.name == task][iteration]
+        if not task.endswith("-driver"):
+            (node,) = node.attempts[-1].children
+        return self.pod_name(node.attempts[attempt])
 
     def _node(self, name: str, after: Node | None, is_pod: bool = False) -> Node:
         node = Node(name, 1000 + 37 * len(self.nodes), self.now(), is_pod)
@@ -106,15 +118,23 @@ class Workflow:
             after.children.append(node)
         return node
 
+    def _attempt(self, node: Node, attempt: int, is_retried: bool, is_pod: bool = False) -> Node:
+        """A node's next attempt: a part of it, or itself where nothing is retried."""
+        if is_retried:
+            node.part = self._node(f"{node.name}({attempt})", node, is_pod)
+        return node.part or node
+
     def _run(self) -> Any:
-        root = self._node("optduel-x7k2p", None)
-        driver = self._node("root-driver", root, is_pod=True)
-        driver.state = "SUCCEEDED"
-        dag = self._node("root", driver)
-        dag.state = root.state = "RUNNING"
+        outer = self._node("optduel-x7k2p", None)
+        root = self._attempt(outer, 0, self.stock)
+        driver = self._driver("root", root)
+        node = self._node("root", driver.last)
+        dag = self._attempt(node, 0, self.stock)
+        nodes = (outer, root, node, dag)
+        set_state(nodes, "RUNNING")
         yield "RUNNING"
         ended = yield from self._dag(self.spec["root"], dag)
-        dag.state = root.state = ended
+        set_state(nodes, ended)
         yield ended
 
     def _dag(self, component: Object, parent: Node) -> Any:
@@ -127,44 +147,67 @@ class Workflow:
             )
             task = waiting.pop(name)
             before = [done[one] for one in task.get("dependentTasks", ())] or [parent]
-            driver = self._node(f"{name}-driver", before[-1].last, is_pod=True)
-            driver.state = "SUCCEEDED"
-            node = done[name] = parent.part = self._node(name, driver)
-            node.state = "RUNNING"
+            driver = self._driver(name, before[-1].last)
+            if driver.state == "FAILED":
+                return "FAILED"
+            node = done[name] = parent.part = self._node(name, driver.last)
+            dag = self._attempt(node, 0, self.stock)
+            set_state((node, dag), "RUNNING")
             yield "RUNNING"
             inner = self.spec["components"][task["componentRef"]["name"]]
             if "dag" in inner:
-                node.state = yield from self._loop(task, inner, node)
+                ended = yield from self._loop(task, inner, dag)
             else:
-                node.state = yield from self._task(name, task, node)
+                ended = yield from self._task(name, task, dag)
+            set_state((node, dag), ended)
             yield "RUNNING"
-            if node.state == "FAILED":
+            if ended == "FAILED":
                 return "FAILED"
         return "SUCCEEDED"
+
+    def _driver(self, name: str, after: Node) -> Node:
+        driver = self._node(f"{name}-driver", after, is_pod=not self.stock)
+        for attempt in range(STOCK_RETRIES + 1 if self.stock else 1):
+            pod = self._attempt(driver, attempt, self.stock, is_pod=True)
+            set_state((driver, pod), "FAILED" if self._fails(driver.name) else "SUCCEEDED")
+            if pod.state == "SUCCEEDED":
+                break
+        return driver
 
     def _loop(self, task: Object, inner: Object, node: Node) -> Any:
         items = json.loads(task["parameterIterator"]["items"]["raw"])
         for index, item in enumerate(items):
-            iteration = self._node(f"iteration-item({index}:{item})", node)
-            iteration.state = "RUNNING"
-            node.part = iteration
-            iteration.state = yield from self._dag(inner, iteration)
-            if iteration.state == "FAILED":
+            iteration = node.part = self._node(f"iteration-item({index}:{item})", node)
+            dag = self._attempt(iteration, 0, self.stock)
+            set_state((iteration, dag), "RUNNING")
+            ended = yield from self._dag(inner, dag)
+            set_state((iteration, dag), ended)
+            if ended == "FAILED":
                 return "FAILED"
         return "SUCCEEDED"
 
     def _task(self, name: str, task: Object, node: Node) -> Any:
-        retries = task.get("retryPolicy", {}).get("maxRetryCount", 0)
-        executor = self._node("executor", node, is_pod=not retries)
+        retries = task.get("retryPolicy", {}).get("maxRetryCount", STOCK_RETRIES if self.stock else 0)
+        executor = node.part = self._node("executor", node, is_pod=not retries)
         for attempt in range(retries + 1):
-            pod = self._node(f"executor({attempt})", executor, is_pod=True) if retries else executor
-            node.part = pod
-            executor.state = pod.state = "RUNNING"
+            pod = self._attempt(executor, attempt, bool(retries), is_pod=True)
+            set_state((executor, pod), "RUNNING")
             yield "RUNNING"
-            if not self.failing.get(name):
-                executor.state = pod.state = "SUCCEEDED"
+            if not self._fails(name):
+                set_state((executor, pod), "SUCCEEDED")
                 return "SUCCEEDED"
-            self.failing[name] -= 1
             pod.state = "FAILED"
         executor.state = "FAILED"
         return "FAILED"
+
+    def _fails(self, name: str) -> bool:
+        """Whether this attempt does."""
+        left = self.failing.get(name, 0)
+        self.failing[name] = max(0, left - 1)
+        return left > 0
+
+
+def set_state(nodes: Iterable[Node], state: str) -> None:
+    """A Retry node is in the state of its attempt, unless another one follows."""
+    for node in nodes:
+        node.state = state

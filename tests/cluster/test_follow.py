@@ -30,9 +30,9 @@ def submission() -> Submission:
     return prepare(experiment, load_deployment("pod", ["image=registry.example/optduel:1"]))
 
 
-@pytest.fixture
-def kfp() -> Iterator[KfpServer]:
-    with KfpServer() as server:
+@pytest.fixture(params=[False, True], ids=["bare", "stock"])
+def kfp(request: pytest.FixtureRequest) -> Iterator[KfpServer]:
+    with KfpServer(stock=request.param) as server:
         yield server
 
 
@@ -90,6 +90,18 @@ def test_a_failure_names_the_task_and_repeats_what_it_said(
         f"{run.name} ({run.run_id}): has failed\n"
         "train sgd-l2 seed 3: records = gs://b/r: 2 shards are damaged\nrun prepare again"
     )
+
+
+def test_a_failed_driver_is_its_tasks_failure(
+    kfp: KfpServer, connection: Connection, submission: Submission
+) -> None:
+    kfp.failing = {"train-driver": 3}
+    kfp.steps_per_look = 10_000
+    run = submit(connection, submission)
+    kfp._look(run.run_id)
+    kfp.logs[kfp.workflows[run.run_id].pod("train-driver", attempt=-1)] = "cannot resolve inputs"
+    with pytest.raises(RunError, match="train sgd-l2 seed 3: cannot resolve inputs$"):
+        watch(connection, run.run_id)
 
 
 def test_without_words_of_ours_the_last_lines_are_told() -> None:
