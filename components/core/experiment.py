@@ -180,7 +180,7 @@ class ConstantSchedule(_Schedule):
 
 
 class CosineSchedule(_Schedule):
-    """Half a cosine from `base` after warm-up to `final_fraction` of it at the last step."""
+    """Half a cosine from `base` after warm-up to `final_fraction` of it, after the last step."""
 
     schedule: Literal["cosine"] = "cosine"
     final_fraction: Fraction = 0

@@ -36,10 +36,25 @@ class OpenFile:
         """
         try:
             found = os.preadv(self._descriptor, buffers, start)
+            # A network's file system may give less than was asked for, and the rest when asked again.
+            while 0 < found < size and (
+                more := os.preadv(self._descriptor, _after(buffers, found), start + found)
+            ):
+                found += more
         except OSError as error:
             raise as_storage_error(error, self.path) from error
         if found != size:
             raise DataError(f"{self.path}: ends within a record, at byte {start + found}; run prepare again")
+
+
+def _after(buffers: Sequence[bytearray | memoryview], filled: int) -> list[memoryview]:
+    """What of the buffers is left to fill."""
+    left = []
+    for buffer in buffers:
+        view = memoryview(buffer).cast("B")
+        left.append(view[filled:])
+        filled = max(filled - len(view), 0)
+    return [view for view in left if view]
 
 
 class OpenFiles:

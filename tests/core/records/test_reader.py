@@ -13,6 +13,7 @@ import pytest
 from components.core.errors import DataError, StorageError
 from components.core.experiment import Data, FolderSource, Split
 from components.core.records import Duplicates, Manifest, Records, RecordsSplit, Shard, SplitReader, reader
+from components.core.records.open_files import OpenFile
 from components.core.tfrecord import example_offsets, frame, serialize_example
 from components.prepare.prepare import prepare_records
 
@@ -177,3 +178,23 @@ def test_a_shard_that_cannot_be_opened_is_a_storage_error(jpeg_records: Records)
     jpeg_records.path(jpeg_records.manifest.splits["train"].shards[0]).unlink()
     with pytest.raises(StorageError, match="train-00000-of-00004.tfrecord: No such file or directory"):
         SplitReader(jpeg_records, "train").read(np.array([0]), np.array([0]))
+
+
+@pytest.mark.parametrize("most", [1, 7, 64])
+def test_a_file_system_that_gives_less_at_once_is_asked_again(
+    most: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = bytes(range(200))
+    (tmp_path / "shard").write_bytes(content)
+    whole = os.preadv
+
+    def some(descriptor: int, buffers: list[bytearray | memoryview], start: int) -> int:
+        return whole(descriptor, [memoryview(buffers[0])[:most]], start)
+
+    monkeypatch.setattr(os, "preadv", some)
+    file = OpenFile(tmp_path / "shard")
+    buffers = [bytearray(5), bytearray(100), bytearray(50)]
+    file.read_into(buffers, 10, 155)
+    assert b"".join(buffers) == content[10:165]
+    with pytest.raises(DataError, match="ends within a record, at byte 200"):
+        file.read_into(buffers, 60, 155)
