@@ -84,7 +84,7 @@ def _records(seed: int, source: str, image_size: Sequence[int]) -> Epochs:
     reader = SplitReader(load_records(Path(source)), "train")
     plan = training_plan(reader, load_experiment("tutorial").training, seed)
     # One pipeline over many epochs, as the trainer has it.
-    batches = distribute(tf.distribute.get_strategy(), reader, plan, 0, plan.epoch_steps * 100_000)
+    batches = distribute(tf.distribute.get_strategy(), reader, plan, 0, plan.epoch_steps * 100_000, [])
     return (itertools.islice(batches, plan.epoch_steps) for _ in itertools.count())
 
 
