@@ -65,12 +65,12 @@ def test_gradient_from_factors_is_the_gradient(width: int, units: int, is_factor
 
 WITHOUT_EXAMPLES = """
 import sys
-import subprocess
-import sys
-
 import keras
 import tensorflow as tf
 from components.train.models import TrainingLayers
+devices = [tf.config.LogicalDeviceConfiguration()] * 2
+tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], devices)
+two_replicas = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 keras.config.set_dtype_policy(sys.argv[2])
 layer = getattr(TrainingLayers(4), sys.argv[1])(*map(int, sys.argv[3:]))
 layer.build((None, 8, 8, 3))
@@ -83,7 +83,8 @@ def step(images):
         loss = tf.reduce_sum(outputs)
     return outputs, tape.gradient(loss, [images, *(variable.value for variable in layer.variables)])
 
-outputs, gradients = step(tf.zeros([0, 8, 8, 3], layer.compute_dtype))
+with two_replicas.scope():
+    outputs, gradients = step(tf.zeros([0, 8, 8, 3], layer.compute_dtype))
 assert outputs.shape == layer.compute_output_shape((0, 8, 8, 3)), outputs.shape
 assert gradients[0].shape == (0, 8, 8, 3)
 assert all(float(tf.reduce_sum(tf.abs(gradient))) == 0 for gradient in gradients)
