@@ -91,13 +91,11 @@ class Narrator:
         try:
             yield
         except OSError as error:
-            lost, self._log = self._log, None
-            self._say(
-                f"{getattr(lost, 'name', 'log')}: {error.strerror}; what the run prints from here on is lost"
-            )
-            with contextlib.suppress(OSError):  # told already: it would write the same lines again
-                if lost:
-                    lost.close()
+            log, self._log = self._log, None
+            if log:
+                self._say(f"{log.name}: {error.strerror}; what the run prints from here on is lost")
+                with contextlib.suppress(OSError):  # told already: it would write the same lines again
+                    log.close()
 
     def _study_progress(self) -> str:
         self._done += 1

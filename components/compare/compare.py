@@ -37,8 +37,14 @@ def compare_arms(study: Study, arms: Sequence[str], trials: Trials) -> Compariso
         arms=tuple(_summarize(arm, study.seeds, paired[arm]) for arm in arms),
         comparisons=tuple(
             judge(
-                *(baseline, arm, study, split, values, p_value, len(challengers)),
-                are_the_same=_are_the_same(paired[baseline], paired[arm]),
+                baseline,
+                arm,
+                study,
+                split,
+                values,
+                p_value,
+                len(challengers),
+                _are_the_same(paired[baseline], paired[arm]),
             )
             for (arm, values), p_value in zip(differences.items(), p_values, strict=True)
         ),

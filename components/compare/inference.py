@@ -93,8 +93,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def smallest_p_value(seeds: int, comparisons: int) -> float:
     """The smallest p that `sign_flip_p_value` can reach after Holm's correction: all signs equal.
 
-    Beyond EXACT_SEEDS it is 1 / (FLIPS + 1), no pattern drawn being as far from zero, or that of the pattern
-    itself.
+    Beyond EXACT_SEEDS it is not less than 1 / (FLIPS + 1), which is p where no pattern that was drawn is as
+    far from zero.
     """
     drawn = 1 / (FLIPS + 1) if seeds > EXACT_SEEDS else 0
     return min(comparisons * max(2.0 ** (1 - seeds), drawn), 1)

@@ -49,7 +49,6 @@ class Supervisor:
         self._compute = compute
         self._progress = progress
         self._request = request
-        self._started = time.monotonic()
         self._beaten = 0.0
         self._beats = 0
         self._launcher = os.environ.get(LAUNCHER_VARIABLE)
@@ -83,7 +82,6 @@ class Supervisor:
             TrainingError: it ended on a defect of ours.
         """
         kills = oom_kills()
-        self._started = time.monotonic()
         child = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, bufsize=0, process_group=0)
         try:
             self._watch(child)
@@ -98,8 +96,8 @@ class Supervisor:
     def _watch(self, child: subprocess.Popen[bytes]) -> None:
         """Returns when the child has ended by itself."""
         compute = self._compute
-        last, changed, asked = self._progress.progress(), time.monotonic(), None
-        has_begun = False
+        started = changed = time.monotonic()
+        last, asked, has_begun = self._progress.progress(), None, False
         while child.poll() is None:
             self._beat()
             now, progress = time.monotonic(), self._progress.progress()
@@ -113,7 +111,7 @@ class Supervisor:
                 _ask_to_stop(child)
             if asked is not None and now - asked > compute.grace_seconds:
                 raise self._overdue("was asked to stop and has not saved", "grace_seconds", str(last))
-            if not has_begun and now - self._started > compute.start_seconds:
+            if not has_begun and now - started > compute.start_seconds:
                 raise self._overdue("did not start", "start_seconds", str(last))
             if has_begun and now - changed > compute.progress_seconds:
                 raise self._overdue("hangs: no progress", "progress_seconds", str(last))

@@ -58,9 +58,8 @@ def local_path(location: Location) -> Path:
         return location
     scheme, separator, _ = location.partition("://")
     if not separator:
-        return Path(
-            os.path.expanduser(location)
-        )  # unlike Path's, it leaves the name of an unknown user alone
+        # Unlike Path's own, this leaves the name of an unknown user alone.
+        return Path(os.path.expanduser(location))
     if scheme != "file":
         known = "names no local place" if scheme in REMOTE_SCHEMES else "has a scheme that is not supported"
         raise StorageError(f"{redacted(location)}: {known}; give a directory")

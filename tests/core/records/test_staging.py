@@ -16,6 +16,7 @@ from components.core.records import Records, Shard, SplitReader, stage
 from components.core.storage import delete, publish, read
 from tests.faults.proxy import Answer, Fault
 from tests.servers.places import Place, PlaceOf
+from tests.train.processes import wait_until
 
 Make = Callable[[str], Records]
 REPOSITORY = Path(__file__).parents[3]
@@ -37,13 +38,6 @@ def whole_split(reader: SplitReader) -> tuple[np.ndarray, np.ndarray]:
 
 def wait_for(event: threading.Event) -> None:
     event.wait(30)
-
-
-def wait_until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def gets(place: Place) -> int:
