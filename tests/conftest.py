@@ -9,9 +9,9 @@ from typing import Any
 import hypothesis
 import pytest
 
-from components.core.records import Records
 from components.prepare.prepare import prepare_records
-from pipeline.shipped import load_experiment
+from components.records.manifest import Records
+from pipeline.cli.shipped import load_experiment
 from tests.servers.fixtures import (
     fake_gcs_url,
     gs_proxy,

@@ -4,9 +4,9 @@ from collections.abc import Iterable
 
 from components.compare.inference import smallest_p_value
 from components.compare.wording import count, percent
-from components.core.experiment import Study
-from components.core.repetition import seeds_needed
-from components.core.results import Evaluation
+from components.results.documents import Evaluation
+from components.settings.experiment import Study
+from components.settings.repetition import seeds_needed
 
 WIDE_HALF_INTERVAL = 0.02
 """A split is called small when it leaves an accuracy uncertain by more than 2 points, which two well-tuned

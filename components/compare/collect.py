@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from components.core.errors import DataError
-from components.core.results import Trial, Trials
+from components.results.documents import Trial, Trials
 
 
 def collect(previous: Trials | None, trials: Sequence[Trial]) -> Trials:

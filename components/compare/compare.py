@@ -10,8 +10,8 @@ from components.compare.inference import holm, sign_flip_p_value
 from components.compare.pairing import pair
 from components.compare.verdict import judge
 from components.compare.wording import Metric
-from components.core.experiment import Study
-from components.core.results import ArmSummary, Comparison, Trial, Trials
+from components.results.documents import ArmSummary, Comparison, Trial, Trials
+from components.settings.experiment import Study
 
 
 def compare_arms(study: Study, arms: Sequence[str], trials: Trials) -> Comparison:

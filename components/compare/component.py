@@ -20,7 +20,7 @@ def collect_arm(
     """
     from pathlib import Path
 
-    from components.compare.documents import collect_documents
+    from components.compare.compare_documents import collect_documents
     from components.core.errors import exit_on_error
 
     with exit_on_error("compare"):
@@ -49,10 +49,10 @@ def compare(
     """
     from pathlib import Path
 
-    from components.compare.documents import compare_documents
+    from components.compare.compare_documents import compare_documents
     from components.core.errors import exit_on_error
-    from components.core.experiment import canonical_json
-    from components.core.storage import publish
+    from components.settings.experiment import canonical_json
+    from components.storage.objects import publish
 
     with exit_on_error("compare"):
         paths = [Path(artifact.path) for artifact in (collected, comparison, summary)]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from components.compare.collect import trial_name
 from components.core.errors import DataError
-from components.core.results import Trial, Trials
+from components.results.documents import Trial, Trials
 
 
 def pair(arms: Sequence[str], seeds: Sequence[int], trials: Trials) -> dict[str, tuple[Trial, ...]]:

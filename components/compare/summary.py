@@ -1,8 +1,8 @@
 """The comparison as Kubeflow Pipelines shows it: scalars for its tables and a short page."""
 
 from components.compare.wording import differences_in_words, metric_in_words, p_in_words, percent, signed
-from components.core.experiment import Study
-from components.core.results import Comparison, PairedComparison
+from components.results.documents import Comparison, PairedComparison
+from components.settings.experiment import Study
 
 
 def scalars(comparison: Comparison) -> dict[str, float | str]:

@@ -16,9 +16,9 @@ from components.compare.wording import (
     signed,
     significance_level,
 )
-from components.core.experiment import Study
-from components.core.repetition import seeds_needed
-from components.core.results import Answer, PairedComparison
+from components.results.documents import Answer, PairedComparison
+from components.settings.experiment import Study
+from components.settings.repetition import seeds_needed
 
 LOWER_IS_BETTER: dict[Metric, bool] = {"accuracy": False, "cross_entropy": True}
 

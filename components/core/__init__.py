@@ -1,1 +1,1 @@
-"""Contracts that two or more stages share. Imports no stage, no pipeline and no learning framework."""
+"""What everything may use: errors, narration, the machine, requests to stop."""

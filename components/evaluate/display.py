@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from components.core.experiment import canonical_json
-from components.core.results import Evaluation
-from components.core.storage import publish
+from components.results.documents import Evaluation
+from components.settings.experiment import canonical_json
+from components.storage.objects import publish
 
 SHOWN_CLASSES = 50
 """The confusion matrix of more classes is unreadable and its JSON too large for the metadata store."""

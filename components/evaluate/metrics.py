@@ -15,7 +15,7 @@ import sklearn.metrics
 from numpy.typing import NDArray
 
 from components.core.errors import DataError, TrainingError
-from components.core.results import CalibrationBin, ClassMetrics, Evaluation, Interval
+from components.results.documents import CalibrationBin, ClassMetrics, Evaluation, Interval
 
 ROC_POINTS = 101
 """Points that a thinned ROC has at most: KFP's page stays quick up to some hundred."""

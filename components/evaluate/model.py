@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components.core.errors import DataError
-from components.core.records import Manifest
-from components.core.storage import Download, Location, as_storage_error, download, is_remote, local_path
+from components.records.manifest import Manifest
+from components.storage.bulk import Download, download
+from components.storage.local import as_storage_error
+from components.storage.location import Location, is_remote, local_path
 
 if TYPE_CHECKING:
     import keras

@@ -4,7 +4,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from components.core.records import Records, SplitReader, stage
+from components.records.manifest import Records
+from components.records.reader import SplitReader
+from components.records.staging import stage
 
 if TYPE_CHECKING:
     import keras

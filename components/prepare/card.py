@@ -9,7 +9,9 @@ import jinja2
 import numpy as np
 from PIL import Image
 
-from components.core.records import SPLITS, Records, SplitReader, stage
+from components.records.manifest import SPLITS, Records
+from components.records.reader import SplitReader
+from components.records.staging import stage
 
 SHEET_CLASSES = 24
 """Classes on the contact sheet; with more it would grow past a few megabytes."""

@@ -23,7 +23,7 @@ def prepare(
     from pathlib import Path
 
     from components.core.errors import exit_on_error
-    from components.prepare.documents import prepare_documents
+    from components.prepare.prepare_documents import prepare_documents
 
     with exit_on_error("prepare"):
         paths = [Path(artifact.path) for artifact in (records, card, metrics)]

@@ -8,11 +8,14 @@ import google_crc32c
 
 from components.core.errors import DataError, ExperimentError
 from components.core.narration import say
-from components.core.records import Manifest, Records, Shard, inspect_shards, load_manifest
-from components.core.storage import Location, as_storage_error, is_remote, join, local_path, stat
-from components.core.tfrecord import frame
-from components.prepare.record_files import sound_examples
 from components.prepare.shards import ShardPlan
+from components.records.integrity import inspect_shards
+from components.records.manifest import Manifest, Records, Shard, load_manifest
+from components.records.record_files import sound_examples
+from components.records.tfrecord import frame
+from components.storage.local import as_storage_error
+from components.storage.location import Location, is_remote, join, local_path
+from components.storage.objects import stat
 
 _THREADS = 8
 

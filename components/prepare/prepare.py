@@ -11,28 +11,23 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from components.core.errors import ConflictError
-from components.core.experiment import Data, DigitsSource, FolderSource, TfdsSource
 from components.core.narration import say, seconds_in_words
-from components.core.records import (
-    MANIFEST_FILE,
-    Manifest,
-    Records,
-    Shard,
-    load_manifest,
-    remove_stale_parts,
-    staging_folder,
-)
-from components.core.storage import Location, is_remote, join, local_path, publish, stat
-from components.prepare.digits_source import Digits
 from components.prepare.finished import finished_shards, intact_shards, known_manifest
-from components.prepare.folder_source import Folder
-from components.prepare.manifest import compose_manifest, count_in_words, fingerprint
+from components.prepare.identity import compose_manifest, count_in_words, fingerprint
 from components.prepare.shards import plan_shards, write_shards
-from components.prepare.source import Source
+from components.prepare.sources.digits import Digits
+from components.prepare.sources.folder import Folder
+from components.prepare.sources.source import Source
+from components.prepare.sources.stored_folder import StoredFolder
+from components.prepare.sources.tfds import Tfds
 from components.prepare.split import divide
-from components.prepare.stored_folder_source import StoredFolder
 from components.prepare.survey import Survey, decode_all, read_contents, refuse
-from components.prepare.tfds_source import Tfds
+from components.records.integrity import remove_stale_parts
+from components.records.manifest import MANIFEST_FILE, Manifest, Records, Shard, load_manifest
+from components.records.scratch import staging_folder
+from components.settings.experiment import Data, DigitsSource, FolderSource, TfdsSource
+from components.storage.location import Location, is_remote, join, local_path
+from components.storage.objects import publish, stat
 
 _MOST_THREADS = 16
 """Each holds an image, and up to 32 MiB of a shard on its way to a store."""

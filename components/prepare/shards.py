@@ -10,15 +10,16 @@ import google_crc32c
 from PIL import Image
 
 from components.core.errors import DataError
-from components.core.experiment import Data
-from components.core.records import Shard
-from components.core.storage import join, publishing
-from components.core.tfrecord import frame, serialize_example
 from components.prepare.image import decode_resized
 from components.prepare.progress import Progress
-from components.prepare.source import Source
+from components.prepare.sources.source import Source
 from components.prepare.split import Content
 from components.prepare.threads import in_threads
+from components.records.manifest import Shard
+from components.records.tfrecord import frame, serialize_example
+from components.settings.experiment import Data
+from components.storage.location import join
+from components.storage.objects import publishing
 
 JPEG_QUALITY = 95
 """Pillow's upper end: above it files grow without a visible gain."""

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from components.core.errors import DataError
-from components.core.experiment import Split
-from components.core.records import SPLITS
+from components.records.manifest import SPLITS
+from components.settings.experiment import Split
 
 
 @dataclass(frozen=True, slots=True)

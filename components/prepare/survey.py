@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from components.core.errors import DataError
-from components.core.records import Skipped
 from components.prepare.image import UnusableImageError, check_content, decode
 from components.prepare.progress import Progress
-from components.prepare.source import Source
+from components.prepare.sources.source import Source
 from components.prepare.split import Content
 from components.prepare.threads import in_threads
+from components.records.manifest import Skipped
 
 PROBLEMS_SHOWN = 20
 """Lines of a message that lists problems."""

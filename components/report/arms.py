@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from components.core.decay import (
+from components.report.drawing import COLOURS
+from components.report.numbers import significant
+from components.settings.decay import (
     COMPARABLE_FACTOR,
     Decay,
     convert,
@@ -13,7 +15,7 @@ from components.core.decay import (
     learning_rates,
     overshoots,
 )
-from components.core.experiment import (
+from components.settings.experiment import (
     AdamArm,
     AdamwArm,
     Arm,
@@ -27,9 +29,7 @@ from components.core.experiment import (
     StepSchedule,
     Training,
 )
-from components.core.schedules import schedules_differ, steps_per_epoch
-from components.report.drawing import COLOURS
-from components.report.numbers import significant
+from components.settings.schedules import schedules_differ, steps_per_epoch
 
 NEGLIGIBLE_SHRINK_PERCENT = 0.1
 """A decay that shrinks a weight by less than this over the whole run is called practically zero: those that

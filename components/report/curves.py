@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.core.errors import DataError
-from components.core.history import epochs_of
-from components.core.results import Trial
+from components.results.documents import Trial
+from components.results.history import epochs_of
 
 Column = Literal["cross_entropy", "penalty", "total", "accuracy"]
 HistorySplit = Literal["train", "validation"]

@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from components.core.results import Trial
 from components.report.curves import Column, curve
 from components.report.diagnostics import pooled_calibration
 from components.report.plots import LOSS_PARTS
+from components.results.documents import Trial
 
 
 @dataclass(frozen=True)

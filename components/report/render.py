@@ -8,10 +8,9 @@ import jinja2
 import yaml
 
 from components.core.errors import DataError
-from components.core.experiment import Experiment
-from components.core.records import Records
-from components.core.results import Comparison, Trial, Trials
-from components.report import descriptions, diagnostics, differences, lineage, numbers, outcomes, plots
+from components.records.manifest import Records
+from components.report import descriptions, diagnostics, differences, numbers, outcomes, plots
+from components.report import provenance as lineage
 from components.report.arms import (
     SPARKLINE_HEIGHT,
     SPARKLINE_WIDTH,
@@ -21,7 +20,9 @@ from components.report.arms import (
     schedule_warnings,
 )
 from components.report.drawing import figure_files, figure_style
-from components.report.summary import summary_page
+from components.report.markdown import summary_page
+from components.results.documents import Comparison, Trial, Trials
+from components.settings.experiment import Experiment
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,11 @@
 
 import datetime
 
-from components.core.experiment import Experiment
-from components.core.history_table import HISTORY_NAME, TrialHistory, run_folder, write_history_table
-from components.core.results import Comparison, PairedComparison, Trial, Trials
-from components.core.run_index import IndexedArm, write_index
-from components.core.storage import join
+from components.results.documents import Comparison, PairedComparison, Trial, Trials
+from components.results.history_table import HISTORY_NAME, TrialHistory, run_folder, write_history_table
+from components.results.run_index import IndexedArm, write_index
+from components.settings.experiment import Experiment
+from components.storage.location import join
 
 
 def write_tables(root: str, run: str, experiment: Experiment, trials: Trials, comparison: Comparison) -> None:

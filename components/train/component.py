@@ -31,7 +31,7 @@ def train(
     from pathlib import Path
 
     from components.core.errors import exit_on_error
-    from components.train.trial import model_folder, train_trial
+    from components.train.stage import model_folder, train_trial
 
     with exit_on_error("train"):
         sections = {"model": network, "arm": arm, "training": training, "compute": compute}
@@ -91,7 +91,7 @@ def train_on_cluster(
 
     from components.core.errors import exit_on_error
     from components.train.cluster.launcher import ClusterLauncher
-    from components.train.trial import train_trial
+    from components.train.stage import train_trial
 
     with exit_on_error("train"):
         sections = {"model": network, "arm": arm, "training": training, "compute": compute}

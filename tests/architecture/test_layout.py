@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import pytest
 
-from components.core.experiment import Arm, Model
+from components.settings.experiment import Arm, Model
 
 REPOSITORY = Path(__file__).parents[2]
 SOURCES = [
@@ -16,7 +16,7 @@ SOURCES = [
 
 MOST_LINES = 300
 LONGER = {
-    "components/core/experiment.py": "the experiment is one typed value, read from top to bottom",
+    "components/settings/experiment.py": "the experiment is one typed value, read from top to bottom",
 }
 
 NAMELESS = re.compile(r"(^|_)(utils?|helpers?|common|misc|managers?)($|_)")
@@ -51,11 +51,11 @@ def tags(union: Any, field: str) -> list[str]:
 
 
 def test_every_model_of_an_experiment_can_be_built() -> None:
-    assert registered("components/train/models.py", "MODELS") == tags(Model, "name")
+    assert registered("components/train/model/models.py", "MODELS") == tags(Model, "name")
 
 
 def test_every_optimizer_of_an_experiment_can_be_built() -> None:
-    assert registered("components/train/optimizers.py", "OPTIMIZERS") == tags(Arm, "optimizer")
+    assert registered("components/train/model/optimizers.py", "OPTIMIZERS") == tags(Arm, "optimizer")
 
 
 def test_no_file_names_a_machine_or_a_registry(project_files: list[Path]) -> None:

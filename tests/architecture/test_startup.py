@@ -24,7 +24,7 @@ def heavy_modules_after(code: str) -> list[str]:
 
 
 def test_importing_the_command_line_loads_no_framework() -> None:
-    assert heavy_modules_after("import pipeline.cli") == []
+    assert heavy_modules_after("import pipeline.cli.command_line") == []
 
 
 def test_importing_the_core_loads_no_framework() -> None:
@@ -37,7 +37,7 @@ def test_importing_the_core_loads_no_framework() -> None:
 )
 def test_answers_that_need_no_framework_load_none(arguments: list[str]) -> None:
     code = f"""
-from pipeline.cli import main
+from pipeline.cli.command_line import main
 try:
     code = main({arguments!r})
 except SystemExit as ended:

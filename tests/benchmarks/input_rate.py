@@ -9,9 +9,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from components.core.records import SplitReader, load_records
-from components.train.batches import distribute, training_plan
-from pipeline.shipped import load_experiment
+from components.records.manifest import load_records
+from components.records.reader import SplitReader
+from components.train.model.batches import distribute, training_plan
+from pipeline.cli.shipped import load_experiment
 from tests.benchmarks.rates import median_after_first
 
 BATCH_SIZE = 32

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from components.core.errors import OptduelError
-from components.core.history import Row, epochs_of, read_history
-from components.core.results import TrainingRecord, read_document
-from components.train.trial import train_trial
-from pipeline.shipped import load_experiment
+from components.results.documents import TrainingRecord, read_document
+from components.results.history import Row, epochs_of, read_history
+from components.train.stage import train_trial
+from pipeline.cli.shipped import load_experiment
 from tests.benchmarks.rates import median_after_first
 from tests.benchmarks.worker_processes import Memory, WorkerProcesses
 

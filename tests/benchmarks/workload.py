@@ -14,11 +14,12 @@ import numpy as np
 from PIL import Image
 
 from components.core.errors import exit_on_error
-from components.core.experiment import Data
-from components.core.records import SplitReader, load_records
-from components.prepare.documents import prepare_documents
-from components.prepare.tfds_archive import Archive
-from pipeline.shipped import load_experiment
+from components.prepare.prepare_documents import prepare_documents
+from components.prepare.sources.tfds_archive import Archive
+from components.records.manifest import load_records
+from components.records.reader import SplitReader
+from components.settings.experiment import Data
+from pipeline.cli.shipped import load_experiment
 
 CLASSES = ("dandelion", "daisy", "tulips", "sunflowers", "roses")
 MADE_UP_PER_CLASS = 32

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from components.core.authoring import validate
-from components.train import restarts
+from components.kubernetes.timing import Timing
+from components.settings.authoring import validate
 from components.train.cluster.launcher import ClusterLauncher
-from components.train.cluster.timing import Timing
-from components.train.task import Task
+from components.train.contract import restarts
+from components.train.contract.task import Task
 from tests.cluster.controllers import Cluster, meanwhile
 from tests.cluster.kubernetes_server import KubernetesServer
 from tests.cluster.roles import FOR_EVERYONE, launcher_permissions

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 import pytest
 
 from components.core.errors import RunError
-from pipeline import following
-from pipeline.cli import main
-from pipeline.connection import Access, Connection
-from pipeline.following import follow
-from pipeline.shipped import load_deployment, load_experiment
-from pipeline.submission import Submission, prepare
-from pipeline.submitting import submit
+from pipeline.cli.command_line import main
+from pipeline.cli.shipped import load_deployment, load_experiment
+from pipeline.kfp import following
+from pipeline.kfp.connection import Access, Connection
+from pipeline.kfp.following import follow
+from pipeline.kfp.submission import Submission, prepare
+from pipeline.kfp.submitting import submit
 from tests.cluster.kfp_server import KfpServer
 
 LAUNCHER = "I1124 10:15:00.000000      22 launcher_v2.go:220] ExecutorInput: {}"

@@ -11,10 +11,10 @@ from components.core.errors import (
     OutOfMemoryError,
     StoppedError,
 )
-from components.core.experiment import Compute
-from components.core.records.scratch import STAGING_VARIABLE
-from components.train.attempt import End
-from components.train.group import INDEX_VARIABLE
+from components.records.scratch import STAGING_VARIABLE
+from components.settings.experiment import Compute
+from components.train.local.attempt import End
+from components.train.worker.group import INDEX_VARIABLE
 from tests.cluster.kustomize import OVERLAYS, Object, find, needs_kubectl, overlay, runtime_job
 
 pytestmark = [needs_kubectl, pytest.mark.parametrize("name", OVERLAYS)]

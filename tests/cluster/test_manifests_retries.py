@@ -20,7 +20,7 @@ from components.core.errors import (
     OutOfMemoryError,
     write_termination,
 )
-from components.train.attempt import End
+from components.train.local.attempt import End
 from tests.cluster.kustomize import MANIFESTS, Object
 
 FINAL = sorted(

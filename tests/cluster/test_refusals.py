@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import connection
-from pipeline.cli import main
+from pipeline.cli.command_line import main
+from pipeline.kfp import connection
 from tests.cluster.kfp_server import KfpServer
 
 COMMANDS = {

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from components.compare.collect import collect
 from components.compare.compare import compare_arms
 from components.core.errors import DataError
-from components.core.experiment import Study
-from components.core.results import Comparison, Trial, Trials, read_document, write_document
+from components.results.documents import Comparison, Trial, Trials, read_document, write_document
+from components.settings.experiment import Study
 
 MakeTrial = Callable[..., Trial]
 MakeTrials = Callable[..., Trials]

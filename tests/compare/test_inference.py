@@ -16,7 +16,7 @@ from components.compare.inference import (
     sign_flip_p_value,
     smallest_p_value,
 )
-from components.core.repetition import seeds_needed
+from components.settings.repetition import seeds_needed
 
 DIFFERENCES = st.lists(
     st.one_of(

@@ -9,8 +9,8 @@ import pytest
 from kfp import dsl
 
 from components.compare.component import collect_arm, compare
-from components.core.experiment import Study
-from components.core.results import Comparison, Trial, Trials, read_document, write_document
+from components.results.documents import Comparison, Trial, Trials, read_document, write_document
+from components.settings.experiment import Study
 
 VALUES = {"sgd-l2": [0.90, 0.91, 0.89, 0.92, 0.90, 0.91], "adamw": [0.92, 0.92, 0.92, 0.93, 0.93, 0.92]}
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from components.core.authoring import validate
-from components.core.records import Records
-from components.train.launch import LocalLauncher
-from components.train.task import Task
+from components.records.manifest import Records
+from components.settings.authoring import validate
+from components.train.contract.task import Task
+from components.train.local.launch import LocalLauncher
 from tests.faults.groups import history
 
 EPOCHS = 25

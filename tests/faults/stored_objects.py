@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 from components.core.errors import StorageError
-from components.core.history import decode_history
-from components.core.storage import list_entries, read, stat
-from components.core.tfrecord import frame
+from components.records.tfrecord import frame
+from components.results.history import decode_history
+from components.storage.objects import list_entries, read, stat
 
 PAUSE_SECONDS = 0.05
 """Between two looks at everything that is there."""

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from components.core.errors import DataError
-from components.core.records import Records
-from components.core.results import TrainingRecord, read_document
-from components.core.storage import delete, list_entries, publish, read
-from components.train.launch import LocalLauncher
+from components.records.manifest import Records
+from components.results.documents import TrainingRecord, read_document
+from components.storage.objects import delete, list_entries, publish, read
+from components.train.local.launch import LocalLauncher
 from tests.faults.conftest import STEPS
 from tests.faults.groups import Fault, history, launched
 from tests.faults.stored_objects import reading

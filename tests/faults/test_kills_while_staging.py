@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from components.core.experiment import Data, DigitsSource
-from components.core.records import Records
 from components.prepare.prepare import prepare_records
-from components.train.launch import LocalLauncher
-from components.train.task import Task
+from components.records.manifest import Records
+from components.settings.experiment import Data, DigitsSource
+from components.train.contract.task import Task
+from components.train.local.launch import LocalLauncher
 from tests.faults.conftest import make_task
 from tests.faults.groups import Fault as Kill
 from tests.faults.groups import history, launched

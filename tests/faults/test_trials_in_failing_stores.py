@@ -6,11 +6,11 @@ from collections.abc import Callable
 import pytest
 
 from components.core.errors import StorageError
-from components.core.records import Records
-from components.core.results import TrainingRecord, read_document
-from components.core.storage import list_entries, stat
-from components.train.launch import LocalLauncher
-from components.train.task import Task
+from components.records.manifest import Records
+from components.results.documents import TrainingRecord, read_document
+from components.storage.objects import list_entries, stat
+from components.train.contract.task import Task
+from components.train.local.launch import LocalLauncher
 from tests.faults.answers import EXPIRED, status
 from tests.faults.groups import history
 from tests.faults.proxy import Fault

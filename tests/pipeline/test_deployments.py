@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from components.core.deployment import Deployment, Resources
 from components.core.errors import ExperimentError
-from pipeline.shipped import load_deployment
+from components.settings.deployment import Deployment, Resources
+from pipeline.cli.shipped import load_deployment
 
 
 @pytest.mark.parametrize(("name", "kind"), [("pod", None), ("trainjob", "trainjob"), ("tfjob", "tfjob")])

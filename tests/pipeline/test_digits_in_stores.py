@@ -13,13 +13,14 @@ from typing import Any
 
 import pytest
 
-from components.core.history_table import decode_history_table
-from components.core.records import load_records
-from components.core.storage import delete, join, list_entries, read
 from components.evaluate.model import load_model
-from pipeline.cli import main
-from pipeline.local_run import load_run
-from pipeline.shipped import load_experiment
+from components.records.manifest import load_records
+from components.results.history_table import decode_history_table
+from components.storage.location import join
+from components.storage.objects import delete, list_entries, read
+from pipeline.cli.command_line import main
+from pipeline.cli.shipped import load_experiment
+from pipeline.local.run import load_run
 from tests.servers import stores
 
 TRIALS = [f"{arm}/seed-{seed}" for arm in ("sgd-l2", "adamw") for seed in range(6)]

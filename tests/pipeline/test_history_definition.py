@@ -6,9 +6,9 @@ from typing import Any
 import yaml
 from kfp.compiler import Compiler
 
-from pipeline.compiling import compile_pipeline
-from pipeline.definition import build
-from pipeline.shipped import load_deployment, load_experiment
+from pipeline.cli.shipped import load_deployment, load_experiment
+from pipeline.graph.compiling import compile_pipeline
+from pipeline.graph.definition import build
 
 
 def report_inputs(path: Path) -> dict[str, Any]:

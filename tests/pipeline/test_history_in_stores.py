@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from components.core.history import write_history
-from components.core.storage import Entry, delete, list_entries
-from pipeline.cli import main
+from components.results.history import write_history
+from components.storage.entry import Entry
+from components.storage.objects import delete, list_entries
+from pipeline.cli.command_line import main
 from tests.pipeline.test_history_command import leave, rows, trial
 from tests.servers import stores
 from tests.servers.fixtures import fake_gcs_url, seaweedfs_url

@@ -7,7 +7,7 @@ import os
 import threading
 
 from components.core.narration import MARK
-from pipeline.narrator import Narrator
+from pipeline.local.narrator import Narrator
 
 
 def narrated(*texts: str, trials: int = 2) -> tuple[str, str]:

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from components.core.experiment import Data, FolderSource
-from components.core.records import Records, Skipped, SplitReader
-from components.prepare.source import Example
+from components.prepare.sources.source import Example
+from components.records.manifest import Records, Skipped
+from components.records.reader import SplitReader
+from components.settings.experiment import Data, FolderSource
 
 CLASSES = ("daisy", "roses", "tulips")
 

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from components.core.experiment import Data, FolderSource
-from components.core.records import Records, SplitReader
 from components.prepare.card import contact_sheet, records_card
 from components.prepare.prepare import prepare_records, prepare_source
+from components.records.manifest import Records
+from components.records.reader import SplitReader
+from components.settings.experiment import Data, FolderSource
 
 Images = list[tuple[str, int, bytes, bool]]
 Settings = Callable[..., Data]

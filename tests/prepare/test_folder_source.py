@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 
 from components.core.errors import DataError, StorageError
-from components.core.experiment import FolderSource
-from components.prepare.folder_source import Folder
+from components.prepare.sources.folder import Folder
+from components.settings.experiment import FolderSource
 
 Encode = Callable[..., bytes]
 

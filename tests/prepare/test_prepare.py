@@ -10,10 +10,11 @@ import pytest
 from PIL import Image
 
 from components.core.errors import DataError
-from components.core.experiment import Data, DigitsSource, Split
-from components.core.records import Records, load_manifest, verify_shards
 from components.prepare.image import decode_resized
 from components.prepare.prepare import prepare_records, prepare_source
+from components.records.integrity import verify_shards
+from components.records.manifest import Records, load_manifest
+from components.settings.experiment import Data, DigitsSource, Split
 
 Images = list[tuple[str, int, bytes, bool]]
 Settings = Callable[..., Data]

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from components.core.errors import DataError
-from components.core.experiment import Data, FolderSource, Split
-from components.core.records import Records
-from components.prepare.folder_source import Folder
 from components.prepare.prepare import prepare_records, prepare_source
+from components.prepare.sources.folder import Folder
+from components.records.manifest import Records
+from components.settings.experiment import Data, FolderSource, Split
 
 Images = list[tuple[str, int, bytes, bool]]
 Settings = Callable[..., Data]

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.core.errors import DataError
-from components.core.experiment import Split
 from components.prepare.split import Content, Division, divide
+from components.settings.experiment import Split
 
 FRACTIONS = {
     "thirds": Split(train=0.5, validation=0.25, test=0.25),

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from components.core.errors import DataError, StorageError
-from components.core.experiment import Data, Split, TfdsSource
 from components.prepare.prepare import prepare_records
-from components.prepare.tfds_source import Tfds
+from components.prepare.sources.tfds import Tfds
+from components.settings.experiment import Data, Split, TfdsSource
 
 FLOWERS_ARCHIVE = os.environ.get("OPTDUEL_FLOWERS_ARCHIVE")  # before the environment is cleaned
 

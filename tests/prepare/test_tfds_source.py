@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from components.core.errors import DataError, ExperimentError
-from components.core.experiment import Data, Split, TfdsSource
-from components.core.records import SplitReader
 from components.prepare.prepare import prepare_records
-from components.prepare.tfds_source import Tfds
+from components.prepare.sources.tfds import Tfds
+from components.records.reader import SplitReader
+from components.settings.experiment import Data, Split, TfdsSource
 
 NO_TEST = Split(train=0.75, validation=0.25, test=0)
 

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from components.compare.compare import compare_arms
-from components.core.authoring import validate
-from components.core.experiment import Experiment
-from components.core.history import Row
-from components.core.lineage import Environment
-from components.core.records import Duplicates, Manifest, Records, RecordsSplit, Skipped
-from components.core.results import Comparison, TrainingRecord, Trial, Trials
 from components.evaluate.metrics import evaluate_probabilities
+from components.records.manifest import Duplicates, Manifest, Records, RecordsSplit, Skipped
 from components.report.render import Report, build_report
+from components.results.documents import Comparison, TrainingRecord, Trial, Trials
+from components.results.history import Row
+from components.results.lineage import Environment
+from components.settings.authoring import validate
+from components.settings.experiment import Experiment
 
 ENVIRONMENT = Environment(
     code_version="1f3a9c0d2b7e",

@@ -8,9 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.compare.compare import compare_arms
-from components.core.authoring import validate
-from components.core.experiment import AdamwArm, Experiment, Study
-from components.core.results import PairedComparison
 from components.report.arms import (
     SPARKLINE_HEIGHT,
     SPARKLINE_WIDTH,
@@ -21,6 +18,9 @@ from components.report.arms import (
     schedule_warnings,
 )
 from components.report.differences import WIDTH, difference_plots
+from components.results.documents import PairedComparison
+from components.settings.authoring import validate
+from components.settings.experiment import AdamwArm, Experiment, Study
 
 CONSTANT = {"schedule": "constant", "base": 0.001}
 

@@ -9,7 +9,6 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from components.core.errors import DataError
-from components.core.history import epochs_of
 from components.report.curves import curve
 from components.report.diagnostics import (
     ROC_PANELS,
@@ -21,6 +20,7 @@ from components.report.diagnostics import (
 )
 from components.report.drawing import COLOURS, MARKERS, figure_files, figure_style, printable
 from components.report.plots import accuracy_figure, loss_parts_figure, losses_figure, plot_subject
+from components.results.history import epochs_of
 
 SVG = "{http://www.w3.org/2000/svg}"
 

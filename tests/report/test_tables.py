@@ -7,9 +7,9 @@ import pytest
 from pyarrow import dataset
 
 from components.core.errors import StorageError
-from components.core.history_table import decode_history_table
-from components.core.run_index import indexed_runs, read_index
 from components.report.tables import write_tables
+from components.results.history_table import decode_history_table
+from components.results.run_index import indexed_runs, read_index
 
 
 def write(study, root: Path, run: str) -> None:

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from components.core.authoring import validate
-from components.core.history import Row, read_history
-from components.core.records import Records
-from components.train.launch import LocalLauncher
-from components.train.task import Task
+from components.records.manifest import Records
+from components.results.history import Row, read_history
+from components.settings.authoring import validate
+from components.train.contract.task import Task
+from components.train.local.launch import LocalLauncher
 
 SGD = {
     "name": "sgd-l2",

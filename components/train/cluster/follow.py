@@ -7,19 +7,19 @@ from collections.abc import Sequence
 
 from components.core.errors import LaunchError, OptduelError, StoppedError
 from components.core.narration import say, seconds_in_words
-from components.train.attempt import Attempt, End
-from components.train.cluster.api import PODS, Api, ApiFailure, JsonObject
+from components.core.stopping import StopRequest
+from components.kubernetes.api import PODS, Api, ApiFailure, JsonObject
+from components.kubernetes.refusals import refused
+from components.kubernetes.timing import Timing
+from components.kubernetes.watching import Changed, Listed, Refused, Sight, Watcher
 from components.train.cluster.deadlines import Deadlines, Stage
 from components.train.cluster.events import warnings
 from components.train.cluster.gang import Gang
 from components.train.cluster.jobs import JobKind, Phase
 from components.train.cluster.logs import LogFollower
 from components.train.cluster.pods import has_ended, has_started
-from components.train.cluster.refusals import refused
-from components.train.cluster.timing import Timing
-from components.train.cluster.watching import Changed, Listed, Refused, Sight, Watcher
-from components.train.stopping import StopRequest
-from components.train.task import Task
+from components.train.contract.task import Task
+from components.train.local.attempt import Attempt, End
 
 _EXPLANATIONS = 3
 

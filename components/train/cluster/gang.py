@@ -5,8 +5,7 @@ from collections.abc import Iterable
 
 from components.core.errors import OptduelError, PeerLostError, StoppedError
 from components.core.narration import say
-from components.train.attempt import End, root_cause
-from components.train.cluster.api import JsonObject
+from components.kubernetes.api import JsonObject
 from components.train.cluster.jobs import JobKind
 from components.train.cluster.pods import (
     Obstacle,
@@ -18,7 +17,8 @@ from components.train.cluster.pods import (
     lingering,
     obstacle,
 )
-from components.train.restarts import crash_loop
+from components.train.contract.restarts import crash_loop
+from components.train.local.attempt import End, root_cause
 
 _BACK_OFF = "ImagePullBackOff"
 """Between two attempts the kubelet says no more than that it waits; why, it said before."""

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
-from components.core.deployment import WORKER_PORT
-from components.train.cluster.api import JsonObject, Resource
+from components.kubernetes.api import JsonObject, Resource
+from components.settings.deployment import WORKER_PORT
 from components.train.cluster.names import QUEUE
 from components.train.cluster.settings import JobSettings, PodSettings
 

@@ -3,16 +3,17 @@
 from collections.abc import Mapping
 from typing import Any
 
-from components.core.storage import join, publish
-from components.train.cluster.connection import connect
+from components.core.stopping import stop_on_signals
+from components.kubernetes.connection import connect
+from components.kubernetes.timing import Timing
+from components.storage.location import join
+from components.storage.objects import publish
+from components.train.cluster.job_series import ClusterTrial, Plan
 from components.train.cluster.names import labels, task_digest
 from components.train.cluster.settings import job_settings, pod_settings
 from components.train.cluster.tfjob import TFJobs
-from components.train.cluster.timing import Timing
 from components.train.cluster.trainjob import trainjobs
-from components.train.cluster.trial import ClusterTrial, Plan
-from components.train.stopping import stop_on_signals
-from components.train.task import Task
+from components.train.contract.task import Task
 
 _TIMING = Timing()
 

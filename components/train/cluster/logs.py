@@ -6,7 +6,7 @@ import threading
 from datetime import datetime
 
 from components.core.narration import say
-from components.train.cluster.api import PODS, Api, ApiFailure, Unreachable
+from components.kubernetes.api import PODS, Api, ApiFailure, Unreachable
 
 _SILENCE_SECONDS = 60.0
 """A worker may be silent for longer: then its log is opened again where it was left."""

@@ -13,8 +13,8 @@ from components.core.errors import (
     TrainingError,
     decode_termination,
 )
-from components.train.attempt import End
-from components.train.cluster.api import JsonObject
+from components.kubernetes.api import JsonObject
+from components.train.local.attempt import End
 
 _UNSTARTABLE = {
     "ErrImagePull",

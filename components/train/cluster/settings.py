@@ -5,9 +5,9 @@ from typing import Annotated, Any
 
 from pydantic import PositiveInt, StringConstraints
 
-from components.core.authoring import decode, validate
-from components.core.deployment import Job
-from components.core.experiment import Section
+from components.settings.authoring import decode, validate
+from components.settings.deployment import Job
+from components.settings.experiment import Section
 
 JsonFields = Mapping[str, Any]
 

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-from components.core.deployment import USER, WORKER_PORT
 from components.core.errors import POD_TERMINATION_LOG, TERMINATION_LOG_VARIABLE
-from components.train.cluster.api import JsonObject, Resource
+from components.kubernetes.api import JsonObject, Resource
+from components.settings.deployment import USER, WORKER_PORT
 from components.train.cluster.jobs import Order, Phase, condition, peers
-from components.train.group import INDEX_VARIABLE, PEERS_VARIABLE
+from components.train.worker.group import INDEX_VARIABLE, PEERS_VARIABLE
 
 _GRACE_SECONDS = 60
 """Longer than `compute.grace_seconds`, 12 by default."""
@@ -129,7 +129,7 @@ class TFJobs:
         container: dict[str, Any] = {
             "name": self.container,
             "image": order.settings.image,
-            "command": ["python3", "-m", "components.train.worker"],
+            "command": ["python3", "-m", "components.train.worker.worker"],
             "args": [order.task_file],
             "ports": [{"name": "tfjob-port", "containerPort": WORKER_PORT}],
             "env": [*pods.environment(own), {"name": INDEX_VARIABLE, "valueFrom": index}],

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from components.core.errors import SetupError
-from components.train.cluster.api import Api, ApiFailure, JsonObject, NotFound, Resource
+from components.kubernetes.api import Api, ApiFailure, JsonObject, NotFound, Resource
+from components.kubernetes.refusals import refused
 from components.train.cluster.jobs import Order, Phase, condition, peers
-from components.train.cluster.refusals import refused
-from components.train.group import PEERS_VARIABLE
+from components.train.worker.group import PEERS_VARIABLE
 
 _RUNTIMES = Resource("trainer.kubeflow.org", "v1alpha1", "clustertrainingruntimes", is_namespaced=False)
 _PATCH_MANAGER = "optduel.io/launcher"

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from components.core.experiment import canonical_json
-from components.core.records import Records
-from components.core.storage import publish
-from components.train.launch import LocalLauncher
-from components.train.task import Task
+from components.records.manifest import Records
+from components.settings.experiment import canonical_json
+from components.storage.objects import publish
+from components.train.contract.task import Task
+from components.train.local.launch import LocalLauncher
 from tests.cluster.containers.jobset import Ended, JobSet, give_to_workers
 from tests.cluster.containers.podman import Podman
 from tests.faults.conftest import make_task

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from components.core.errors import StorageError
-from components.core.experiment import Data
-from components.core.records import Records
-from components.core.storage import Entry, list_entries, publish, read, stat
 from components.prepare.prepare import prepare_source
+from components.records.manifest import Records
+from components.settings.experiment import Data
+from components.storage.entry import Entry
+from components.storage.objects import list_entries, publish, read, stat
 from tests.faults.answers import EXPIRED, status
 from tests.faults.proxy import Answer, Fault
 from tests.servers.places import Place

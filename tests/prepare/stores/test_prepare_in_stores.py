@@ -9,11 +9,14 @@ from typing import Any
 import pytest
 
 from components.core.errors import ConflictError
-from components.core.experiment import Data, DigitsSource
-from components.core.records import Records, verify_shards
-from components.core.storage import Entry, delete, join, list_entries, publish, read, stat
 from components.prepare.card import contact_sheet
 from components.prepare.prepare import prepare_records, prepare_source
+from components.records.integrity import verify_shards
+from components.records.manifest import Records
+from components.settings.experiment import Data, DigitsSource
+from components.storage.entry import Entry
+from components.storage.location import join
+from components.storage.objects import delete, list_entries, publish, read, stat
 from tests.prepare.stores.writer_process import start
 from tests.servers.places import Place
 

@@ -7,10 +7,12 @@ import pytest
 from PIL import Image
 
 from components.core.errors import DataError, StorageError
-from components.core.experiment import Data, FolderSource
-from components.core.storage import Upload, join, publish, upload
 from components.prepare.prepare import prepare_records
-from components.prepare.stored_folder_source import StoredFolder
+from components.prepare.sources.stored_folder import StoredFolder
+from components.settings.experiment import Data, FolderSource
+from components.storage.bulk import Upload, upload
+from components.storage.location import join
+from components.storage.objects import publish
 from tests.faults.proxy import Answer, Fault
 from tests.servers.places import Place
 

@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from components.core.authoring import decode
 from components.core.errors import DataError, ExperimentError
-from components.core.experiment import Data, Split, TfdsSource
-from components.core.records import Records
-from components.core.storage import Upload, delete, list_entries, read, upload
 from components.prepare.prepare import prepare_records
-from components.prepare.tfds_source import Tfds
+from components.prepare.sources.tfds import Tfds
+from components.records.manifest import Records
+from components.settings.authoring import decode
+from components.settings.experiment import Data, Split, TfdsSource
+from components.storage.bulk import Upload, upload
+from components.storage.objects import delete, list_entries, read
 from tests.servers.places import Place
 
 # TensorFlow Datasets and what it imports warn of their own business.

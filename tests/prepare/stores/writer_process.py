@@ -4,16 +4,16 @@ import multiprocessing
 import os
 from multiprocessing.context import ForkServerProcess
 
-from components.core.authoring import decode
-from components.core.experiment import Data
 from components.prepare.prepare import prepare_records
+from components.settings.authoring import decode
+from components.settings.experiment import Data
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
     [
         "sklearn.datasets",
-        "components.core.storage.gcs",
-        "components.core.storage.s3",
+        "components.storage.gcs",
+        "components.storage.s3",
         "tests.prepare.stores.writer_process",
     ]
 )

@@ -6,7 +6,7 @@ import pytest
 
 from components.compare.compare import compare_arms
 from components.core.errors import DataError
-from components.core.records import Skipped
+from components.records.manifest import Skipped
 from components.report.render import Report
 
 TWO = ("cat", "dog")

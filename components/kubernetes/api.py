@@ -1,0 +1,269 @@
+"""The Kubernetes API as the launcher needs it: JSON objects of any kind, with retries in bounded time."""
+
+import contextlib
+import itertools
+import json
+import random
+import re
+import time
+import urllib.parse
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import urllib3
+from kubernetes.client import ApiClient
+
+from components.core.errors import ClusterError, StoppedError
+from components.core.stopping import StopRequest
+from components.kubernetes.grants import Grants
+from components.kubernetes.timing import Timing
+
+JsonObject = dict[str, Any]
+"""An object as Kubernetes writes it."""
+
+_TRANSIENT = {408, 429, 500, 502, 503, 504}
+_REFUSED = {401, 403}
+_CONNECT_SECONDS = 5.0
+_CONNECTION = re.compile(r"^(?:<.*>|\w+\([^)]*\)): ")
+
+
+@dataclass(frozen=True)
+class Resource:
+    """A kind of objects: `plural` is what URLs and Roles call it."""
+
+    group: str
+    version: str
+    plural: str
+    is_namespaced: bool = True
+
+
+PODS = Resource("", "v1", "pods")
+EVENTS = Resource("", "v1", "events")
+WORKFLOWS = Resource("argoproj.io", "v1alpha1", "workflows")
+
+
+class ApiFailure(Exception):
+    """The API server's answer, one that another attempt would not change.
+
+    Attributes:
+        code: of HTTP.
+        message: in its own words.
+    """
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(f"{message} (HTTP {code})")
+        self.code = code
+        self.message = message
+
+
+class Unreachable(Exception):
+    """No answer, or one that says: later."""
+
+
+class Api:
+    """One namespace of one cluster.
+
+    Args:
+        client: says where the server is and who asks.
+        namespace: of all namespaced objects.
+        timing: `answer`, `away`, `refusal` and the pauses.
+        request: to stop, which ends the wait for a server that does not answer.
+    """
+
+    def __init__(self, client: ApiClient, namespace: str, timing: Timing, request: StopRequest) -> None:
+        self.namespace = namespace
+        self.host: str = client.configuration.host
+        self._client = client
+        self._timing = timing
+        self._request = request
+        self._grants = Grants(timing.refusal)
+
+    def get(self, resource: Resource, name: str) -> JsonObject:
+        """An object. Raises ApiFailure (404 when there is none), and what `_persist` raises."""
+        return self._persist("GET", resource, name)
+
+    def find(self, resource: Resource, labels: str = "", fields: str = "") -> list[JsonObject]:
+        """The objects that the selectors match."""
+        return self._persist("GET", resource, query=_selectors(labels, fields)).get("items") or []
+
+    def create(self, resource: Resource, body: JsonObject, *, is_rehearsal: bool = False) -> JsonObject:
+        """Creates an object; unknown fields are refused.
+
+        Args:
+            is_rehearsal: everything is checked, and nothing kept.
+        """
+        query = {"fieldValidation": "Strict"} | ({"dryRun": "All"} if is_rehearsal else {})
+        return self._persist("POST", resource, query=query, body=body)
+
+    def delete(self, resource: Resource, name: str) -> None:
+        """Deletes an object and, in the background, what it owns; one that is not there is fine."""
+        with contextlib.suppress(NotFound):
+            self._persist("DELETE", resource, name, body=_BACKGROUND)
+
+    def get_at_once(self, resource: Resource, name: str, seconds: float) -> JsonObject:
+        """As `get`, in one attempt of so many seconds; raises Unreachable too."""
+        return self._attempt("GET", resource, name, seconds=seconds)
+
+    def delete_at_once(self, resource: Resource, name: str, seconds: float) -> None:
+        """As `delete`, in one attempt of so many seconds; raises Unreachable too."""
+        with contextlib.suppress(NotFound):
+            self._attempt("DELETE", resource, name, body=_BACKGROUND, seconds=seconds)
+
+    def snapshot(self, resource: Resource, labels: str, fields: str) -> tuple[list[JsonObject], str]:
+        """The matching objects and their version, from which to watch; in one attempt."""
+        answer = self._attempt("GET", resource, query=_selectors(labels, fields))
+        return answer.get("items") or [], answer["metadata"]["resourceVersion"]
+
+    @contextlib.contextmanager
+    def stream(
+        self,
+        resource: Resource,
+        name: str = "",
+        subresource: str = "",
+        *,
+        query: Mapping[str, str],
+        silence: float,
+    ) -> Iterator[urllib3.BaseHTTPResponse]:
+        """An answer whose lines come as things happen; in one attempt.
+
+        Args:
+            silence: seconds without a line after which the connection counts as lost.
+
+        Raises:
+            ApiFailure: there is no such stream.
+            Unreachable: it could not be opened, or broke off.
+        """
+        try:
+            response = self._open("GET", resource, name, subresource, query, None, silence)
+            try:
+                yield response
+            finally:
+                response.close()
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise Unreachable(_in_words(error)) from error
+
+    def _persist(self, method: str, resource: Resource, name: str = "", **rest: Any) -> JsonObject:
+        """The answer, tried again while the server is away.
+
+        Raises:
+            ApiFailure: the server says no.
+            ClusterError: the server did not answer for `timing.away` seconds.
+            StoppedError: a stop was requested meanwhile.
+        """
+        begun = time.monotonic()
+        for number in itertools.count():
+            try:
+                return self._attempt(method, resource, name, **rest)
+            except Unreachable as error:
+                pause = self.pause(number)
+                if time.monotonic() + pause > begun + self._timing.away:
+                    raise self.is_away(time.monotonic() - begun, str(error)) from error
+                self._sleep(pause)
+        raise AssertionError("unreachable")
+
+    def pause(self, number: int) -> float:
+        """Seconds before another attempt, after `number` failures that followed a first one."""
+        return random.uniform(
+            0, min(self._timing.longest_pause, self._timing.first_pause * 2.0 ** min(number, 16))
+        )
+
+    def is_away(self, seconds: float, why: str) -> ClusterError:
+        """The error for an outage that has lasted too long."""
+        return ClusterError(
+            f"Kubernetes API {self.host}: no answer for {seconds:.0f} s ({why}); "
+            "a training job that has begun goes on, and this step's next attempt takes it over"
+        )
+
+    def _attempt(
+        self,
+        method: str,
+        resource: Resource,
+        name: str = "",
+        *,
+        query: Mapping[str, str] | None = None,
+        body: JsonObject | None = None,
+        seconds: float | None = None,
+    ) -> JsonObject:
+        try:
+            silence = self._timing.answer if seconds is None else seconds
+            response = self._open(method, resource, name, "", query or {}, body, silence)
+            content: JsonObject = json.loads(response.data)
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise Unreachable(_in_words(error)) from error
+        except ValueError as error:
+            raise Unreachable("its answer is not JSON") from error
+        return content
+
+    def _open(
+        self,
+        method: str,
+        resource: Resource,
+        name: str,
+        subresource: str,
+        query: Mapping[str, str],
+        body: JsonObject | None,
+        silence: float,
+    ) -> urllib3.BaseHTTPResponse:
+        root = f"/apis/{resource.group}/{resource.version}" if resource.group else f"/api/{resource.version}"
+        where = ["namespaces", self.namespace] if resource.is_namespaced else []
+        parts = [part for part in [*where, resource.plural, name, subresource] if part]
+        url = "/".join([self.host.rstrip("/") + root, *(urllib.parse.quote(part, safe="") for part in parts)])
+        headers = {"Accept": "application/json, */*", "Content-Type": "application/json"}
+        self._client.update_params_for_auth(headers, [], ["BearerToken"])
+        response: urllib3.BaseHTTPResponse = self._client.rest_client.pool_manager.request(
+            method,
+            f"{url}?{urllib.parse.urlencode(query)}" if query else url,
+            body=json.dumps(body).encode() if body else None,
+            headers=headers,
+            timeout=urllib3.Timeout(connect=min(_CONNECT_SECONDS, silence), read=silence),
+            preload_content=False,
+            retries=False,
+        )
+        what = f"{method} {resource.plural}/{subresource} {bool(name)} {'watch' in query}"
+        is_refused = response.status in _REFUSED
+        if not is_refused:
+            self._grants.allow(what)
+        if 200 <= response.status < 300:
+            return response
+        raise _refusal(response, is_refused and self._grants.may_return(what))
+
+    def _sleep(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if self._request.is_made:
+                raise StoppedError("stopped while the Kubernetes API did not answer")
+            time.sleep(min(seconds, self._timing.poll))
+
+
+class NotFound(ApiFailure):
+    """There is no such object, or no such kind."""
+
+
+class Conflict(ApiFailure):
+    """An object of this name exists already."""
+
+
+_KINDS: dict[int, type[ApiFailure]] = {404: NotFound, 409: Conflict}
+
+_BACKGROUND: JsonObject = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"}
+
+
+def _refusal(response: urllib3.BaseHTTPResponse, is_transient: bool) -> Exception:
+    text = response.data.decode(errors="replace")
+    try:
+        message = str(json.loads(text)["message"])
+    except (ValueError, KeyError, TypeError):
+        message = text.strip()[:500] or str(response.reason)
+    if is_transient or response.status in _TRANSIENT:
+        return Unreachable(f"HTTP {response.status}: {message}")
+    return _KINDS.get(response.status, ApiFailure)(response.status, message)
+
+
+def _selectors(labels: str, fields: str) -> dict[str, str]:
+    return ({"labelSelector": labels} if labels else {}) | ({"fieldSelector": fields} if fields else {})
+
+
+def _in_words(error: Exception) -> str:
+    """The cause alone: urllib3 begins its messages with the connection."""
+    return _CONNECTION.sub("", str(error)) or type(error).__name__

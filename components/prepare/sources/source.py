@@ -1,0 +1,55 @@
+"""What every source of images offers: class names and random access to encoded images with their labels."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from components.records.manifest import Skipped
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One image of a source.
+
+    Attributes:
+        id: its name relative to the source, for messages.
+        label: index of its class in the source's `classes`.
+        is_test: it belongs to a test split that the source itself declares.
+        is_named_file: `id` is a file name whose ending promises a format.
+    """
+
+    id: str
+    label: int
+    is_test: bool = False
+    is_named_file: bool = False
+
+
+class Source(Protocol):
+    """Images of named classes. Reading is safe from several threads at once."""
+
+    @property
+    def name(self) -> str:
+        """The folder name of data sets made of this source."""
+
+    @property
+    def description(self) -> str:
+        """The source in one line, for people."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in the order of the labels."""
+
+    @property
+    def examples(self) -> Sequence[Example]:
+        """All images, in any order."""
+
+    @property
+    def problems(self) -> Sequence[Skipped]:
+        """What lies among the images and cannot be one."""
+
+    def read(self, position: int) -> bytes:
+        """The encoded image (JPEG, PNG, ...) of `examples[position]`.
+
+        Raises:
+            OSError: it cannot be read.
+        """

@@ -1,0 +1,206 @@
+"""What the last stages hand to each other: a trial's evaluation, all trials, and the comparison of arms."""
+
+import json
+from typing import Literal, TypeVar
+
+from components.core.errors import DataError, ExperimentError
+from components.results.history import Row
+from components.results.lineage import Environment
+from components.settings.authoring import validate
+from components.settings.experiment import Section
+from components.storage.location import Location
+from components.storage.objects import publish, read
+
+
+class Interval(Section):
+    """A measured value between the bounds of its confidence interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class ClassMetrics(Section):
+    """Metrics of one class against the rest.
+
+    Attributes:
+        examples: examples of the class.
+        recall: with its Wilson interval; the class's accuracy.
+        area_under_roc: None when the split holds only this class or none of it.
+        roc: points (false positive rate, true positive rate, threshold) from (0, 0) to (1, 1), thinned
+            to at most 101; thresholds are probabilities, the first one is 1. Empty where the area is None.
+    """
+
+    name: str
+    examples: int
+    precision: float
+    recall: Interval
+    f1: float
+    area_under_roc: float | None
+    roc: tuple[tuple[float, float, float], ...]
+
+
+class CalibrationBin(Section):
+    """Examples whose largest probability lies in one of ten equal bins: mean confidence and accuracy."""
+
+    low: float
+    high: float
+    examples: int
+    confidence: float
+    accuracy: float
+
+
+class Evaluation(Section):
+    """A trained model on a split it never learned from.
+
+    Attributes:
+        split: "test", or "validation" where the data set has no test split.
+        accuracy: with its Wilson interval.
+        cross_entropy: mean in nats, with the normal-theory interval of the mean.
+        confusion: rows are true classes, columns predicted ones.
+        expected_calibration_error: mean distance of confidence and accuracy over the bins, weighted by size.
+        model_sha256: of the model file that was evaluated.
+    """
+
+    arm: str
+    seed: int
+    split: Literal["test", "validation"]
+    examples: int
+    accuracy: Interval
+    cross_entropy: Interval
+    macro_f1: float
+    macro_area_under_roc: float | None
+    classes: tuple[ClassMetrics, ...]
+    confusion: tuple[tuple[int, ...], ...]
+    calibration: tuple[CalibrationBin, ...]
+    expected_calibration_error: float
+    model_sha256: str
+
+
+class TrainingRecord(Section):
+    """How one trial was trained: written beside its model, carried to the report.
+
+    Attributes:
+        parameters: trainable weights of the model.
+        precision: the dtype policy it was trained with, "float32" or "mixed_bfloat16".
+        workers: training processes.
+        replicas: devices over all workers.
+        seconds: wall time of training, restarts included.
+    """
+
+    arm: str
+    seed: int
+    data_fingerprint: str
+    model_sha256: str
+    parameters: int
+    precision: str
+    workers: int
+    replicas: int
+    started: str
+    seconds: float
+    environment: Environment
+
+
+class Trial(Section):
+    """An arm with a seed: how it trained and how good it is."""
+
+    training: TrainingRecord
+    history: tuple[Row, ...]
+    evaluation: Evaluation
+
+
+class Trials(Section):
+    """All trials so far, in the order of arms and seeds."""
+
+    trials: tuple[Trial, ...]
+
+    def of(self, arm: str) -> tuple[Trial, ...]:
+        """The trials of one arm."""
+        return tuple(trial for trial in self.trials if trial.training.arm == arm)
+
+
+class ArmSummary(Section):
+    """One arm over its seeds: final metrics, one value per seed, and their medians."""
+
+    arm: str
+    seeds: tuple[int, ...]
+    accuracy: tuple[float, ...]
+    cross_entropy: tuple[float, ...]
+    median_accuracy: float
+    median_cross_entropy: float
+
+
+Answer = Literal["shown", "not shown", "no difference"]
+
+
+class PairedComparison(Section):
+    """One arm against the first one, paired by seed, in the study's metric.
+
+    Attributes:
+        differences: challenger minus baseline for each common seed.
+        mean_difference: their mean, between the bounds of its BCa bootstrap interval; the bounds are None
+            with fewer than two seeds, where no interval exists.
+        p_value: of the two-sided sign-flip test of the mean, Holm-corrected when several arms are compared
+            with the first one; None with fewer than two seeds.
+        smallest_p_value: the smallest p that this number of seeds can reach, 2 / 2^n (beyond 20 seeds no less
+            than 1e-5) times the number of comparisons; None with fewer than two seeds.
+        probability_challenger_better: fraction of seeds won by the challenger, ties counting one half.
+        answer: "shown" when p is below 1 - confidence and the interval excludes 0; "no difference" when
+            accuracy and cross-entropy are equal on every seed; else "not shown".
+        better: the better arm when the answer is "shown", else None.
+        sentence: the verdict in words.
+    """
+
+    baseline: str
+    challenger: str
+    metric: Literal["accuracy", "cross_entropy"]
+    confidence: float
+    seeds: tuple[int, ...]
+    differences: tuple[float, ...]
+    median_difference: float
+    mean_difference: float
+    interval_low: float | None
+    interval_high: float | None
+    p_value: float | None
+    smallest_p_value: float | None
+    probability_challenger_better: float
+    answer: Answer
+    better: str | None
+    sentence: str
+
+
+class Comparison(Section):
+    """The verdict: every arm summed up, and every other arm compared with the first.
+
+    Attributes:
+        split: the split that the metrics were taken on.
+        cautions: what a reader must know before believing the numbers, one sentence each.
+    """
+
+    split: Literal["test", "validation"]
+    arms: tuple[ArmSummary, ...]
+    comparisons: tuple[PairedComparison, ...]
+    cautions: tuple[str, ...]
+
+
+Document = TypeVar("Document", Evaluation, TrainingRecord, Trial, Trials, Comparison)
+
+
+def write_document(location: Location, document: Section) -> None:
+    """Writes a document as canonical JSON, atomically."""
+    publish(location, document.canonical_json().encode())
+
+
+def read_document(location: Location, expected: type[Document]) -> Document:
+    """Reads a document written by `write_document`.
+
+    Raises:
+        StorageError: it cannot be read.
+        DataError: it is no such document.
+    """
+    try:
+        return validate(expected, json.loads(read(location)), str(location))
+    except (ValueError, ExperimentError) as error:
+        raise DataError(
+            f"{location}: not a {expected.__name__} document; run the stage again: {error}"
+        ) from error

@@ -1,0 +1,1 @@
+"""What an experiment and a deployment are, and what their values mean."""

@@ -1,0 +1,257 @@
+"""From YAML text and assignments to an Experiment or a Deployment, or to all mistakes at once, with paths."""
+
+import difflib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args, get_origin
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from components.core.errors import ExperimentError
+from components.settings import plain_yaml
+from components.settings.deployment import Deployment
+from components.settings.experiment import Experiment
+
+Value = TypeVar("Value")
+
+_SHOWN_CHARACTERS = 80
+
+
+class _Option(NamedTuple):
+    """The option that assignments come from, for messages."""
+
+    flag: str
+    example: str
+
+
+_SET = _Option("--set", "training.epochs=3")
+_DEPLOY = _Option("--deploy", "train.memory=16Gi")
+
+
+def parse_experiment(text: str, where: str, assignments: Iterable[str] = ()) -> Experiment:
+    """Validates YAML text, with the assignments applied, as an Experiment.
+
+    Args:
+        text: a YAML mapping with the experiment's fields.
+        where: names the text in messages, for example its file name.
+        assignments: "path=value" each; the value is YAML, list elements are named by `name` or position.
+
+    Raises:
+        ExperimentError: not YAML, or one line for every rule that is broken.
+
+    Example:
+        >>> parse_experiment("[]", "mine.yaml")
+        Traceback (most recent call last):
+        ...
+        components.core.errors.ExperimentError: mine.yaml = []: must hold the fields of an experiment
+    """
+    return validate(Experiment, _authored(text, where, assignments, _SET, "an experiment"), where)
+
+
+def parse_deployment(text: str, where: str, assignments: Iterable[str] = ()) -> Deployment:
+    """Validates YAML text, with the assignments applied, as a Deployment.
+
+    Args:
+        text: a YAML mapping with the deployment's fields.
+        where: names the text in messages, for example its file name.
+        assignments: as `parse_experiment` takes them.
+
+    Raises:
+        ExperimentError: not YAML, or one line for every rule that is broken.
+    """
+    return validate(Deployment, _authored(text, where, assignments, _DEPLOY, "a deployment"), where)
+
+
+def _authored(
+    text: str, where: str, assignments: Iterable[str], option: _Option, what: str
+) -> dict[str, Any]:
+    authored = plain_yaml.load(text, where)
+    if not isinstance(authored, dict):
+        raise ExperimentError(f"{where} = {_shown(authored)}: must hold the fields of {what}")
+    for assignment in assignments:
+        _assign(authored, assignment, option)
+    return authored
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of an experiment file, for editors, without the rules across fields."""
+    dialect = "https://json-schema.org/draft/2020-12/schema"
+    return {"$schema": dialect, **Experiment.model_json_schema()}
+
+
+def validate(expected: type[Value], authored: Any, where: str) -> Value:
+    """Validates `authored` as `expected`, a model or a union of models.
+
+    Raises:
+        ExperimentError: all problems, a line each, as "path = value: rule".
+    """
+    try:
+        return TypeAdapter(expected).validate_python(authored)
+    except ValidationError as error:
+        details = error.errors()
+        problems = [
+            _describe(problem, expected, authored) for problem in details if not _is_echo(problem, details)
+        ]
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        raise ExperimentError("\n".join([f"{where}: {count}", *problems])) from error
+
+
+def decode(expected: type[Value], text: str, where: str) -> Value:
+    """Reads a section back from its canonical JSON, as components receive it.
+
+    Raises:
+        ExperimentError: the text is not JSON, or breaks a rule of the section.
+    """
+    try:
+        authored = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ExperimentError(f"{where}: not JSON: {error}") from error
+    return validate(expected, authored, where)
+
+
+def _assign(authored: dict[str, Any], assignment: str, option: _Option) -> None:
+    path, equals, text = assignment.partition("=")
+    where = f"{option.flag} {_shortened(assignment)}"
+    if not equals or not path:
+        raise ExperimentError(f"{where}: write path=value, for example {option.example}")
+    value = plain_yaml.load(text, where)
+    *parents, last = path.split(".")
+    place: Any = authored
+    for depth, part in enumerate(parents):
+        key = _key_in(place, part, path, depth, option)
+        place = place.setdefault(key, {}) if isinstance(place, dict) else place[key]
+    place[_key_in(place, last, path, len(parents), option)] = value
+
+
+def _key_in(place: Any, part: str, path: str, depth: int, option: _Option) -> str | int:
+    """What `part`, the element of the path at this depth, selects in the value that the path has led to."""
+    if isinstance(place, dict):
+        return part
+    if isinstance(place, list):
+        return _position(place, part, path, option)
+    outer = ".".join(path.split(".")[:depth])
+    raise ExperimentError(
+        f"{option.flag} {path}: {outer} = {_shown(place)} is a single value and has no {part}; "
+        f"set {outer} itself"
+    )
+
+
+def _position(elements: Sequence[Any], part: str, path: str, option: _Option) -> int:
+    names = [element.get("name") for element in elements if isinstance(element, Mapping)]
+    if part in names:
+        return names.index(part)
+    if part.isdecimal() and int(part) < len(elements):
+        return int(part)
+    known = ", ".join(map(str, names)) or ", ".join(map(str, range(len(elements)))) or "none"
+    raise ExperimentError(f"{option.flag} {path}: no element {part!r}; there are {_shortened(known)}")
+
+
+def _is_echo(problem: Any, problems: Sequence[Any]) -> bool:
+    """Whether pydantic calls a list too short only because it dropped elements with problems of their own."""
+    depth = len(problem["loc"])
+    return problem["type"] == "too_short" and any(
+        len(other["loc"]) > depth and other["loc"][:depth] == problem["loc"] for other in problems
+    )
+
+
+def _describe(problem: Any, expected: Any, authored: Any) -> str:
+    """One line: the path as the author wrote it, the value, the rule."""
+    models, written = _follow(expected, authored, problem["loc"])
+    path = _shortened(".".join(written)) or "the whole"
+    context = problem.get("ctx", {})
+    match problem["type"]:
+        case "extra_forbidden":
+            parents, _ = _follow(expected, authored, problem["loc"][:-1])
+            fields = [name for model in parents for name in model.model_fields]
+            return (
+                f"{path}: no such field; {_closest(written[-1], fields) or 'there are ' + ', '.join(fields)}"
+            )
+        case "missing":
+            return f"{path}: is required"
+        case "union_tag_not_found":
+            tag = context["discriminator"].strip("'")
+            kinds = [str(kind) for model in models for kind in get_args(model.model_fields[tag].annotation)]
+            return f"{path}.{tag}: is required; one of {', '.join(kinds)}"
+        case "union_tag_invalid":
+            tag = context["discriminator"].strip("'")
+            kinds = _unquoted(context["expected_tags"])
+            return _not_one_of(f"{path}.{tag}", context["tag"], kinds)
+        case "literal_error":
+            return _not_one_of(path, problem["input"], _unquoted(context["expected"].replace(" or ", ", ")))
+        case "tuple_type":
+            return f"{path} = {_shown(problem['input'])}: must be a list"
+        case "too_short":
+            return f"{path} = {_shown(problem['input'])}: must have at least {context['min_length']} elements"
+        case "model_type" | "model_attributes_type":
+            fields = list(dict.fromkeys(name for model in models for name in model.model_fields))
+            return f"{path} = {_shown(problem['input'])}: must be a mapping of fields: {', '.join(fields)}"
+        case "value_error":
+            return f"{path}: {context['error']}" if written else str(context["error"])
+        case _:
+            rule = problem["msg"].removeprefix("Input ").replace("should", "must", 1)
+            return f"{path} = {_shown(problem['input'])}: {rule}"
+
+
+def _not_one_of(path: str, value: Any, known: list[str]) -> str:
+    remedy = _closest(str(value), known)
+    return f"{path} = {_shown(value)}: must be one of {', '.join(known)}" + (f"; {remedy}" if remedy else "")
+
+
+def _closest(word: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(word[:_SHOWN_CHARACTERS], known, n=1)
+    return f"did you mean {close[0]!r}?" if close else ""
+
+
+def _unquoted(listed: str) -> list[str]:
+    return [word.strip(" '") for word in listed.split(",")]
+
+
+def _shown(value: Any) -> str:
+    return _shortened(repr(value))
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 3] + "..."
+
+
+def _follow(
+    expected: Any, authored: Any, location: Sequence[int | str]
+) -> tuple[list[type[BaseModel]], list[str]]:
+    """The models that may stand at a pydantic location, and the location as the author wrote it.
+
+    pydantic puts the tag of a discriminated union into the location, which the author never wrote;
+    a list element is shown by its `name` when it has one.
+    """
+    here = _models(expected)
+    written: list[str] = []
+    for part in location:
+        tagged = [model for model in here if part in _tags(model)]
+        if isinstance(part, str) and tagged and len(here) > 1:
+            here = tagged
+            continue
+        if isinstance(part, int):
+            authored = authored[part] if isinstance(authored, list) and part < len(authored) else None
+            name = authored.get("name") if isinstance(authored, Mapping) else None
+            written.append(str(name or part))
+            continue
+        written.append(part)
+        authored = authored.get(part) if isinstance(authored, Mapping) else None
+        annotations = [model.model_fields[part].annotation for model in here if part in model.model_fields]
+        here = [found for annotation in annotations for found in _models(annotation)]
+    return here, written
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    """Every model that an annotation mentions."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    arguments = get_args(annotation)
+    if get_origin(annotation) is Annotated:
+        arguments = arguments[:1]
+    return [model for argument in arguments for model in _models(argument)]
+
+
+def _tags(model: type[BaseModel]) -> list[Any]:
+    """The values of a model's literal fields: what a discriminator may put into a location."""
+    annotations = [field.annotation for field in model.model_fields.values()]
+    return [tag for kind in annotations if get_origin(kind) is Literal for tag in get_args(kind)]

@@ -1,0 +1,386 @@
+"""The experiment: everything that determines the numbers of a study, as one typed, frozen value.
+
+How it is written by a person and how mistakes in it are reported: `components.settings.authoring`.
+This module reads no files and knows no framework.
+"""
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+Slug = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", max_length=40)]
+"""A name that is also a file name, a URL part and a Kubernetes label."""
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+NonNegativeFloat = Annotated[float, Field(ge=0)]
+PositiveInt = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A frozen part of the experiment; unknown fields, NaN and infinity are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def canonical_json(self) -> str:
+        """Sorted keys, no spaces, no NaN: equal values give equal bytes, hence equal cache keys."""
+        return canonical_json(self.model_dump(mode="json"))
+
+
+def canonical_json(value: Any) -> str:
+    """The one JSON text of `value`. Raises ValueError when it holds NaN or infinity."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+
+
+# --- data -----------------------------------------------------------------------------------------
+
+
+class DigitsSource(Section):
+    """The 1,797 handwritten digits that scikit-learn ships: grey 8 x 8 pixels, ten classes."""
+
+    kind: Literal["digits"] = "digits"
+
+
+class TfdsSource(Section):
+    """A TensorFlow Datasets builder whose examples have an `image` and a class `label`.
+
+    Attributes:
+        name: the builder's name, for example "tf_flowers".
+        version: a version of the builder; its newest one when absent.
+        split: the TFDS split that is divided by `data.split`.
+        test_split: a TFDS split that is the test split as it stands; `data.split.test` must be 0 then.
+        archive: the downloaded file that the builder asks for, or a folder of such files, for
+            machines without network.
+        data_dir: a folder, here or in a store, where TensorFlow Datasets has prepared the data already; it
+            holds `<name>/<version>/`.
+    """
+
+    kind: Literal["tfds"] = "tfds"
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*(/[A-Za-z0-9_.-]+)?$")]
+    version: str | None = None
+    split: str = "train"
+    test_split: str | None = None
+    archive: str | None = None
+    data_dir: str | None = None
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Self:
+        if self.archive is not None and self.data_dir is not None:
+            raise ValueError("archive and data_dir are set: prepared data needs no download, keep one")
+        return self
+
+
+class FolderSource(Section):
+    """A folder with one sub-folder of images for each class: `path/class/image.jpg`."""
+
+    kind: Literal["folder"] = "folder"
+    path: str
+
+
+Source = Annotated[DigitsSource | TfdsSource | FolderSource, Field(discriminator="kind")]
+
+
+class Split(Section):
+    """The fractions of every class that go to each split; they sum to 1.
+
+    Without a test split the final metrics are taken on the validation split, and the report says so.
+    """
+
+    train: PositiveFloat = 0.8
+    validation: PositiveFloat = 0.1
+    test: NonNegativeFloat = 0.1
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _sums_to_one(self) -> Self:
+        total = self.train + self.validation + self.test
+        if abs(total - 1) > 1e-9:
+            raise ValueError(f"train + validation + test must be 1, they sum to {total:.6g}")
+        return self
+
+
+class Data(Section):
+    """Which images, and the records made of them.
+
+    Attributes:
+        image_size: height and width in pixels that every image is resized to.
+        channels: 1 grey, 3 red-green-blue.
+        encoding: "raw" pixels are read without decoding; "jpeg" takes less room for large images.
+        shards: files per split; a multiple of every worker count that will read them.
+        skip_corrupt: leave unreadable images out and record them, instead of refusing the data set.
+    """
+
+    source: Source
+    image_size: tuple[Annotated[int, Field(ge=4, le=4096)], Annotated[int, Field(ge=4, le=4096)]]
+    channels: Literal[1, 3] = 3
+    split: Split = Split()
+    encoding: Literal["raw", "jpeg"] = "raw"
+    shards: Annotated[int, Field(ge=1, le=4096)] = 8
+    skip_corrupt: bool = False
+
+    @model_validator(mode="after")
+    def _one_test_split(self) -> Self:
+        if isinstance(self.source, TfdsSource) and self.source.test_split and self.split.test > 0:
+            raise ValueError("source.test_split is set: split.test must be 0, a data set has one test split")
+        return self
+
+
+# --- model ----------------------------------------------------------------------------------------
+
+
+class TutorialCnnModel(Section):
+    """The tutorial's: two Conv2D(64, 3 x 3, ReLU) with max pooling, Dense(128, ReLU), Dense(classes)."""
+
+    name: Literal["tutorial_cnn"] = "tutorial_cnn"
+
+
+class CnnModel(Section):
+    """Convolution blocks with batch normalization, global average pooling and dropout.
+
+    Attributes:
+        filters: output channels of each block; every block halves height and width.
+        dropout: fraction of the pooled features that is dropped in training.
+    """
+
+    name: Literal["cnn"] = "cnn"
+    filters: Annotated[tuple[PositiveInt, ...], Field(min_length=1, max_length=6)] = (32, 64, 128)
+    dropout: Fraction = 0.2
+
+
+class LinearModel(Section):
+    """Softmax regression on the pixels: the floor that a network has to beat."""
+
+    name: Literal["linear"] = "linear"
+
+
+Model = Annotated[TutorialCnnModel | CnnModel | LinearModel, Field(discriminator="name")]
+
+
+# --- arms -----------------------------------------------------------------------------------------
+
+
+class _Schedule(Section):
+    """Fields of every schedule.
+
+    Attributes:
+        base: the learning rate after warm-up; schedules scale it, they never exceed it.
+        warmup_epochs: the rate rises linearly from 0 to `base` over this many epochs.
+    """
+
+    base: PositiveFloat
+    warmup_epochs: NonNegativeFloat = 0
+
+
+class ConstantSchedule(_Schedule):
+    """`base` throughout."""
+
+    schedule: Literal["constant"] = "constant"
+
+
+class CosineSchedule(_Schedule):
+    """Half a cosine from `base` after warm-up to `final_fraction` of it, after the last step."""
+
+    schedule: Literal["cosine"] = "cosine"
+    final_fraction: Fraction = 0
+
+
+class ExponentialSchedule(_Schedule):
+    """`base` multiplied by `factor_per_epoch`, continuously, from the end of warm-up."""
+
+    schedule: Literal["exponential"] = "exponential"
+    factor_per_epoch: Annotated[float, Field(gt=0, le=1)]
+
+
+class StepSchedule(_Schedule):
+    """`base` multiplied by `factor` at each of `boundaries_epochs`, counted from the start of training."""
+
+    schedule: Literal["step"] = "step"
+    boundaries_epochs: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)]
+    factor: Annotated[float, Field(gt=0, lt=1)]
+
+    @field_validator("boundaries_epochs")
+    @classmethod
+    def _increasing(cls, boundaries: tuple[float, ...]) -> tuple[float, ...]:
+        if list(boundaries) != sorted(set(boundaries)):
+            raise ValueError("must increase from one boundary to the next")
+        return boundaries
+
+
+Schedule = Annotated[
+    ConstantSchedule | CosineSchedule | ExponentialSchedule | StepSchedule, Field(discriminator="schedule")
+]
+
+Decayed = Annotated[tuple[Literal["kernel", "bias", "normalization"], ...], Field(min_length=1)]
+
+
+class _Arm(Section):
+    """Fields of every arm.
+
+    Attributes:
+        name: how the arm is called in tasks, plots and the verdict.
+        learning_rate: schedule over the run.
+        decayed: the kinds of variables that L2 or decay applies to; kernels only unless asked.
+    """
+
+    name: Slug
+    learning_rate: Schedule
+    decayed: Decayed = ("kernel",)
+
+
+class _Momentum(Section):
+    momentum: Fraction = 0.9
+    nesterov: bool = False
+
+
+class _Adaptive(Section):
+    beta_1: Fraction = 0.9
+    beta_2: Fraction = 0.999
+    epsilon: PositiveFloat = 1e-7
+
+
+class _Coupled(Section):
+    """`l2` is Keras' coefficient: it adds l2 * sum(w^2) to the loss, hence 2 * l2 * w to the gradient."""
+
+    l2: NonNegativeFloat = 0
+
+
+class _Decoupled(Section):
+    """`weight_decay` is Keras' and torch's: each step multiplies w by 1 - learning_rate * weight_decay."""
+
+    weight_decay: NonNegativeFloat = 0
+
+
+class SgdArm(_Arm, _Momentum, _Coupled):
+    """SGD with momentum; L2 through the gradient."""
+
+    optimizer: Literal["sgd"] = "sgd"
+
+
+class SgdwArm(_Arm, _Momentum, _Decoupled):
+    """SGDW, Algorithm 1 of arXiv 1711.05101: SGD with momentum and decoupled decay."""
+
+    optimizer: Literal["sgdw"] = "sgdw"
+
+
+class AdamArm(_Arm, _Adaptive, _Coupled):
+    """Adam; L2 through the gradient, hence through the moments."""
+
+    optimizer: Literal["adam"] = "adam"
+
+
+class AdamwArm(_Arm, _Adaptive, _Decoupled):
+    """AdamW, Algorithm 2 of arXiv 1711.05101: Adam with decoupled decay."""
+
+    optimizer: Literal["adamw"] = "adamw"
+
+
+Arm = Annotated[SgdArm | SgdwArm | AdamArm | AdamwArm, Field(discriminator="optimizer")]
+
+
+# --- training, compute, study ---------------------------------------------------------------------
+
+
+class Training(Section):
+    """How long and how exactly every arm trains.
+
+    Attributes:
+        global_batch_size: examples of one optimizer step over all workers.
+        precision: of the arithmetic; "mixed_bfloat16" keeps float32 weights, "auto" takes the faster one of
+            the machine and records it, so that its numbers are not those of every machine. "float64" is for
+            proofs that two runs compute the same.
+        log_every_steps: optimizer steps between two training rows of the history.
+    """
+
+    epochs: Annotated[int, Field(ge=1, le=100_000)]
+    global_batch_size: Annotated[int, Field(ge=1, le=1_048_576)]
+    precision: Literal["float32", "mixed_bfloat16", "auto", "float64"] = "float32"
+    log_every_steps: PositiveInt = 50
+
+
+class Compute(Section):
+    """The size of a training run and how it survives: changes no numbers, and is no part of the fingerprint.
+
+    Attributes:
+        workers: training processes; they divide `data.shards`.
+        threads_per_worker: processor threads of one worker; its equal share of the machine when absent.
+        restarts: how often the whole group of workers is started again after one of them was lost.
+        checkpoint_steps: optimizer steps between two checkpoints; one is written after every epoch anyway.
+        checkpoint_seconds: time between two checkpoints; the work that a killed worker costs at most.
+        checkpoints_kept: how many of the newest checkpoints stay.
+        start_seconds: a worker that its peers do not answer, or that has not begun its first step so long
+            after they have, is ended.
+        progress_seconds: a worker that has made no step for so long is ended.
+        grace_seconds: a worker that is asked to stop saves and ends within this time, or is killed.
+    """
+
+    workers: Annotated[int, Field(ge=1, le=1024)] = 1
+    threads_per_worker: PositiveInt | None = None
+    restarts: Annotated[int, Field(ge=0, le=1000)] = 5
+    checkpoint_steps: PositiveInt | None = None
+    checkpoint_seconds: PositiveFloat = 300
+    checkpoints_kept: PositiveInt = 2
+    start_seconds: PositiveFloat = 300
+    progress_seconds: PositiveFloat = 600
+    grace_seconds: PositiveFloat = 12
+
+
+class Study(Section):
+    """The repetitions and the question asked of them.
+
+    Attributes:
+        seeds: one trial of each arm per seed; the arms share initial weights and data order of a seed.
+        metric: what the verdict is about.
+        confidence: level of every interval; a difference is shown when p < 1 - confidence.
+    """
+
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**31)], ...], Field(min_length=1, max_length=1000)]
+    metric: Literal["accuracy", "cross_entropy"] = "accuracy"
+    confidence: Annotated[float, Field(gt=0.5, le=0.999)] = 0.95
+
+    @field_validator("seeds")
+    @classmethod
+    def _distinct(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) != len(seeds):
+            raise ValueError("must differ from each other: a repeated seed is no new evidence")
+        return seeds
+
+
+class Experiment(Section):
+    """A whole study: two or more arms, trained on the same records with the same seeds."""
+
+    name: Slug
+    title: str
+    data: Data
+    model: Model
+    arms: Annotated[tuple[Arm, ...], Field(min_length=2, max_length=12)]
+    training: Training
+    compute: Compute = Compute()
+    study: Study
+
+    @field_validator("arms")
+    @classmethod
+    def _arm_names_differ(cls, arms: tuple[Arm, ...]) -> tuple[Arm, ...]:
+        names = [arm.name for arm in arms]
+        if len(set(names)) != len(names):
+            raise ValueError(f"every arm needs a name of its own, got {', '.join(names)}")
+        return arms
+
+    @model_validator(mode="after")
+    def _workers_divide_shards(self) -> Self:
+        if self.data.shards % self.compute.workers:
+            raise ValueError(
+                f"compute.workers = {self.compute.workers}: must divide data.shards = {self.data.shards}, "
+                "so that every worker reads shards of its own"
+            )
+        return self
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256, in hexadecimal, of the canonical JSON of all that determines the numbers.
+
+        Names, the title and `compute` do not: a renamed or more widely spread experiment is the same one.
+        """
+        numbers = self.model_dump(mode="json", exclude={"name", "title", "compute"})
+        return hashlib.sha256(canonical_json(numbers).encode()).hexdigest()

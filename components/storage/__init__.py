@@ -1,0 +1,39 @@
+"""Opens places for every stage: objects appear whole or not at all.
+
+A place is a path, or a URI with the scheme `gs`, `s3`, `minio` (the store of Kubeflow Pipelines) or `file`.
+"""
+
+from components.storage.bulk import Download, Upload, download, upload
+from components.storage.entry import Entry
+from components.storage.local import as_storage_error, errno_name
+from components.storage.location import Location, is_remote, join, local_path
+from components.storage.objects import (
+    delete,
+    delete_unfinished,
+    list_entries,
+    publish,
+    publishing,
+    read,
+    stat,
+)
+
+__all__ = [
+    "Download",
+    "Entry",
+    "Location",
+    "Upload",
+    "as_storage_error",
+    "delete",
+    "delete_unfinished",
+    "download",
+    "errno_name",
+    "is_remote",
+    "join",
+    "list_entries",
+    "local_path",
+    "publish",
+    "publishing",
+    "read",
+    "stat",
+    "upload",
+]

@@ -1,0 +1,1 @@
+"""What the launcher, the workers and the training process agree on."""

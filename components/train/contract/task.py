@@ -1,0 +1,52 @@
+"""What one trial has to do, as the object that its workers read."""
+
+from components.records.manifest import Records
+from components.settings.experiment import Arm, Compute, Model, Section, Training
+from components.storage.location import join
+
+
+class Task(Section):
+    """One trial: an arm with a seed, on these records, into this folder.
+
+    Attributes:
+        output: folder that receives `model.keras`, `history.jsonl`, `training.json`, `checkpoints/` and
+            `tensorboard/`; a path or a URI.
+    """
+
+    model: Model
+    arm: Arm
+    training: Training
+    compute: Compute
+    seed: int
+    records: Records
+    output: str
+
+    @property
+    def name(self) -> str:
+        """The trial in words, for narration and errors."""
+        return f"{self.arm.name}, seed {self.seed}"
+
+    @property
+    def model_file(self) -> str:
+        """Where the trained model goes: Keras' format, loadable with safe_mode=True and without our code."""
+        return join(self.output, "model.keras")
+
+    @property
+    def history_file(self) -> str:
+        """Where the history grows while training runs."""
+        return join(self.output, "history.jsonl")
+
+    @property
+    def record_file(self) -> str:
+        """Where the TrainingRecord goes, last: with it the trial is complete."""
+        return join(self.output, "training.json")
+
+    @property
+    def checkpoint_folder(self) -> str:
+        """Where checkpoints go."""
+        return join(self.output, "checkpoints")
+
+    @property
+    def events_folder(self) -> str:
+        """Where TensorBoard finds the trial while it trains."""
+        return join(self.output, "tensorboard")

@@ -1,0 +1,1 @@
+"""A trial from its first step to its exported model."""

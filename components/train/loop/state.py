@@ -1,0 +1,62 @@
+"""Where a trial is: what a checkpoint remembers of the loop, and the names of the variables beside it."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Self
+
+import keras
+
+from components.results.history import Row
+from components.train.model.engine import Totals
+from components.train.model.optimizers import Optimizer
+
+
+@dataclasses.dataclass
+class State:
+    """All of it is in a checkpoint.
+
+    Attributes:
+        step: optimizer steps done.
+        epochs: epochs done, validation included.
+        interval: sums since the last row, of steps.
+        epoch: sums over the epoch's rows so far.
+        interval_seconds: time spent on `interval`.
+        epoch_seconds: time spent on `epoch`.
+        wall_seconds: time spent up to the checkpoint that this state comes from.
+        rows: the history.
+    """
+
+    step: int = 0
+    epochs: int = 0
+    interval: Totals = Totals()
+    epoch: Totals = Totals()
+    interval_seconds: float = 0.0
+    epoch_seconds: float = 0.0
+    wall_seconds: float = 0.0
+    rows: list[Row] = dataclasses.field(default_factory=list)
+
+    def to_json(self, wall_seconds: float) -> dict[str, Any]:
+        """JSON values; floats keep every bit."""
+        # Not asdict(self) nor model_dump(): they copy the whole history, which training would wait for.
+        return {
+            **vars(self),
+            "interval": dataclasses.asdict(self.interval),
+            "epoch": dataclasses.asdict(self.epoch),
+            "wall_seconds": wall_seconds,
+            "rows": [vars(row) for row in self.rows],
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """What `to_json` was made from."""
+        totals = {name: Totals(**values[name]) for name in ("interval", "epoch")}
+        return cls(**dict(values) | totals | {"rows": [Row(**row) for row in values["rows"]]})
+
+
+def named_variables(model: keras.Model, optimizer: Optimizer) -> dict[str, Any]:
+    """All that a checkpoint holds, by name; positions make names unique."""
+    # Not by path: Keras numbers layers through the life of a process.
+    named = {f"model/{index:03d}/{variable.name}": variable for index, variable in enumerate(model.variables)}
+    for index, slots in enumerate(optimizer.slots):
+        named |= {f"slot/{index:03d}/{number}": slot for number, slot in enumerate(slots)}
+    return named

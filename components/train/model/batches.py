@@ -1,0 +1,155 @@
+"""Which examples a worker takes at a step: the same global batches whatever the number of workers.
+
+An epoch's order is a sequence of positions 0, 1, ... Position p is a record of shard p % S, namely number
+p // S of a permutation drawn from (seed, epoch, shard), and belongs to worker p % N, where N divides S.
+So global batch k, positions k*B to (k+1)*B - 1, is the same set for every N, a worker reads only shards
+of its own, and any step can be the first one. The last batch of an epoch holds what is left.
+"""
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from components.core.errors import OptduelError
+from components.records.reader import SplitReader
+from components.settings.experiment import Training
+from components.settings.schedules import steps_per_epoch
+
+PREFETCHED_STEPS = 3
+"""Steps that are read ahead: one in use, one ready, one being gathered."""
+
+PARALLEL_READS = 2
+"""Batches that are gathered at a time; the kernel copies without the interpreter's lock."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The order of one split's examples over a run.
+
+    Attributes:
+        shard_sizes: records of each shard.
+        global_batch_size: examples of a step over all workers.
+        seed: of the permutations; None keeps the order of the records, as validation does.
+    """
+
+    shard_sizes: tuple[int, ...]
+    global_batch_size: int
+    seed: int | None
+
+    @property
+    def example_count(self) -> int:
+        """Examples of an epoch."""
+        return sum(self.shard_sizes)
+
+    @property
+    def epoch_steps(self) -> int:
+        """Steps of an epoch."""
+        return steps_per_epoch(self.example_count, self.global_batch_size)
+
+    def batch(self, step: int, part: int, parts: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+        """One part of one global batch.
+
+        Args:
+            step: steps since the start of the run.
+            part: which of the parts, 0 to `parts` - 1.
+            parts: replicas over all workers; for N workers of M replicas, part w + N * m is replica m of
+                worker w, so that worker w keeps to the shards that are w modulo N.
+
+        Returns:
+            shards int64 [n] and rows int64 [n] of the examples, their places int64 [n] in the global batch,
+            and the size of the global batch. n may be 0: the last batch of an epoch may have fewer examples
+            than there are parts, and so may every batch.
+        """
+        epoch, step_in_epoch = divmod(step, self.epoch_steps)
+        start = step_in_epoch * self.global_batch_size
+        size = min(self.global_batch_size, self.example_count - start)
+        # Places are taken by position, not by place: a batch need not start at a multiple of `parts`.
+        places = np.arange((part - start) % parts, size, parts)
+        positions = start + places
+        rows = _epoch_rows(self.seed, epoch, self.shard_sizes)[positions]
+        return positions % len(self.shard_sizes), rows, places, size
+
+
+@functools.lru_cache(maxsize=8)
+def _epoch_rows(seed: int | None, epoch: int, shard_sizes: tuple[int, ...]) -> np.ndarray:
+    """The record within its shard, int64, of each position of an epoch.
+
+    Drawn by Philox, whose stream NumPy keeps stable from one release to the next.
+    """
+    rows = np.empty(sum(shard_sizes), np.int64)
+    for shard, size in enumerate(shard_sizes):
+        if seed is None:
+            rows[shard :: len(shard_sizes)] = np.arange(size)
+        else:
+            generator = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, epoch, shard])))
+            rows[shard :: len(shard_sizes)] = generator.permutation(size)
+    return rows
+
+
+def training_plan(reader: SplitReader, training: Training, seed: int) -> Plan:
+    """The shuffled order of the training split."""
+    return Plan(reader.shard_sizes, training.global_batch_size, seed)
+
+
+def validation_plan(reader: SplitReader, training: Training) -> Plan:
+    """The validation split in the order of its records."""
+    return Plan(reader.shard_sizes, training.global_batch_size, None)
+
+
+def distribute(
+    strategy: tf.distribute.Strategy,
+    reader: SplitReader,
+    plan: Plan,
+    first_step: int,
+    last_step: int,
+    errors: list[OptduelError],
+) -> Iterator[Any]:
+    """Batches for every replica of this worker, read ahead, from `first_step` to before `last_step`.
+
+    Each element is (images uint8 [n, height, width, channels], labels int32 [n], places int64 [n],
+    batch_size int64 scalar, step int64 scalar), n differing between replicas and steps.
+
+    Args:
+        errors: receives what is met while reading; all that TensorFlow raises of it is an error of its own
+            kind, and a text.
+    """
+    signature = (
+        tf.TensorSpec((None, *reader.image_shape), tf.uint8),
+        tf.TensorSpec((None,), tf.int32),
+        tf.TensorSpec((None,), tf.int64),
+        tf.TensorSpec((), tf.int64),
+        tf.TensorSpec((), tf.int64),
+    )
+
+    def worker_batches(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        workers, worker = context.num_input_pipelines, context.input_pipeline_id
+        parts = context.num_replicas_in_sync
+        local = parts // workers
+
+        def gather(number: np.ndarray) -> tuple[Any, ...]:
+            step, replica = divmod(int(number), local)
+            shards, rows, places, size = plan.batch(step, worker + workers * replica, parts)
+            try:
+                images, labels = reader.read(shards, rows)
+            except OptduelError as error:
+                errors.append(error)
+                raise
+            return images, labels, places, np.int64(size), np.int64(step)
+
+        def as_tensors(number: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            dtypes = [spec.dtype for spec in signature]
+            # Stateless: op determinism makes tf.data call what has a state in turns, and read nothing ahead.
+            tensors = tf.numpy_function(gather, [number], dtypes, stateful=False)
+            return tuple(
+                tf.ensure_shape(tensor, spec.shape) for tensor, spec in zip(tensors, signature, strict=True)
+            )
+
+        numbers = tf.data.Dataset.range(first_step * local, last_step * local)
+        batches = numbers.map(as_tensors, num_parallel_calls=PARALLEL_READS, deterministic=True)
+        return batches.prefetch(PREFETCHED_STEPS * local)
+
+    return iter(strategy.distribute_datasets_from_function(worker_batches))

@@ -1,0 +1,291 @@
+"""The compiled part of training: many steps without returning to Python, the same code for every strategy.
+
+Sums and counts are reduced over replicas, never means: a ragged last batch and a worker without an example
+in it weigh what they are worth. They are reduced at every step and then added in float64, step after step,
+so that a sum does not depend on how steps are grouped into calls, on a restart between two steps, or, but
+for the order within a step, on the number of replicas.
+"""
+
+import enum
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from components.train.model.dropout import Batch, BatchDropout
+from components.train.model.factored import FactoredDense, kernel_gradient
+from components.train.model.optimizers import Optimizer
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Sums over some steps.
+
+    Attributes:
+        cross_entropy: sum over the examples.
+        correct: examples whose largest logit is the label's.
+        examples: their number.
+        penalty: sum over the steps of the L2 term before each.
+        steps: how many steps.
+    """
+
+    cross_entropy: float = 0.0
+    correct: float = 0.0
+    examples: float = 0.0
+    penalty: float = 0.0
+    steps: float = 0.0
+
+    def plus(self, other: "Totals") -> "Totals":
+        """The sums over the steps of both."""
+        return Totals(*(np.array(self.values) + other.values))
+
+    @property
+    def values(self) -> list[float]:
+        """All fields, in order."""
+        return [self.cross_entropy, self.correct, self.examples, self.penalty, self.steps]
+
+
+class Verdict(enum.IntEnum):
+    """What all replicas agreed on after a step."""
+
+    GO_ON = 0
+    STOP = 1
+    NOT_FINITE = 2
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What some steps gave.
+
+    Attributes:
+        totals: those passed in plus those of the steps.
+        steps: how many were done; fewer than asked for unless the verdict is to go on.
+        gradient_norm: Euclidean norm of the gradient of the whole loss at the last step.
+        verdict: of the last step; with NOT_FINITE its loss, penalty or gradient is not.
+        pace: mean of the workers' wishes, equal on all of them: steps for the next call.
+    """
+
+    totals: Totals
+    steps: int
+    gradient_norm: float
+    verdict: Verdict
+    pace: int
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What one worker wants of all.
+
+    Workers must do the same numbers of steps in their calls: a collective operation finds its peers by its
+    place in the loop, so that loops of different lengths would wait for each other for ever.
+
+    Attributes:
+        stop: to end after this step; one wish is enough.
+        pace: steps for the next call.
+    """
+
+    stop: bool
+    pace: int
+
+
+class Engine:
+    """Runs training and validation steps of one model under one strategy.
+
+    Args:
+        strategy: the strategy in whose scope model and optimizer were made.
+        model: from uint8 images to logits.
+        optimizer: the arm, applied to the model's trainable variables.
+        seed: of the dropout masks.
+    """
+
+    def __init__(
+        self, strategy: tf.distribute.Strategy, model: keras.Model, optimizer: Optimizer, seed: int
+    ) -> None:
+        self._strategy = strategy
+        self._model = model
+        self._optimizer = optimizer
+        self._seed = seed
+
+    def train(self, batches: Iterator[Any], steps: int, totals: Totals, wishes: Wishes) -> Trained:
+        """Does optimizer steps on the next batches.
+
+        Args:
+            batches: what `components.train.batches.distribute` gives.
+            steps: how many, equal on all workers, unless one is not finite or some worker asks for a stop.
+            totals: to add to.
+            wishes: this worker's.
+        """
+        return self._run(self._train, batches, steps, totals, wishes)
+
+    def validate(self, batches: Iterator[Any], steps: int, totals: Totals, wishes: Wishes) -> Trained:
+        """Measures the next batches with the present weights, dropout off; otherwise like `train`."""
+        return self._run(self._validate, batches, steps, totals, wishes)
+
+    def penalty(self) -> float:
+        """The L2 term of the present weights."""
+        return float(self._penalty_now().numpy())
+
+    def weight_norm(self) -> float:
+        """Euclidean norm of all trainable weights."""
+        return float(self._weight_norm_now().numpy())
+
+    def is_agreed(self, number: int) -> bool:
+        """Whether all workers call this with the same number, below 2^53."""
+        smallest_and_negated_largest = self._minima(tf.constant([number, -number], tf.float64))
+        return bool(np.array_equal(smallest_and_negated_largest, [number, -number]))
+
+    @staticmethod
+    def _run(
+        compiled: Callable[..., list[tf.Tensor]],
+        batches: Iterator[Any],
+        steps: int,
+        totals: Totals,
+        wishes: Wishes,
+    ) -> Trained:
+        before = tf.constant(totals.values, tf.float64)
+        wanted = tf.constant([wishes.stop, wishes.pace], tf.float64)
+        done, after, norm, verdict, pace = compiled(batches, tf.constant(steps, tf.int64), before, wanted)
+        return Trained(
+            Totals(*after.numpy().tolist()), int(done), float(norm), Verdict(int(verdict)), int(pace)
+        )
+
+    # Autograph is off throughout: nothing here needs it, and it takes a second to rewrite a model's sources.
+
+    @tf.function(autograph=False)
+    def _minima(self, values: tf.Tensor) -> tf.Tensor:
+        def gather() -> tf.Tensor:
+            return tf.distribute.get_replica_context().all_gather(values[None], axis=0)
+
+        return tf.reduce_min(self._first(self._strategy.run(gather)), axis=0)
+
+    @tf.function(autograph=False)
+    def _penalty_now(self) -> tf.Tensor:
+        return self._optimizer.penalty()
+
+    @tf.function(autograph=False)
+    def _weight_norm_now(self) -> tf.Tensor:
+        return _norm([variable.value for variable in self._optimizer.variables])
+
+    @tf.function(autograph=False, reduce_retracing=True)
+    def _train(self, batches: Iterator[Any], steps: tf.Tensor, totals: tf.Tensor, wishes: tf.Tensor) -> Any:
+        return self._repeat(self._train_step, batches, steps, totals, wishes)
+
+    @tf.function(autograph=False, reduce_retracing=True)
+    def _validate(
+        self, batches: Iterator[Any], steps: tf.Tensor, totals: tf.Tensor, wishes: tf.Tensor
+    ) -> Any:
+        return self._repeat(self._validation_step, batches, steps, totals, wishes)
+
+    def _repeat(
+        self,
+        step: Callable[..., tuple[tf.Tensor, ...]],
+        batches: Iterator[Any],
+        steps: tf.Tensor,
+        totals: tf.Tensor,
+        wishes: tf.Tensor,
+    ) -> Any:
+        def is_to_go_on(done: tf.Tensor, totals: tf.Tensor, norm: tf.Tensor, *agreed: tf.Tensor) -> tf.Tensor:
+            return tf.logical_and(done < steps, tf.equal(agreed[0], Verdict.GO_ON))
+
+        def do_step(done: tf.Tensor, totals: tf.Tensor, *last: tf.Tensor) -> Any:
+            result = self._strategy.run(step, args=(*next(batches), wishes))
+            measured, *others = (self._first(part) for part in result)
+            return done + 1, totals + measured, *others
+
+        zero = tf.zeros((), tf.float64)
+        return tf.while_loop(
+            is_to_go_on, do_step, [tf.zeros((), tf.int64), totals, zero, tf.constant(Verdict.GO_ON), zero]
+        )
+
+    def _first(self, value: Any) -> tf.Tensor:
+        """The result of one replica, where all have the same."""
+        return self._strategy.experimental_local_results(value)[0]
+
+    def _train_step(
+        self,
+        images: tf.Tensor,
+        labels: tf.Tensor,
+        places: tf.Tensor,
+        batch_size: tf.Tensor,
+        step: tf.Tensor,
+        wishes: tf.Tensor,
+    ) -> tuple[tf.Tensor, ...]:
+        batch = Batch(self._seed, step, places, batch_size)
+        with (
+            tf.GradientTape() as tape,
+            BatchDropout.batch(batch),
+            FactoredDense.products(tape) as products,
+        ):
+            logits = self._model(images, training=True)
+            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+            # The mean over the global batch: dividing the local sum by the global size makes the
+            # all-reduced sum of gradients exact whatever each replica's share is.
+            loss = tf.reduce_sum(losses) / tf.cast(batch_size, losses.dtype)
+        measured, stop, pace = _reduce_measures(losses, logits, labels, wishes)
+        gradients = self._reduced_gradients(tape, loss, products)
+        gradients = self._optimizer.add_penalty_gradients(gradients)
+        norm = _norm(gradients)
+        penalty = self._optimizer.penalty()
+        self._optimizer.apply(gradients, tf.cast(step, tf.float64))
+        totals = tf.concat([measured, [penalty, 1.0]], axis=0)
+        return totals, norm, _verdict(stop, norm + tf.reduce_sum(totals)), pace
+
+    def _reduced_gradients(
+        self, tape: tf.GradientTape, loss: tf.Tensor, products: list[Any]
+    ) -> list[tf.Tensor]:
+        """Gradients of the summed loss of all replicas, in the order of the optimizer's variables."""
+        variables = self._optimizer.variables
+        factored = {id(product.kernel): product for product in products}
+        reduced = [variable for variable in variables if id(variable) not in factored]
+        by_value, by_output = tape.gradient(
+            loss, ([variable.value for variable in reduced], [product.outputs for product in products])
+        )
+        gradients = {
+            id(product.kernel): kernel_gradient(product, gradient)
+            for product, gradient in zip(products, by_output, strict=True)
+        }
+        by_value = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, by_value)
+        gradients |= {id(variable): gradient for variable, gradient in zip(reduced, by_value, strict=True)}
+        return [gradients[id(variable)] for variable in variables]
+
+    def _validation_step(
+        self,
+        images: tf.Tensor,
+        labels: tf.Tensor,
+        places: tf.Tensor,
+        batch_size: tf.Tensor,
+        step: tf.Tensor,
+        wishes: tf.Tensor,
+    ) -> tuple[tf.Tensor, ...]:
+        logits = self._model(images, training=False)
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+        measured, stop, pace = _reduce_measures(losses, logits, labels, wishes)
+        totals = tf.concat([measured, [0.0, 1.0]], axis=0)
+        return totals, tf.zeros((), tf.float64), _verdict(stop, tf.reduce_sum(totals)), pace
+
+
+def _reduce_measures(
+    losses: tf.Tensor, logits: tf.Tensor, labels: tf.Tensor, wishes: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Over all replicas: cross-entropy, correct and examples (float64 [3]), wishes to stop, and mean pace."""
+    correct = tf.equal(tf.argmax(logits, axis=1, output_type=labels.dtype), labels)
+    sums = [tf.reduce_sum(tf.cast(values, tf.float64)) for values in (losses, correct)]
+    local = tf.concat([sums, [tf.cast(tf.size(labels), tf.float64)], wishes], axis=0)
+    context = tf.distribute.get_replica_context()
+    over_all = context.all_reduce(tf.distribute.ReduceOp.SUM, local)
+    return over_all[:3], over_all[3], over_all[4] / context.num_replicas_in_sync
+
+
+def _verdict(stop: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
+    """A Verdict as int32; from reduced numbers only, so that all replicas agree."""
+    on_stop = tf.where(stop > 0, tf.constant(Verdict.STOP), tf.constant(Verdict.GO_ON))
+    return tf.where(tf.math.is_finite(number), on_stop, tf.constant(Verdict.NOT_FINITE))
+
+
+def _norm(tensors: list[tf.Tensor]) -> tf.Tensor:
+    """Euclidean norm of all elements together; float64 scalar."""
+    squares = [tf.cast(2 * tf.nn.l2_loss(tensor), tf.float64) for tensor in tensors]
+    return tf.sqrt(tf.add_n(squares))

@@ -1,0 +1,1 @@
+"""A worker: the supervisor, and the process that trains."""

@@ -1,0 +1,79 @@
+"""One worker: `python -m components.train.worker.worker TASK`, the parent of the process that trains.
+
+Its environment says which worker of which group it is (see `group`). It waits for its peers, starts
+`components.train.worker.trainer` and watches it, and ends with a code of `components.core.errors`. On a
+cluster it is process 1 of its container.
+"""
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from components.core.errors import ExperimentError, exit_on_error
+from components.core.stopping import stop_on_signals
+from components.settings.authoring import decode
+from components.storage.objects import read
+from components.train.contract.control import PROGRESS_VARIABLE, ProgressFile
+from components.train.contract.task import Task
+from components.train.worker.group import Group, group_from_environment
+from components.train.worker.rendezvous import wait_for_peers
+from components.train.worker.supervisor import Supervisor
+
+
+def main(arguments: list[str]) -> None:
+    """Trains the task at a path or URI; exits with 0 or a code of `components.core.errors`.
+
+    Its peers have `compute.start_seconds` to answer, and so has the training process to begin.
+    """
+    known: dict[str, int | str] = {}
+    with exit_on_error("train", lambda: known):
+        if len(arguments) != 1:
+            raise ExperimentError(
+                "components.train.worker.worker: takes one argument, the task's path or URI"
+            )
+        sys.exit(_supervise(arguments[0], known))
+
+
+def _supervise(task_file: str, known: dict[str, int | str]) -> int:
+    """Adds to `known` what a report of failure shall tell."""
+    task = decode(Task, read(task_file).decode(), task_file)
+    compute = task.compute
+    group = group_from_environment(os.environ, compute.workers)
+    known["worker"] = group.index
+    name = f"train {task.name}: worker {group.index} of {compute.workers}"
+    with (
+        stop_on_signals() as request,
+        _progress_path() as path,
+        contextlib.closing(ProgressFile(path)) as progress,
+    ):
+        supervisor = Supervisor(name, compute, progress, request)
+        try:
+            wait_for_peers(group, compute.start_seconds, supervisor.tick)
+            command = [sys.executable, "-m", "components.train.worker.trainer", task_file]
+            return supervisor.run(command, _environment(group, path))
+        finally:
+            known.update(phase=progress.progress().phase, step=progress.progress().step)
+
+
+@contextlib.contextmanager
+def _progress_path() -> Iterator[Path]:
+    if told := os.environ.get(PROGRESS_VARIABLE):
+        yield Path(told)
+    else:
+        with tempfile.TemporaryDirectory(prefix="optduel-") as folder:
+            yield Path(folder) / "progress"
+
+
+def _environment(group: Group, progress: Path) -> Mapping[str, str]:
+    environment = {**os.environ, PROGRESS_VARIABLE: str(progress)}
+    environment.pop("TF_CONFIG", None)  # the caller's, if any: this group is the one that holds
+    if config := group.tf_config():
+        environment["TF_CONFIG"] = config
+    return environment
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,195 @@
+"""The commands that run experiments on Kubeflow Pipelines: submit, status, logs, cancel, doctor."""
+
+import argparse
+import dataclasses
+import sys
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from components.core.errors import ExperimentError
+from pipeline.cli.arguments import (
+    access_of,
+    add_access_arguments,
+    add_deployment_arguments,
+    add_experiment_arguments,
+    deployment_of,
+    experiment_of,
+    print_json,
+)
+
+if TYPE_CHECKING:
+    from pipeline.kfp.connection import Connection
+
+Adder = Callable[..., argparse.ArgumentParser]
+"""Adds a command: what runs it, its name, purpose and example."""
+
+_LATEST = 20
+"""Runs that are listed."""
+
+_ANY_IMAGE = "optduel:any"
+"""For the doctor, who looks at no image: only nodes can tell whether they can pull it."""
+
+
+def add_cluster_commands(add: Adder) -> None:
+    """Adds the commands."""
+    submitting = add(
+        _submit,
+        "submit",
+        "Run an experiment on Kubeflow Pipelines.",
+        "optduel submit digits --deployment trainjob --image registry/optduel:1 --wait",
+    )
+    status = add(
+        _status,
+        "status",
+        "Show a run's tasks on Kubeflow Pipelines; without RUN, the latest runs.",
+        "optduel status digits-20261124T101500Z",
+    )
+    logs = add(
+        _logs,
+        "logs",
+        "Show what a run's tasks have printed.",
+        "optduel logs digits-20261124T101500Z 'train adamw seed 3'",
+    )
+    cancelling = add(_cancel, "cancel", "End a run.", "optduel cancel digits-20261124T101500Z")
+    doctor = add(
+        _doctor,
+        "doctor",
+        "Check a cluster before anything is spent on it.",
+        "optduel doctor --deployment trainjob --workers 2",
+    )
+    add_experiment_arguments(submitting)
+    for sub in (submitting, doctor):
+        add_deployment_arguments(sub)
+    for sub in (submitting, status, logs, cancelling, doctor):
+        add_access_arguments(sub)
+    for sub in (submitting, status, doctor):
+        sub.add_argument("--json", action="store_true", help="print the answer as JSON")
+    submitting.add_argument("--dry-run", action="store_true", help="print what would be sent; contact nobody")
+    submitting.add_argument("--wait", action="store_true", help="follow the run to its end")
+    status.add_argument("run", nargs="?", metavar="RUN", help="identifier or name of a run")
+    for sub in (logs, cancelling):
+        sub.add_argument("run", metavar="RUN", help="identifier or name of a run (see `optduel status`)")
+    logs.add_argument("task", nargs="?", metavar="TASK", help="a task, or the beginning of its name")
+    doctor.add_argument(
+        "--workers", type=int, default=1, metavar="N", help="of each training job (%(default)s)"
+    )
+
+
+def _submit(options: argparse.Namespace) -> None:
+    from pipeline.cli.plan import print_plan, run_plan
+    from pipeline.kfp.connection import Connection
+    from pipeline.kfp.following import follow
+    from pipeline.kfp.submission import prepare
+    from pipeline.kfp.submitting import submit
+
+    submission = prepare(experiment_of(options), deployment_of(options))
+    if options.dry_run:
+        print_plan(run_plan(submission, options.namespace), submission, options.json)
+        return
+    connection = Connection(access_of(options))
+    run = submit(connection, submission)
+    if options.json and not options.wait:
+        print_json(dataclasses.asdict(run))
+        return
+    print(f"run: {run.name} ({run.run_id})\nversion: {run.pipeline} {run.version}", file=sys.stderr)
+    if not options.json:
+        print(f"address: {run.address or run.run_id}")
+    if options.wait:
+        try:
+            follow(connection, run.run_id, _say)
+        except KeyboardInterrupt:
+            _say(f"the run goes on; see `optduel status {run.name}`, end it with `optduel cancel {run.name}`")
+            raise
+        if options.json:
+            print_json({**dataclasses.asdict(run), "state": "SUCCEEDED"})
+
+
+def _status(options: argparse.Namespace) -> None:
+    from pipeline.cli.tabular import Shown, as_text
+    from pipeline.kfp.following import find_run, latest_runs, tasks_of
+
+    connection = _open(options)
+    if options.run is None:
+        columns = [Shown(name, name) for name in ("run", "state", "created", "id")]
+        records = [_run_record(run) for run in latest_runs(connection, _LATEST)]
+    else:
+        run = find_run(connection, options.run)
+        columns = [Shown("task", "name"), Shown("state", "state"), Shown("attempts", "attempts")]
+        records = [dataclasses.asdict(task) for task in tasks_of(connection, run)]
+        if options.json:
+            print_json({**_run_record(run), "tasks": records})
+            return
+        address = connection.page(f"runs/details/{run.run_id}")
+        print(f"run: {run.display_name} ({run.run_id})\nstate: {run.state}\naddress: {address or '-'}\n")
+    if options.json:
+        print_json(records)
+    elif records:
+        print(as_text(records, columns), end="")
+    else:
+        print("none has begun yet" if options.run else "there are no runs yet", file=sys.stderr)
+
+
+def _logs(options: argparse.Namespace) -> None:
+    from pipeline.kfp.following import find_run, log_of, tasks_of
+
+    connection = _open(options)
+    run = find_run(connection, options.run)
+    tasks = tasks_of(connection, run)
+    chosen = [task for task in tasks if options.task is None or task.name.startswith(options.task)]
+    exact = [task for task in chosen if task.name == options.task]
+    if not chosen:
+        known = ", ".join(dict.fromkeys(task.name for task in tasks)) or "none yet"
+        raise ExperimentError(f"task = {options.task}: has not begun; begun have {known}")
+    for task in exact or chosen:
+        log = log_of(connection, run.run_id, task)
+        print(f"==> {task.name}: {task.state.lower()} <==", file=sys.stderr)
+        if log is None:
+            print("not kept any more, or nothing printed yet", file=sys.stderr)
+        else:
+            print(log, end="" if log.endswith("\n") else "\n")
+
+
+def _cancel(options: argparse.Namespace) -> None:
+    from pipeline.kfp.following import cancel, find_run
+
+    connection = _open(options)
+    run = find_run(connection, options.run)
+    cancel(connection, run)
+    print(f"{run.display_name}: is being ended")
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from pipeline.doctor.doctor import examine
+
+    if options.image is None:
+        options.image = _ANY_IMAGE
+    checks = []
+    for check in examine(access_of(options), deployment_of(options), options.workers):
+        checks.append(check)
+        if not options.json:
+            print(f"{check.status:<7}  {check.name}: {check.detail}", flush=True)
+    if options.json:
+        print_json([dataclasses.asdict(check) for check in checks])
+    return 1 if any(check.status == "failed" for check in checks) else 0
+
+
+def _open(options: argparse.Namespace) -> "Connection":
+    from pipeline.kfp.connection import Connection
+
+    connection = Connection(access_of(options))
+    connection.open()
+    return connection
+
+
+def _run_record(run: Any) -> dict[str, Any]:
+    return {
+        "run": run.display_name,
+        "id": run.run_id,
+        "state": run.state,
+        "created": run.created_at.isoformat(timespec="seconds") if run.created_at else None,
+    }
+
+
+def _say(line: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)

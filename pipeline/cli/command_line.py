@@ -1,0 +1,288 @@
+"""The command line. The answer goes to standard output, the narration to standard error.
+
+Importing this module loads neither KFP nor TensorFlow: each command imports what it needs.
+"""
+
+import argparse
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from components.core.errors import ExperimentError, OptduelError
+from components.results.lineage import code_version
+from components.storage.location import is_remote, join, local_path
+from pipeline.cli.arguments import (
+    add_deployment_arguments,
+    add_experiment_arguments,
+    deployment_of,
+    experiment_of,
+    print_json,
+)
+from pipeline.cli.cluster_commands import add_cluster_commands
+from pipeline.cli.schedule_commands import add_schedule_commands
+from pipeline.local.interrupts import Interrupted
+
+Command = Callable[[argparse.Namespace], int | None]
+"""Runs one command; returns the exit code where it is not 0."""
+
+DEFAULT_ROOT = "optduel-runs"
+
+MOST_EXAMPLES = 100_000_000
+"""Seven times ImageNet-21k; the decay is summed step by step."""
+
+_DESCRIPTION = """\
+Tells on your own images whether SGD + momentum + L2 or AdamW trains the better classifier,
+by how much, and whether the difference is real.
+"""
+
+_EXAMPLES = """\
+examples:
+  optduel run digits                                  the quick start: six paired seeds, no network
+  optduel run digits --set training.epochs=3          any field of an experiment can be set
+  optduel run flowers --set 'data.source={kind: folder, path: photos}'
+  optduel check mine.yaml                             is this experiment sound?
+  optduel submit digits --image registry/optduel:1    on Kubeflow Pipelines (before: optduel doctor)
+
+exit codes: 0 done, 1 the run failed, 2 the request is wrong (the message says where and what to do),
+130 or 143 stopped by Ctrl-C or SIGTERM
+"""
+
+
+def entry() -> None:
+    """The console script. Ends with 141, as if by SIGPIPE, where nobody reads its answer any more."""
+    try:
+        code = main(sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Or Python would try once more to write what is left, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 128 + signal.SIGPIPE
+    sys.exit(code)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs one command.
+
+    Returns:
+        0 done, 1 the run failed, 2 the request is wrong, 128 + N stopped by signal N. Anything that is not an
+        OptduelError is our bug and keeps its traceback.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        return _execute(options)
+    except OptduelError as error:
+        print(f"optduel: error: {error}", file=sys.stderr)
+        return error.cli_exit_code
+    except Interrupted as error:
+        print(f"optduel: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("optduel: stopped", file=sys.stderr)
+        return 130
+
+
+def _execute(options: argparse.Namespace) -> int:
+    command: Command = options.command
+    try:
+        return command(options) or 0
+    except ModuleNotFoundError as error:
+        name = error.name or ""
+        if name.partition(".")[0] in ("", "components", "pipeline"):
+            raise
+        raise ExperimentError(
+            f"{name}: is not installed here, and this command needs it; use it where optduel is installed "
+            "with all its dependencies (`make install`): its images hold what tasks and workers need"
+        ) from error
+
+
+def _parser() -> argparse.ArgumentParser:
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(
+        "optduel", description=_DESCRIPTION, epilog=_EXAMPLES, formatter_class=raw
+    )
+    parser.add_argument("--version", action="version", version=f"optduel {code_version()}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    def add(command: Command | None, name: str, purpose: str, example: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(
+            name, help=purpose, description=purpose, epilog=f"example:\n  {example}", formatter_class=raw
+        )
+        sub.set_defaults(command=command)
+        return sub
+
+    listing = add(_list, "list", "List the shipped experiments.", "optduel list")
+    showing = add(
+        _show, "show", "Show an experiment with all its fields.", "optduel show tutorial --examples 2936"
+    )
+    checking = add(
+        _check, "check", "Check an experiment without running anything.", "optduel check mine.yaml"
+    )
+    running = add(_run, "run", "Run an experiment on this machine.", "optduel run digits --root ~/studies")
+    compiling = add(
+        _compile,
+        "compile",
+        "Write an experiment's pipeline as YAML for Kubeflow Pipelines.",
+        "optduel compile digits --image registry/optduel:1 --output digits.yaml",
+    )
+    history = add(
+        _history,
+        "history",
+        "Show what was measured while runs trained, and compare runs; without RUN, list the finished ones.",
+        "optduel history digits-20261123T194910Z digits-20261124T081512Z",
+    )
+    reporting = add(
+        _report,
+        "report",
+        "Rebuild the report of a finished run.",
+        "optduel report optduel-runs/runs/digits-...",
+    )
+
+    add_cluster_commands(add)
+    schedule = add(
+        None,
+        "schedule",
+        "Run an experiment on Kubeflow Pipelines again and again.",
+        "optduel schedule create digits --cron '0 0 6 * * 1' --image registry/optduel:1",
+    )
+    add_schedule_commands(schedule)
+
+    for sub in (showing, checking, running, compiling):
+        add_experiment_arguments(sub)
+    for sub in (listing, showing, checking, running, reporting):
+        sub.add_argument("--json", action="store_true", help="print the answer as JSON")
+    showing.add_argument("--schema", action="store_true", help="print the JSON Schema of experiments instead")
+    showing.add_argument(
+        "--examples",
+        type=_examples,
+        metavar="N",
+        help="training examples: shows the decay in every convention",
+    )
+    running.add_argument(
+        "--root",
+        default=DEFAULT_ROOT,
+        metavar="DIR",
+        help="folder for records and runs, or a URI: gs://, s3://, minio:// (%(default)s)",
+    )
+    history.add_argument(
+        "runs",
+        nargs="*",
+        metavar="RUN",
+        help="name or folder of a run, or a history file (Parquet, JSON lines); compared with the first one",
+    )
+    history.add_argument(
+        "--root",
+        default=DEFAULT_ROOT,
+        metavar="DIR",
+        help="where runs are found by name, a folder or a URI (%(default)s)",
+    )
+    history.add_argument(
+        "--format", default="table", choices=("table", "csv", "json"), help="of the answer (%(default)s)"
+    )
+    running.add_argument(
+        "--image", metavar="REF", help="run every task in a container of this image, by docker or podman"
+    )
+    add_deployment_arguments(compiling)
+    compiling.add_argument("--output", required=True, metavar="FILE", help="where the YAML goes")
+    reporting.add_argument("run", metavar="RUN", help="the folder of a run, or its URI")
+    return parser
+
+
+def _examples(text: str) -> int:
+    examples = int(text)
+    if not 1 <= examples <= MOST_EXAMPLES:
+        raise argparse.ArgumentTypeError(f"{examples}: must be between 1 and {MOST_EXAMPLES:,}")
+    return examples
+
+
+def _list(options: argparse.Namespace) -> None:
+    from pipeline.cli.shipped import load_experiment, shipped_names
+
+    titles = {name: load_experiment(name).title for name in shipped_names()}
+    if options.json:
+        print_json([{"name": name, "title": title} for name, title in titles.items()])
+        return
+    for name, title in titles.items():
+        print(f"{name:<10} {title}")
+
+
+def _show(options: argparse.Namespace) -> None:
+    from components.settings.authoring import json_schema
+    from pipeline.cli.showing import describe, describe_json
+
+    if options.schema:
+        print_json(json_schema())
+        return
+    experiment = experiment_of(options)
+    if options.json:
+        print_json(describe_json(experiment, options.examples))
+    else:
+        print(describe(experiment, options.examples))
+
+
+def _check(options: argparse.Namespace) -> None:
+    from components.settings.checking import cautions
+
+    experiment = experiment_of(options)
+    found = cautions(experiment)
+    if options.json:
+        print_json({"name": experiment.name, "fingerprint": experiment.fingerprint, "cautions": found})
+        return
+    print(f"{options.experiment}: sound; fingerprint {experiment.fingerprint[:12]}")
+    for caution in found:
+        print(f"caution: {caution}")
+    settings = [word for assignment in options.assignments for word in ("--set", assignment)]
+    print(f"next: {shlex.join(['optduel', 'run', options.experiment, *settings])}", file=sys.stderr)
+
+
+def _run(options: argparse.Namespace) -> None:
+    from components.settings.checking import cautions
+    from pipeline.local.run import run_experiment
+
+    experiment = experiment_of(options)
+    for caution in cautions(experiment):
+        print(f"caution: {caution}", file=sys.stderr)
+    folder, run, comparison = run_experiment(experiment, options.root, options.image)
+    page = join(folder, str(run.page))
+    if options.json:
+        answer = {"run": folder, "report": page, "address": _address(page), "fingerprint": run.fingerprint}
+        print_json(answer | {"comparison": comparison.model_dump(mode="json")})
+        return
+    for pair in comparison.comparisons:
+        print(pair.sentence)
+    print(f"report: {page}\naddress: {_address(page)}")
+
+
+def _compile(options: argparse.Namespace) -> None:
+    from pipeline.graph.compiling import compile_pipeline
+
+    path = Path(options.output)
+    compile_pipeline(experiment_of(options), deployment_of(options), path)
+    print(path)
+
+
+def _history(options: argparse.Namespace) -> None:
+    from pipeline.cli.histories import list_runs, show_histories
+
+    if options.runs:
+        answer = show_histories(options.runs, options.root, options.format)
+    else:
+        answer = list_runs(options.root, options.format)
+    print(answer, end="")
+
+
+def _report(options: argparse.Namespace) -> None:
+    from pipeline.cli.reporting import rebuild
+
+    page = rebuild(options.run if is_remote(options.run) else str(local_path(options.run).resolve()))
+    if options.json:
+        print_json({"report": page, "address": _address(page)})
+    else:
+        print(f"report: {page}\naddress: {_address(page)}")
+
+
+def _address(page: str) -> str:
+    """What a browser opens; a store's own page cannot be known from here, so its URI stays as it is."""
+    return page if is_remote(page) else local_path(page).as_uri()

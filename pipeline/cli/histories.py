@@ -1,0 +1,201 @@
+"""Tells what was measured while runs trained, trial by trial, and how far they are apart; lists the runs."""
+
+import dataclasses
+import statistics
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+from components.results.history import Row, epochs_of
+from components.results.run_index import IndexedArm, read_index
+from pipeline.cli.deviation import Deviation, deviation
+from pipeline.cli.named_histories import NamedTrial, read_named
+from pipeline.cli.tabular import Shown, as_csv, as_json, as_text
+
+Format = Literal["table", "csv", "json"]
+
+_SHORT = 12
+"""Characters of a fingerprint that a person is shown."""
+
+
+def _fixed(decimals: int) -> Callable[[float], str]:
+    return lambda value: f"{value:,.{decimals}f}"
+
+
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.2f} %"
+
+
+def _deviation_text(value: float) -> str:
+    return f"{value:.1e}" if value else "0"
+
+
+_RUN_COLUMNS = (
+    Shown("run", "run"),
+    Shown("experiment", "experiment"),
+    Shown("fingerprint", "fingerprint", lambda text: str(text)[:_SHORT]),
+    Shown("arm", "arm"),
+    Shown("seeds", "seeds"),
+    Shown("split", "split"),
+    Shown("accuracy", "median_accuracy", _percent),
+    Shown("cross-entropy", "median_cross_entropy", _fixed(4)),
+    Shown("p", "p_value", lambda value: f"{value:.2g}"),
+    Shown("verdict", "answer"),
+)
+
+_TRIAL_COLUMNS = (
+    Shown("run", "run"),
+    Shown("arm", "arm"),
+    Shown("seed", "seed"),
+    Shown("epochs", "epochs"),
+    Shown("train CE", "train_cross_entropy", _fixed(4)),
+    Shown("accuracy", "train_accuracy", _percent),
+    Shown("validation CE", "validation_cross_entropy", _fixed(4)),
+    Shown("accuracy", "validation_accuracy", _percent),
+    Shown("examples/s", "examples_per_second", _fixed(0)),
+    Shown("seconds", "wall_seconds", _fixed(1)),
+)
+
+_DEVIATION_COLUMN = Shown("deviation", "largest_deviation", _deviation_text)
+
+
+def list_runs(root: str, form: Format) -> str:
+    """The finished runs below a root, arm by arm, in the order they started.
+
+    Raises:
+        DataError: the index is damaged.
+        StorageError: it cannot be read.
+    """
+    arms: list[IndexedArm] = read_index(root)
+    if form == "table":
+        if not arms:
+            return f"no run below {root} has finished yet\n"
+        return as_text([arm.model_dump() for arm in arms], _RUN_COLUMNS)
+    return _for_programs([arm.model_dump(mode="json") for arm in arms], form)
+
+
+def show_histories(named: Sequence[str], root: str, form: Format) -> str:
+    """The trials of one run or several, a record each; those of later runs are compared with the first run's.
+
+    Args:
+        named: runs, as `read_named` takes them.
+        root: where runs are looked for by name.
+
+    Raises:
+        StorageError: one of them is not there.
+        DataError: one of them has no readable history.
+    """
+    runs = [read_named(one, root) for one in named]
+    if len({run[0].run for run in runs}) < len(runs):
+        # Copies of one run: their places tell them apart, their names do not.
+        runs = [
+            [dataclasses.replace(trial, run=one) for trial in run]
+            for one, run in zip(named, runs, strict=True)
+        ]
+    reference = runs[0]
+    answers = [[_summary(trial) for trial in reference]]
+    if len(runs) > 1:
+        answers = [[record | _NOT_COMPARED for record in answers[0]]]
+        answers += [[_summary(trial) | _against(reference, trial) for trial in run] for run in runs[1:]]
+    records = [record for answer in answers for record in answer]
+    if form != "table":
+        return _for_programs(records, form)
+    columns = (*_TRIAL_COLUMNS, _DEVIATION_COLUMN) if len(runs) > 1 else _TRIAL_COLUMNS
+    sentences = [_sentence(reference, run, answer) for run, answer in zip(runs[1:], answers[1:], strict=True)]
+    return "\n".join([as_text(records, columns), *sentences])
+
+
+def _for_programs(records: Sequence[dict[str, Any]], form: Format) -> str:
+    return as_json(records) if form == "json" else as_csv(records)
+
+
+def _summary(trial: NamedTrial) -> dict[str, Any]:
+    """Who the trial is, its last epoch, its median speed over the epochs and its time."""
+    trained, validated = epochs_of(trial.rows, "train"), epochs_of(trial.rows, "validation")
+    known = trial.known.model_dump(mode="json") if trial.known else {}
+    identity = ("experiment", "fingerprint", "data_fingerprint", "code_version", "started", "precision")
+    return {
+        "run": trial.run,
+        **{name: known.get(name) for name in (*identity, "workers", "replicas", "arm", "seed")},
+        "epochs": len(trained),
+        **_last(trained, "train"),
+        **_last(validated, "validation"),
+        "examples_per_second": (
+            statistics.median(row.examples_per_second for row in trained) if trained else None
+        ),
+        "wall_seconds": trial.rows[-1].wall_seconds if trial.rows else None,
+    }
+
+
+def _last(epochs: Sequence[Row], split: str) -> dict[str, float | None]:
+    last = epochs[-1] if epochs else None
+    return {
+        f"{split}_cross_entropy": last.cross_entropy if last else None,
+        f"{split}_accuracy": last.accuracy if last else None,
+    }
+
+
+_NOT_COMPARED = dict.fromkeys(
+    [
+        "reference",
+        "same_fingerprint",
+        "same_records",
+        *(field.name for field in dataclasses.fields(Deviation)),
+    ]
+)
+"""What the reference's trials have in place of a comparison."""
+
+
+def _against(reference: Sequence[NamedTrial], trial: NamedTrial) -> dict[str, Any]:
+    """What compares a trial with the same arm and seed of the reference."""
+    partner = next((one for one in reference if one.pair == trial.pair), None)
+    found = deviation(partner.rows if partner else (), trial.rows)
+    return {
+        "reference": reference[0].run,
+        "same_fingerprint": _same(reference, trial, "fingerprint"),
+        "same_records": _same(reference, trial, "data_fingerprint"),
+        **dataclasses.asdict(found),
+    }
+
+
+def _same(reference: Sequence[NamedTrial], trial: NamedTrial, field: str) -> bool | None:
+    if not (trial.known and reference[0].known):
+        return None
+    return bool(getattr(trial.known, field) == getattr(reference[0].known, field))
+
+
+def _sentence(
+    reference: Sequence[NamedTrial], run: Sequence[NamedTrial], answer: Sequence[dict[str, Any]]
+) -> str:
+    """The comparison of a run with the reference, in words."""
+    same = {True: "same", False: "other", None: "unknown"}
+    told = [
+        f"{same[answer[0]['same_fingerprint']]} fingerprint, {same[answer[0]['same_records']]} records",
+        *_differences(answer),
+    ]
+    pairs, expected = {trial.pair for trial in run}, {trial.pair for trial in reference}
+    for name, missing in ((run[0].run, expected - pairs), (reference[0].run, pairs - expected)):
+        if missing:
+            told.append(f"{name} lacks {len(missing)} of the other's trials")
+    return f"{run[0].run} against {reference[0].run}: {'; '.join(told)}\n"
+
+
+def _differences(records: Sequence[dict[str, Any]]) -> list[str]:
+    compared = [record for record in records if record["largest_deviation"] is not None]
+    rows = sum(record["compared_rows"] for record in compared)
+    unpaired = sum(record["unpaired_rows"] for record in compared)
+    if not compared:
+        return ["no trial in common"]
+    told = [f"{len(compared)} trial{'s' if len(compared) > 1 else ''}, {rows} rows compared"]
+    if unpaired:
+        told.append(f"{unpaired} rows in one of the two only")
+    worst = max(compared, key=lambda record: float(record["largest_deviation"]))
+    if not worst["largest_deviation"]:
+        return [*told, "equal in every reproducible column"]
+    columns = sorted({column for record in compared for column in record["deviating_columns"]})
+    trial = f"{worst['arm']} seed {worst['seed']}, " if worst["arm"] else ""
+    return [
+        *told,
+        f"largest relative deviation {worst['largest_deviation']:.1e} in {worst['deviates_most_in']} "
+        f"({trial}step {worst['deviates_most_at']})",
+        f"deviating: {', '.join(columns)}",
+    ]

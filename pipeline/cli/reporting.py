@@ -1,0 +1,38 @@
+"""Makes the report of a finished run again, with today's code, from what the run has kept."""
+
+from components.core.errors import DataError
+from components.records.manifest import load_records
+from components.report.render import build_report
+from components.results.documents import Comparison, Trials, read_document
+from components.storage.location import join
+from components.storage.objects import publish
+from pipeline.local.run import load_run
+
+
+def rebuild(folder: str) -> str:
+    """Rewrites `report.html` and `plots/` of a run.
+
+    Args:
+        folder: the run's, a path or a URI.
+
+    Returns:
+        The page.
+
+    Raises:
+        DataError: the run has not finished.
+        StorageError: something that it kept is missing, or the report cannot be written.
+    """
+    run = load_run(folder)
+    if run.status != "succeeded" or not (run.records and run.collected and run.comparison):
+        raise DataError(f"{folder}: run = {run.status}: only a finished run has a report; run it again")
+    report = build_report(
+        run.experiment,
+        load_records(join(folder, run.records)),
+        read_document(join(folder, run.collected), Trials),
+        read_document(join(folder, run.comparison), Comparison),
+    )
+    for name, content in report.figures.items():
+        publish(join(folder, "plots", name), content)
+    page = join(folder, "report.html")
+    publish(page, report.html.encode())
+    return page

@@ -1,0 +1,77 @@
+"""Finds experiments and deployments: those that come with optduel by name, a user's own by path."""
+
+import difflib
+import importlib.resources
+from collections.abc import Iterable
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+from components.core.errors import ExperimentError
+from components.settings.authoring import parse_deployment, parse_experiment
+from components.settings.deployment import Deployment
+from components.settings.experiment import Experiment
+
+_EXPERIMENTS = importlib.resources.files("pipeline") / "experiments"
+_DEPLOYMENTS = importlib.resources.files("pipeline") / "deployments"
+
+
+def shipped_names() -> list[str]:
+    """Names of the experiments that come with optduel."""
+    return _names(_EXPERIMENTS)
+
+
+def load_experiment(name_or_path: str, assignments: Iterable[str] = ()) -> Experiment:
+    """Reads an experiment and applies assignments.
+
+    Args:
+        name_or_path: a shipped name, or the path of a YAML file.
+        assignments: "path=value" each, as `--set` takes them.
+
+    Raises:
+        ExperimentError: there is no such experiment, or it breaks a rule.
+    """
+    text = _text("experiment", _EXPERIMENTS, name_or_path)
+    return parse_experiment(text, name_or_path, assignments)
+
+
+def load_deployment(name_or_path: str, assignments: Iterable[str] = ()) -> Deployment:
+    """Reads a deployment and applies assignments.
+
+    Args:
+        name_or_path: a shipped name, or the path of a YAML file.
+        assignments: "path=value" each, as `--deploy` takes them.
+
+    Raises:
+        ExperimentError: there is no such deployment, or it breaks a rule.
+    """
+    assignments = list(assignments)
+    text = _text("deployment", _DEPLOYMENTS, name_or_path)
+    if name_or_path in _names(_DEPLOYMENTS) and not any(one.startswith("image=") for one in assignments):
+        raise ExperimentError(
+            f"image: is required: the deployment {name_or_path} leaves it open; give --image REF, "
+            "an image built by `make images` in a registry that the cluster can pull from"
+        )
+    return parse_deployment(text, name_or_path, assignments)
+
+
+def _names(folder: Traversable) -> list[str]:
+    files = [entry.name for entry in folder.iterdir()]
+    return sorted(name.removesuffix(".yaml") for name in files if name.endswith(".yaml"))
+
+
+def _text(kind: str, folder: Traversable, name_or_path: str) -> str:
+    shipped = _names(folder)
+    if name_or_path in shipped:
+        return (folder / f"{name_or_path}.yaml").read_text(encoding="utf-8")
+    path = Path(name_or_path)
+    if path.suffix not in {".yaml", ".yml"}:
+        close = difflib.get_close_matches(name_or_path, shipped, n=1)
+        remedy = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(shipped)}"
+        raise ExperimentError(
+            f"{kind} = {name_or_path}: no such {kind}; {remedy} (or give the path of a .yaml file)"
+        )
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise ExperimentError(f"{kind} = {path}: {reason}; check the path") from error

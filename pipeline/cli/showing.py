@@ -1,0 +1,55 @@
+"""Puts an experiment in front of a person: all fields, defaults included, and what its decay really means."""
+
+import dataclasses
+from typing import Any
+
+import yaml
+
+from components.settings.decay import Decay, convert
+from components.settings.experiment import Experiment
+
+_ROWS = {
+    "l2_keras": "L2 coefficient, Keras: adds l2 * sum(w^2) to the loss",
+    "l2_torch": "L2 coefficient, torch: adds l2 * w to the gradient",
+    "weight_decay": "weight_decay of Keras' and torch's AdamW",
+    "paper_lambda": "lambda of arXiv 1711.05101: learning rate * weight_decay",
+    "normalized_lambda": "normalized lambda, its appendix B.1",
+    "shrink_percent": "shrink of a weight over the run, in percent",
+    "time_scale_epochs": "time scale, in epochs",
+}
+
+
+def describe(experiment: Experiment, examples: int | None) -> str:
+    """YAML of the whole experiment, its fingerprint, and with `examples` the decay of each arm."""
+    fields = yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    lines = [fields.rstrip(), f"# fingerprint: {experiment.fingerprint}"]
+    if examples is not None:
+        lines += ["", f"# decay over {experiment.training.epochs} epochs of {examples} examples"]
+        lines += _table(experiment, examples)
+    return "\n".join(lines)
+
+
+def describe_json(experiment: Experiment, examples: int | None) -> dict[str, Any]:
+    """The same for machines."""
+    answer = {"experiment": experiment.model_dump(mode="json"), "fingerprint": experiment.fingerprint}
+    if examples is None:
+        return answer
+    decays = {name: dataclasses.asdict(decay) for name, decay in _decays(experiment, examples).items()}
+    return answer | {"decay": decays}
+
+
+def _decays(experiment: Experiment, examples: int) -> dict[str, Decay]:
+    batch_size, epochs = experiment.training.global_batch_size, experiment.training.epochs
+    return {arm.name: convert(arm, examples, batch_size, epochs) for arm in experiment.arms}
+
+
+def _table(experiment: Experiment, examples: int) -> list[str]:
+    decays = _decays(experiment, examples)
+    width = max(len(label) for label in _ROWS.values())
+    lines = ["# " + " " * width + "".join(f"  {name:>12}" for name in decays)]
+    for field, label in _ROWS.items():
+        values = [getattr(decay, field) for decay in decays.values()]
+        cells = "".join(f"  {'-' if value is None else f'{value:.4g}':>12}" for value in values)
+        lines.append(f"# {label:<{width}}{cells}")
+    lines += [f"# {name}: {decay.note}" for name, decay in decays.items() if decay.note]
+    return lines

@@ -1,0 +1,1 @@
+"""Checks a cluster before anything is spent on it."""

@@ -1,0 +1,203 @@
+"""The doctor's checks of Kubernetes: training operator, runtime, permissions, secrets, accelerators."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any
+
+from components.core.errors import ClusterError
+from components.kubernetes.doctor_api import ForbiddenError, KubernetesReader
+from components.settings.deployment import WORKER_PORT, Deployment, Job
+from pipeline.doctor.check import Check, failed, ok, skipped
+
+WORKER_MODULE = "components.train.worker.worker"
+OLDEST_TRAINER = (2, 2)
+
+_APPLY = "apply the manifests (kubectl apply -k manifests/overlays/...)"
+_ROLE = "optduel-launcher"
+"""The launcher's Role, and its binding to the steps' service account."""
+
+_LAUNCHER_READS = (
+    ("get", "", "pods"),
+    ("list", "", "pods"),
+    ("watch", "", "pods"),
+    ("get", "", "pods/log"),
+    ("list", "", "events"),
+    ("get", "argoproj.io", "workflows"),
+)
+_JOB_VERBS = ("create", "get", "list", "watch", "delete")
+
+
+def launcher_permissions(kind: str) -> list[tuple[str, str, str]]:
+    """What the launcher calls: verb, API group, and resource, a subresource after a slash."""
+    group, resource = ("kubeflow.org", "tfjobs") if kind == "tfjob" else ("trainer.kubeflow.org", "trainjobs")
+    return [(verb, group, resource) for verb in _JOB_VERBS] + list(_LAUNCHER_READS)
+
+
+def examine_kubernetes(
+    context: str | None, namespace: str, account: str, deployment: Deployment, workers: int
+) -> Iterator[Check]:
+    """Makes the checks.
+
+    Args:
+        context: of the kubeconfig file.
+        namespace: where the steps run.
+        account: the steps' service account.
+        deployment: what is going to run.
+        workers: of each training job.
+    """
+    try:
+        reader = KubernetesReader(context)
+        version = reader.get("/version") or {}
+    except (ClusterError, ForbiddenError) as error:
+        yield failed("kubernetes", error)
+        return
+    yield ok("kubernetes", f"{reader.host}, {version.get('gitVersion', 'version unknown')}")
+    for name, check in _checks(reader, namespace, account, deployment, workers):
+        try:
+            yield check()
+        except ForbiddenError as error:
+            yield skipped(name, f"you may not look: {error}")
+        except ClusterError as error:
+            yield failed(name, error)
+
+
+def _checks(
+    reader: KubernetesReader, namespace: str, account: str, deployment: Deployment, workers: int
+) -> Iterator[tuple[str, Callable[[], Check]]]:
+    if job := deployment.job:
+        if job.kind == "trainjob":
+            yield "trainer", partial(_trainer, reader)
+            yield "runtime", partial(_runtime, reader, job)
+        else:
+            yield "training operator", partial(_training_operator, reader)
+        yield "permissions", partial(_permissions, reader, job, namespace, account)
+    for secret in deployment.secrets:
+        yield f"secret {secret.name}", partial(_secret, reader, secret.name, namespace)
+    yield "accelerators", partial(_accelerators, reader, deployment, workers)
+
+
+def _trainer(reader: KubernetesReader) -> Check:
+    served = reader.get("/apis/trainer.kubeflow.org/v1alpha1") or {}
+    if "trainjobs" not in {resource["name"] for resource in served.get("resources", [])}:
+        oldest = ".".join(map(str, OLDEST_TRAINER))
+        return failed(
+            "trainer",
+            f"no TrainJobs are served; install Kubeflow Trainer {oldest} or newer, or --deployment pod",
+        )
+    public = reader.get("/api/v1/namespaces/kubeflow-system/configmaps/kubeflow-trainer-public") or {}
+    version = str(public.get("data", {}).get("kubeflow_trainer_version", ""))
+    found = re.match(r"v?(\d+)\.(\d+)", version)
+    if not version:
+        return failed(
+            "trainer",
+            "publishes no version (ConfigMap kubeflow-system/kubeflow-trainer-public), so it is older than "
+            "2.2, or installed elsewhere; upgrade it",
+        )
+    if found and (int(found[1]), int(found[2])) < OLDEST_TRAINER:
+        return failed("trainer", f"Kubeflow Trainer = {version}: must be 2.2 or newer; upgrade it")
+    return ok("trainer", f"Kubeflow Trainer {version}")
+
+
+def _runtime(reader: KubernetesReader, job: Job) -> Check:
+    path = f"/apis/trainer.kubeflow.org/v1alpha1/clustertrainingruntimes/{job.runtime}"
+    runtime = reader.get(path)
+    if runtime is None:
+        return failed("runtime", f"ClusterTrainingRuntime {job.runtime}: is not there; {_APPLY}")
+    containers = [
+        container
+        for replicated in runtime["spec"]["template"]["spec"].get("replicatedJobs", [])
+        for container in replicated["template"]["spec"]["template"]["spec"].get("containers", [])
+        if container["name"] == "node"
+    ]
+    commands = [word for container in containers for word in container.get("command", [])]
+    ports = [port["containerPort"] for container in containers for port in container.get("ports", [])]
+    if WORKER_MODULE not in commands or WORKER_PORT not in ports:
+        return failed(
+            "runtime",
+            f"ClusterTrainingRuntime {job.runtime}: its container `node` must run {WORKER_MODULE} with port "
+            f"{WORKER_PORT}; {_APPLY}",
+        )
+    return ok("runtime", f"ClusterTrainingRuntime {job.runtime}")
+
+
+def _training_operator(reader: KubernetesReader) -> Check:
+    served = reader.get("/apis/kubeflow.org/v1") or {}
+    if "tfjobs" not in {resource["name"] for resource in served.get("resources", [])}:
+        return failed(
+            "training operator",
+            "no TFJobs are served; install training-operator 1.9, or --deployment trainjob",
+        )
+    return ok("training operator", "TFJobs are served")
+
+
+def _permissions(reader: KubernetesReader, job: Job, namespace: str, account: str) -> Check:
+    user = f"system:serviceaccount:{namespace}:{account}"
+    whose = f"service account {account} in namespace {namespace}"
+    in_place_of = None if reader.user() == user else user
+    try:
+        missing = [
+            f"{verb} {resource}{'.' if group else ''}{group}"
+            for verb, group, resource in launcher_permissions(job.kind)
+            if not reader.may(verb, group, resource, namespace, in_place_of)
+        ]
+    except ForbiddenError as error:
+        # What the caller itself may do says nothing about the account.
+        return skipped(
+            "permissions",
+            f"{whose}: you may not ask what it may do: {error}; have somebody run the doctor who may "
+            f"impersonate it, or see `kubectl describe rolebinding {_ROLE} --namespace {namespace}`",
+        )
+    if missing:
+        return failed("permissions", f"{whose}: may not {', '.join(missing)}; {_APPLY}: Role {_ROLE}")
+    return ok("permissions", f"{whose}: may do all that the launcher does")
+
+
+def _secret(reader: KubernetesReader, name: str, namespace: str) -> Check:
+    check = f"secret {name}"
+    if reader.get(f"/api/v1/namespaces/{namespace}/secrets/{name}", metadata_only=True) is None:
+        return failed(
+            check,
+            f"is not in namespace {namespace}; create it, or change the deployment (--deploy secrets=[])",
+        )
+    return ok(check, f"is in namespace {namespace}; its keys were not read")
+
+
+def _accelerators(reader: KubernetesReader, deployment: Deployment, workers: int) -> Check:
+    name, wanted = "accelerators", deployment.train
+    if not wanted.accelerators:
+        return skipped(name, "the deployment asks for none")
+    nodes = (reader.get("/api/v1/nodes") or {}).get("items", [])
+    fitting = [node for node in nodes if _takes(node, deployment)]
+    amounts = [int(node["status"].get("allocatable", {}).get(wanted.accelerator, 0)) for node in fitting]
+    places = sum(amount // wanted.accelerators for amount in amounts)
+    found = (
+        f"{sum(amounts)} {wanted.accelerator} on {len(fitting)} of {len(nodes)} nodes that training may use"
+    )
+    needed = f"{workers} x {wanted.accelerators}"
+    if places < workers:
+        return failed(
+            name,
+            f"{found}: {needed} are asked for; add nodes or the device plugin, check node_selector and "
+            "tolerations, or ask for fewer (--deploy train.accelerators=0 for none); nodes that an "
+            "autoscaler would add do not count",
+        )
+    return ok(name, f"{found}; {needed} are asked for; what others use now is not subtracted")
+
+
+def _takes(node: Mapping[str, Any], deployment: Deployment) -> bool:
+    """Whether the scheduler may put a training pod there, as far as labels and taints say."""
+    labels = node["metadata"].get("labels", {})
+    if any(labels.get(key) != value for key, value in deployment.node_selector.items()):
+        return False
+    if node.get("spec", {}).get("unschedulable"):
+        return False
+    repelling = [
+        one for one in node.get("spec", {}).get("taints") or [] if one["effect"] != "PreferNoSchedule"
+    ]
+    return all(any(_tolerates(one, taint) for one in deployment.tolerations) for taint in repelling)
+
+
+def _tolerates(toleration: Any, taint: Mapping[str, Any]) -> bool:
+    same_value = toleration.operator == "Exists" or toleration.value == taint.get("value", "")
+    return toleration.key == taint["key"] and same_value and toleration.effect in (None, taint["effect"])

@@ -1,0 +1,1 @@
+"""The graph: one definition for a laptop and for a cluster."""

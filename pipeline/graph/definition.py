@@ -1,0 +1,150 @@
+"""The graph: one definition, compiled for a cluster and executed on a laptop alike.
+
+prepare -> for each arm: ParallelFor(seeds): train -> evaluate -> compare -> report
+
+On a cluster an arm begins when the one before it is done, so that a limit of trials holds for the whole run.
+"""
+
+from typing import Any, NamedTuple
+
+from kfp import dsl
+
+from components.compare.component import collect_arm, compare
+from components.evaluate.component import evaluate
+from components.prepare.component import prepare
+from components.report.component import report
+from components.settings.deployment import Deployment
+from components.settings.experiment import Arm, Experiment, Source, TfdsSource, canonical_json
+from components.storage.location import join
+from components.train.component import train, train_on_cluster
+from pipeline.graph.placement import LOCAL_IMAGE, Placement, pipeline_config
+
+
+class RunOutputs(NamedTuple):
+    """What a run hands back: the report, the records' card, and all that the report is made from."""
+
+    page: dsl.HTML
+    card: dsl.HTML
+    plots: dsl.Artifact
+    records: dsl.Dataset
+    collected: dsl.Dataset
+    comparison: dsl.Dataset
+
+
+def pipeline_name(experiment: Experiment) -> str:
+    """The pipeline's name: one pipeline for each experiment name, one version for each fingerprint."""
+    return f"optduel-{experiment.name}"
+
+
+def _is_fixed(source: Source) -> bool:
+    """Whether the content cannot change under the name: that of a path can, and KFP's cache does not look."""
+    return isinstance(source, TfdsSource) and source.archive is None and source.data_dir is None
+
+
+def _job(deployment: Deployment) -> dict[str, Any]:
+    """What the launcher is told of the deployment; the rest reaches it as the task's own settings."""
+    job = deployment.job.model_dump(mode="json") if deployment.job else {}
+    return {**job, "image": deployment.image, "kept_seconds": deployment.kept_seconds}
+
+
+def build(
+    experiment: Experiment,
+    deployment: Deployment | None,
+    run: str = dsl.PIPELINE_JOB_ID_PLACEHOLDER,
+    local_image: str = LOCAL_IMAGE,
+) -> Any:
+    """The pipeline of an experiment.
+
+    Arms and seeds are known when it is built, and every task gets its own section only, so that a new
+    learning rate leaves the prepared records valid.
+
+    Args:
+        experiment: what to run; it is written into the pipeline, which therefore has one fingerprint.
+        deployment: where on a cluster; None on this machine.
+        run: the run's name, unique below the root; KFP's identifier of the run unless given.
+        local_image: the image of a run in containers of this machine.
+
+    Returns:
+        A KFP pipeline (a GraphComponent) with the parameter `root`: the place for records, runs and index,
+        by default the deployment's, on this machine the current folder.
+    """
+    placement = Placement(deployment, local_image)
+
+    def training_task(arm: Arm, seed: Any, records: Any) -> Any:
+        inputs = {
+            "network": experiment.model.canonical_json(),
+            "arm": arm.canonical_json(),
+            "training": experiment.training.canonical_json(),
+            "compute": experiment.compute.canonical_json(),
+            "seed": seed,
+            "records": records,
+        }
+        if deployment is None or deployment.job is None:
+            return train(**inputs)
+        return train_on_cluster(
+            **inputs,
+            job=canonical_json(_job(deployment)),
+            run=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
+            # On a cluster the identifier of the DAG around the task, the iteration, which trains once.
+            task=dsl.PIPELINE_TASK_ID_PLACEHOLDER,
+        )
+
+    @dsl.pipeline(
+        name=pipeline_name(experiment),
+        description=experiment.title,
+        # Below the root, so that one permission and one network path serve records, models and artifacts.
+        pipeline_root=join(deployment.root, "pipelines") if deployment else None,
+        pipeline_config=pipeline_config(deployment),
+    )
+    def optduel(root: str = deployment.root if deployment else ".") -> RunOutputs:
+        # Only records are worth caching: a stale model would be worse than a second training.
+        preparation_task = prepare(data=experiment.data.canonical_json(), root=root)
+        cached = _is_fixed(experiment.data.source) and (deployment is None or deployment.cached)
+        prepared = placement.place(preparation_task, "prepare", "prepare", cached)
+        at_once = deployment.trials_at_once if deployment else 0
+        seeds = list(experiment.study.seeds)
+        collected: Any = None
+        for arm in experiment.arms:
+            with dsl.ParallelFor(seeds, name=f"{arm.name}-seeds", parallelism=at_once) as seed:
+                trained = placement.place_training(
+                    training_task(arm, seed, prepared.outputs["records"]), f"train {arm.name}"
+                )
+                if at_once and collected is not None:
+                    trained.after(collected)  # the limit of a loop holds for one arm only
+                evaluation_task = evaluate(
+                    confidence=experiment.study.confidence,
+                    records=prepared.outputs["records"],
+                    model=trained.outputs["model"],
+                    history=trained.outputs["history"],
+                )
+                evaluated = placement.place(evaluation_task, f"evaluate {arm.name}", "evaluate")
+            trials = dsl.Collected(evaluated.outputs["trial"])
+            # A fold over the arms: one component signature serves any number of them.
+            before = {} if collected is None else {"previous": collected.outputs["collected"]}
+            collection_task = collect_arm(trials=trials, **before)
+            collected = placement.place(collection_task, f"collect {arm.name}", "report")
+        comparison_task = compare(
+            study=experiment.study.canonical_json(),
+            arms=canonical_json([arm.name for arm in experiment.arms]),
+            collected=collected.outputs["collected"],
+        )
+        compared = placement.place(comparison_task, "compare", "report")
+        report_task = report(
+            experiment=experiment.canonical_json(),
+            root=root,
+            run=run,
+            records=prepared.outputs["records"],
+            collected=collected.outputs["collected"],
+            comparison=compared.outputs["comparison"],
+        )
+        reported = placement.place(report_task, "report", "report")
+        return RunOutputs(
+            page=reported.outputs["page"],
+            card=prepared.outputs["card"],
+            plots=reported.outputs["plots"],
+            records=prepared.outputs["records"],
+            collected=collected.outputs["collected"],
+            comparison=compared.outputs["comparison"],
+        )
+
+    return optduel

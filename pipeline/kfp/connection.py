@@ -1,0 +1,283 @@
+"""Talks to Kubeflow Pipelines through kfp.Client, in bounded time, with one message for each way to fail.
+
+kfp.Client alone waits for ever, prints, warns, and takes a proxy's sign-in page for an empty answer.
+"""
+
+import contextlib
+import io
+import json
+import os
+import re
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from components.core.errors import ClusterError, ExperimentError
+from pipeline.kfp.refusals import SignInPage, told
+
+CONNECT_SECONDS = 10
+READ_SECONDS = 30
+
+OLDEST_VERSION = (2, 17)
+"""Of Kubeflow Pipelines. It brought the time that finished runs are kept, 2.16 the tasks' user, and 2.15 the
+TaskConfig that hands resources on to training jobs: an older one ignores or refuses what is compiled here."""
+
+_EQUALS = 1
+"""KFP's number for the operation of a filter."""
+
+_POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+_HEALTH = "/apis/v2beta1/healthz"
+_HEALTH_OF_VERSION_1 = "/apis/v1beta1/healthz"
+
+
+@dataclass(frozen=True)
+class Access:
+    """Where Kubeflow Pipelines is and who asks; what is None is found as kfp.Client finds it.
+
+    Attributes:
+        host: the API's address, or the UI's, which passes requests on; KF_PIPELINES_ENDPOINT unless given,
+            then the service in this cluster, then the cluster of the kubeconfig file.
+        ui_host: the UI's address, for links; KF_PIPELINES_UI_ENDPOINT unless given, then `host`.
+        namespace: of the profile, where users have profiles.
+        token_file: holds a bearer token, and is read for every request, as it may be renewed.
+        cookie_file: holds the session's cookie, `name=value`, of a proxy that asks for one.
+        ca_file: certificates of the authorities that the server's certificate is checked against.
+        kube_context: of the kubeconfig file.
+    """
+
+    host: str | None = None
+    ui_host: str | None = None
+    namespace: str | None = None
+    token_file: str | None = None
+    cookie_file: str | None = None
+    ca_file: str | None = None
+    kube_context: str | None = None
+
+
+@dataclass(frozen=True)
+class Health:
+    """What the server tells of itself; `version` is as it says, "unknown" included."""
+
+    version: str
+    multi_user: bool
+
+    @property
+    def release(self) -> tuple[int, int] | None:
+        """Major and minor version; None where `version` is no release's."""
+        found = re.match(r"v?(\d+)\.(\d+)", self.version)
+        return (int(found[1]), int(found[2])) if found else None
+
+
+class Connection:
+    """To one server. Makes no request until `call` or `read` does.
+
+    Attributes:
+        host: the API's address.
+        namespace: of the profile, once opened; None where there are none.
+    """
+
+    def __init__(self, access: Access) -> None:
+        """Finds server and identity.
+
+        Raises:
+            ExperimentError: a file that `access` names cannot be used, or no server is known.
+        """
+        with _silent() as printed:
+            self._client = _client(access)
+        self._api = self._client.runs.run_service_get_run.__self__.api_client
+        if "kube config" in printed.getvalue():
+            raise ExperimentError(
+                "--host: is required: KF_PIPELINES_ENDPOINT is not set, this is no pod of a cluster, and "
+                "there is no kubeconfig; give the address of Kubeflow Pipelines, for example "
+                "http://localhost:8080 after kubectl port-forward -n kubeflow svc/ml-pipeline-ui 8080:80"
+            )
+        self.host: str = self._api.configuration.host
+        self.namespace: str | None = None
+        self._namespace = access.namespace or self._client.get_user_namespace()
+        self._ui = access.ui_host or os.environ.get("KF_PIPELINES_UI_ENDPOINT") or access.host
+        self._ui = self._ui or os.environ.get("KF_PIPELINES_ENDPOINT")
+
+    def call(
+        self, purpose: str, service: str, method: str, none_for: int | None = None, **arguments: Any
+    ) -> Any:
+        """Makes one request.
+
+        Args:
+            purpose: what for, as in "not allowed to PURPOSE".
+            service: as kfp.Client names it: "runs", "pipelines", "pipeline_uploads", ...
+            method: of the service.
+            none_for: an HTTP status that is no failure.
+            arguments: of the method.
+
+        Returns:
+            The answer, a model of kfp_server_api, or None for the status `none_for`.
+
+        Raises:
+            ClusterError: there was none, or it was an error.
+        """
+        function: Callable[..., Any] = getattr(getattr(self._client, service), method)
+        return self._send(purpose, none_for, lambda: function(**arguments))
+
+    def pages(self, purpose: str, service: str, method: str, field: str, **arguments: Any) -> Iterator[Any]:
+        """Every element of a list that comes in pages.
+
+        Args:
+            field: of the answer that holds the elements.
+
+        Raises:
+            ClusterError: as `call`.
+        """
+        token = ""
+        while True:
+            page = self.call(purpose, service, method, page_token=token, page_size=100, **arguments)
+            yield from getattr(page, field) or ()
+            token = page.next_page_token or ""
+            if not token:
+                return
+
+    def read(self, purpose: str, path: str, as_type: str = "object", none_for: int | None = None) -> Any:
+        """Reads what the client has no method for.
+
+        Args:
+            path: of the address, from /apis on.
+            as_type: "object" for JSON, "str" for text.
+            none_for: as `call` takes it.
+
+        Raises:
+            ClusterError: as `call`.
+        """
+        options = {"response_type": as_type, "auth_settings": ["Bearer"], "_return_http_data_only": True}
+        return self._send(purpose, none_for, lambda: self._api.call_api(path, "GET", **options))
+
+    def open(self) -> Health:
+        """Asks the server for its version, and finds out the namespace.
+
+        A server that does not tell its release, such as one built from source, is let through.
+
+        Raises:
+            ClusterError: it does not answer, or is older than `OLDEST_VERSION`.
+            ExperimentError: its users have profiles, and the namespace of this one is not known.
+        """
+        purpose = "read its version"
+        answer = self.read(purpose, _HEALTH, none_for=404)
+        if answer is None:
+            old = self.read(purpose, _HEALTH_OF_VERSION_1)
+            raise ClusterError(_too_old(self.host, str(old.get("tag_name", "1"))))
+        health = Health(str(answer.get("tag_name") or "unknown"), bool(answer.get("multi_user")))
+        if health.release is not None and health.release < OLDEST_VERSION:
+            raise ClusterError(_too_old(self.host, health.version))
+        self.namespace = self._profile() if health.multi_user else None
+        return health
+
+    def scope(self) -> dict[str, Any]:
+        """The argument that limits a list to the profile, where there are any."""
+        return {"namespace": self.namespace} if self.namespace else {}
+
+    def _profile(self) -> str:
+        if self._namespace:
+            return self._namespace
+        if not _POD_NAMESPACE.exists():
+            raise ExperimentError("--namespace: is required: this Kubeflow has profiles; give yours")
+        return _POD_NAMESPACE.read_text(encoding="utf-8").strip()
+
+    def page(self, fragment: str) -> str | None:
+        """The address of a page of the UI, if the UI's is known."""
+        if not self._ui:
+            return None
+        address = self._ui if "://" in self._ui else f"https://{self._ui}"
+        return f"{address.rstrip('/')}/#/{fragment}"
+
+    def _send(self, purpose: str, none_for: int | None, request: Callable[[], Any]) -> Any:
+        from kfp_server_api import ApiException
+        from urllib3.exceptions import HTTPError
+
+        try:
+            with _silent():
+                return request()
+        except (ApiException, HTTPError, SignInPage, OSError) as error:
+            if none_for is not None and getattr(error, "status", None) == none_for:
+                return None
+            raise told(error, self.host, purpose) from error
+
+
+def named(name: str) -> str:
+    """A filter, as every list of KFP takes it, for elements shown as `name`."""
+    predicate = {"operation": _EQUALS, "key": "display_name", "stringValue": name}
+    return json.dumps({"predicates": [predicate]})
+
+
+def _client(access: Access) -> Any:
+    """A kfp.Client whose requests end."""
+    import kfp
+    from kfp.client.set_volume_credentials import ServiceAccountTokenVolumeCredentials
+
+    class BoundedClient(kfp.Client):  # type: ignore[misc]  # kfp ships no types
+        def _load_config(self, *arguments: Any, **options: Any) -> Any:
+            config = super()._load_config(*arguments, **options)
+            config.retries = False  # of redirects neither: one to a sign-in page is an answer
+            return config
+
+        def get_kfp_healthz(self, sleep_duration: int = 0) -> Any:
+            """Asks nothing: the constructor would ask five times, and `Connection.open` does once."""
+            return self.api_models.V2beta1GetHealthzResponse(multi_user=False)
+
+    token_file = access.token_file or os.environ.get("KF_PIPELINES_SA_TOKEN_PATH")
+    if token_file:
+        _readable("--token-file", token_file)
+    if access.ca_file:
+        _readable("--ca-file", access.ca_file)
+    cookie = _readable("--cookie-file", access.cookie_file) if access.cookie_file else None
+    client = BoundedClient(
+        host=access.host,
+        ui_host=access.ui_host,
+        credentials=ServiceAccountTokenVolumeCredentials(token_file) if token_file else None,
+        cookies=cookie,
+        ssl_ca_cert=access.ca_file,
+        kube_context=access.kube_context,
+    )
+    api = client.runs.run_service_get_run.__self__.api_client
+    api.request = _bounded(api.request)
+    return client
+
+
+def _bounded(request: Callable[..., Any]) -> Callable[..., Any]:
+    from kfp_server_api import ApiException
+
+    def bounded(*arguments: Any, _request_timeout: Any = None, **options: Any) -> Any:
+        limit = _request_timeout or (CONNECT_SECONDS, READ_SECONDS)
+        try:
+            response = request(*arguments, _request_timeout=limit, **options)
+        except ApiException as error:
+            # The client decodes it without looking: there is none after a failure of TLS.
+            error.body = (error.body or b"").decode(errors="replace").encode()
+            raise
+        if "html" in (response.getheader("Content-Type") or ""):
+            raise SignInPage
+        return response
+
+    return bounded
+
+
+def _readable(option: str, name: str) -> str:
+    try:
+        return Path(name).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not text"
+        raise ExperimentError(f"{option} = {name}: {reason}; check the path") from error
+
+
+def _too_old(host: str, version: str) -> str:
+    oldest = ".".join(map(str, OLDEST_VERSION))
+    return f"{host}: Kubeflow Pipelines = {version}: must be {oldest} or newer; ask for an upgrade"
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[io.StringIO]:
+    """Keeps what kfp.Client prints and warns of off the screen."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield printed

@@ -1,0 +1,172 @@
+"""Runs the tasks of a local run in containers, by KFP's own runner.
+
+The engine is the one that docker's client reaches: podman's socket too, where DOCKER_HOST names it.
+"""
+
+import codecs
+import contextlib
+import http
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import docker
+from docker.errors import APIError, DockerException, ImageNotFound
+from docker.models.containers import Container
+from docker.types import Mount
+from kfp.local import DockerRunner, docker_task_handler
+
+from components.core.errors import TERMINATION_LOG_VARIABLE, ExperimentError, LaunchError
+from components.settings.deployment import USER
+from components.settings.experiment import DigitsSource, FolderSource, Source, TfdsSource
+from components.storage.location import is_remote, local_path
+from pipeline.local.tasks import LocalTasks, replaced
+
+_LABEL = "optduel.run"
+
+
+def check_image(reference: str) -> None:
+    """Finds out whether the engine has an image.
+
+    Raises:
+        LaunchError: no engine answers.
+        ExperimentError: it has no such image.
+    """
+    with _engine() as engine:
+        try:
+            engine.images.get(reference)
+        except ImageNotFound as error:
+            raise ExperimentError(
+                f"--image = {reference}: the container engine has no such image; pull it, or build it with "
+                "`make images`"
+            ) from error
+
+
+@contextlib.contextmanager
+def docker_runner(
+    run: str, root: Path, source: Source, termination: Path, tasks: LocalTasks
+) -> Iterator[DockerRunner]:
+    """A runner whose containers have a read-only root, no capabilities and no way to gain privileges.
+
+    They run as the caller; where this is root, as user 65532, who then gets the folders below `root`. They
+    reach a network only where a source is not on this machine. The end of the context removes them.
+
+    Args:
+        run: the run's name.
+        root: of records and runs; the same folder in the containers.
+        source: of the images; its folders are readable at the paths that it names.
+        termination: the file below `root` in which a failed task says why.
+        tasks: of the run.
+
+    Raises:
+        LaunchError: no engine answers, or it cannot run a container.
+    """
+    user, group = os.getuid(), os.getgid()
+    if user == 0:
+        user = group = USER
+        for folder, _, _ in os.walk(root):
+            os.chown(folder, user, group)
+    needs_network, readable = _needs(source)
+    mounts = [Mount(str(root), str(root), type="bind")]
+    # Tasks run in /, which is where relative paths begin.
+    mounts += [
+        Mount(os.path.normpath(Path("/") / path), str(path.resolve()), type="bind", read_only=True)
+        for path in readable
+    ]
+    runner = DockerRunner(
+        user=f"{user}:{group}",
+        read_only=True,
+        cap_drop=["ALL"],
+        security_opt=["no-new-privileges"],
+        tmpfs={"/tmp": "mode=1777"},
+        mounts=mounts,
+        environment={TERMINATION_LOG_VARIABLE: str(termination)},
+        labels={_LABEL: run},
+        **({} if needs_network else {"network_mode": "none"}),
+    )
+
+    def execute(client: docker.DockerClient, image: str, command: Sequence[str], **options: Any) -> int:
+        return tasks.run(lambda: _Container(client, image, command, options))
+
+    execution = replaced(docker_task_handler, "run_docker_container", execute)
+    with _engine() as engine, _removed(engine, run), execution:
+        try:
+            yield runner
+        except DockerException as error:
+            raise LaunchError(f"--image: the container engine cannot run a task: {error}") from error
+
+
+def _needs(source: Source) -> tuple[bool, Sequence[Path]]:
+    """Whether a source is reached over a network, and which folders and files of this machine it reads."""
+    told: str | None
+    match source:
+        case DigitsSource():
+            return False, []
+        case FolderSource(path=told):
+            pass
+        case TfdsSource(archive=archive, data_dir=prepared):
+            told = archive or prepared
+    if told is None or is_remote(told):
+        return True, []
+    return False, [local_path(told)]
+
+
+@contextlib.contextmanager
+def _engine() -> Iterator[docker.DockerClient]:
+    try:
+        engine = docker.from_env()
+    except DockerException as error:
+        raise LaunchError(
+            "--image: no container engine answers; start docker, or `podman system service` with DOCKER_HOST "
+            f"set to its socket ({error})"
+        ) from error
+    with contextlib.closing(engine):
+        yield engine
+
+
+@contextlib.contextmanager
+def _removed(engine: docker.DockerClient, run: str) -> Iterator[None]:
+    """Removes what a run has left: containers are not our children, and outlive us."""
+    try:
+        yield
+    finally:
+        for container in engine.containers.list(all=True, filters={"label": f"{_LABEL}={run}"}):
+            _remove(container)
+
+
+class _Container:
+    """Runs a task as KFP's own function does, but for two things.
+
+    KFP lets the engine remove a container when it ends. On podman its last lines and its exit code then go
+    with it, and KFP takes a missing code for success.
+    """
+
+    def __init__(
+        self, client: docker.DockerClient, image: str, command: Sequence[str], options: Mapping[str, Any]
+    ) -> None:
+        self._container = client.containers.run(image, command, detach=True, **options)
+
+    def wait(self) -> int:
+        try:
+            for text in codecs.iterdecode(self._container.logs(stream=True), "utf-8", errors="replace"):
+                sys.stdout.write(text)
+            return int(self._container.wait()["StatusCode"])
+        finally:
+            _remove(self._container)
+
+    def stop(self) -> None:
+        _remove(self._container)
+
+    def kill(self) -> None:
+        _remove(self._container)
+
+
+def _remove(container: Container) -> None:
+    try:
+        container.remove(force=True)
+    except APIError as error:
+        # Another thread has removed it, or is at it.
+        if error.status_code not in (http.HTTPStatus.NOT_FOUND, http.HTTPStatus.CONFLICT):
+            raise

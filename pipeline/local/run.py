@@ -1,0 +1,253 @@
+"""Executes the pipeline on this machine with KFP's own local runner, and keeps what a run has made.
+
+A run's folder, `<root>/runs/<experiment>-<time>/`, holds `run.json` (what ran and what came of it),
+`report.html`, `records.html`, `plots/`, `history.parquet`, `run.log` (all that was printed) and `tasks/`
+(KFP's artifacts). Where the root is in a store, models are in `models/<arm>/seed-<seed>/`: they go there
+while they are trained, as records do. KFP's local runner keeps artifacts on this machine, so the others,
+which are small, follow when the run has ended.
+"""
+
+import builtins
+import contextlib
+import datetime
+import importlib
+import logging
+import os
+import re
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Literal
+
+from components.core.errors import (
+    TERMINATION_LOG_VARIABLE,
+    ConflictError,
+    ExperimentError,
+    LaunchError,
+    StorageError,
+    read_termination,
+)
+from components.results.documents import Comparison, read_document
+from components.results.history_table import run_folder
+from components.results.lineage import code_version, now
+from components.settings.authoring import decode
+from components.settings.experiment import Experiment, Section
+from components.storage.bulk import Upload, upload
+from components.storage.location import is_remote, join, local_path
+from components.storage.objects import list_entries, publish, read, stat
+from pipeline.local.interrupts import stopped_by_signals
+from pipeline.local.narrator import Narrator
+
+LOG_NAME = "run.log"
+
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+
+
+class Run(Section):
+    """A run's record, `run.json`; paths are relative to its folder.
+
+    Attributes:
+        code_version: of the code that ran it.
+        status: "running" also after the machine went down on it.
+        page: the report; this and the other artifacts are None until the run has succeeded.
+        card: the records' card, with samples of each class.
+    """
+
+    experiment: Experiment
+    fingerprint: str
+    code_version: str
+    started: str
+    finished: str | None = None
+    status: Literal["running", "succeeded", "failed"] = "running"
+    error: str | None = None
+    page: str | None = None
+    card: str | None = None
+    plots: str | None = None
+    records: str | None = None
+    collected: str | None = None
+    comparison: str | None = None
+
+
+def run_experiment(
+    experiment: Experiment, root: str, image: str | None = None
+) -> tuple[str, Run, Comparison]:
+    """Runs an experiment to its report.
+
+    Args:
+        experiment: what to run.
+        root: folder for records and runs, a path or a URI; earlier ones stay as they are.
+        image: every task runs in a container of it; without one in a process of this machine.
+
+    Returns:
+        The run's folder, its record and the verdict.
+
+    Raises:
+        OptduelError: what a task reported.
+        LaunchError: a task failed without a report: a defect of ours; the log is named.
+    """
+    place = join(root) if is_remote(root) else str(local_path(root).resolve())
+    if image is not None:
+        _check_image(image, place)
+    importlib.import_module("pipeline.graph.definition")  # where KFP is not installed, nothing is made
+    run = Run(
+        experiment=experiment, fingerprint=experiment.fingerprint, code_version=code_version(), started=now()
+    )
+    name = _claim(place, run)
+    folder = run_folder(place, name)
+    with _workplace(folder) as work:
+        try:
+            outputs = _execute(experiment, place, name, work, image)
+            _keep(work, folder)
+            paths = {output: os.path.relpath(path, work) for output, path in outputs.items()}
+            paths |= _show(outputs, folder)
+            comparison = read_document(outputs["comparison"], Comparison)
+            run = run.model_copy(update={"finished": now(), "status": "succeeded", **paths})
+            _save(folder, run)
+        except BaseException as error:
+            ended = {"finished": now(), "status": "failed", "error": str(error)}
+            with contextlib.suppress(StorageError):  # which may be what ended the run, and is told then
+                _save(folder, run.model_copy(update=ended))
+                _keep(work, folder)
+            raise
+    return folder, run, comparison
+
+
+def _claim(root: str, run: Run) -> str:
+    """Writes a new run's record; returns a name that no other run has, even one that starts with this one."""
+    stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
+    for attempt in range(1, 1000):
+        name = f"{run.experiment.name}-{stamp}" + (f"-{attempt}" if attempt > 1 else "")
+        with contextlib.suppress(ConflictError):
+            publish(_record(run_folder(root, name)), run.canonical_json().encode(), if_absent=True)
+            return name
+    raise StorageError(f"{root}: a thousand runs began within one second; wait a second")
+
+
+@contextlib.contextmanager
+def _workplace(folder: str) -> Iterator[Path]:
+    """A folder of this machine: the run's own, or one for the time that the run takes."""
+    if not is_remote(folder):
+        yield local_path(folder)
+        return
+    with tempfile.TemporaryDirectory(prefix="optduel-") as scratch:
+        yield Path(scratch)
+
+
+def _check_image(reference: str, root: str) -> None:
+    from pipeline.local.containers import check_image
+
+    if is_remote(root):
+        raise ExperimentError(f"--root = {root}: with --image it must be a folder of this machine")
+    check_image(reference)
+
+
+def _execute(experiment: Experiment, root: str, name: str, work: Path, image: str | None) -> dict[str, Path]:
+    """Runs the pipeline; returns the path of each of its outputs."""
+    from kfp import local
+
+    from components.train.stage import MODELS_VARIABLE
+    from pipeline.graph.definition import build
+    from pipeline.graph.placement import LOCAL_IMAGE
+    from pipeline.local.tasks import LocalTasks, in_processes
+
+    tasks = work / "tasks"
+    tasks.mkdir()
+    termination = tasks / "termination.json"
+    folder = run_folder(root, name)
+    variables = {TERMINATION_LOG_VARIABLE: str(termination)}
+    if is_remote(folder):
+        variables[MODELS_VARIABLE] = join(folder, "models")
+    trials = len(experiment.arms) * len(experiment.study.seeds)
+    with contextlib.ExitStack() as stack:
+        narrator = Narrator((work / LOG_NAME).open("w", encoding="utf-8"), sys.stderr, trials)
+        stack.callback(narrator.close)
+        stack.enter_context(_environment(variables))
+        stack.enter_context(contextlib.redirect_stdout(narrator))
+        stack.enter_context(contextlib.redirect_stderr(narrator))
+        # KFP replaces print() and the log's handlers while a task runs; of two tasks at a time, the one
+        # that ends last restores what the other had put there.
+        stack.callback(setattr, builtins, "print", builtins.print)
+        stack.callback(setattr, logging.getLogger(), "handlers", list(logging.getLogger().handlers))
+        stack.enter_context(warnings.catch_warnings())
+        # The runner warns of every setting that only a cluster heeds: display names, resources.
+        warnings.simplefilter("ignore")
+        local_tasks = LocalTasks()
+        stack.enter_context(stopped_by_signals(local_tasks))
+        if image is None:
+            stack.enter_context(in_processes(local_tasks))
+            runner = local.SubprocessRunner(use_venv=False)
+        else:
+            from pipeline.local.containers import docker_runner
+
+            source = experiment.data.source
+            runner = stack.enter_context(docker_runner(name, Path(root), source, termination, local_tasks))
+        local.init(runner, pipeline_root=str(tasks))
+        try:
+            finished = build(experiment, None, name, image or LOCAL_IMAGE)(root=root)
+        except RuntimeError as error:
+            # KFP raises this one type for every task that fails; what failed stands in the termination file.
+            if told := read_termination(termination):
+                raise told from error
+            log_place = join(folder, LOG_NAME)
+            said = _COLOURS.sub("", str(error))
+            raise LaunchError(f"{log_place}: a task failed without a report; see its end\n{said}") from error
+    return {output: Path(artifact.path) for output, artifact in finished.outputs.items()}
+
+
+def _keep(work: Path, folder: str) -> None:
+    """Brings what the run has left on this machine to the store that its folder is in."""
+    if is_remote(folder):
+        files = [Path(entry.uri) for entry in list_entries(work)]
+        upload([Upload(file, join(folder, str(file.relative_to(work)))) for file in files])
+
+
+def _show(outputs: Mapping[str, Path], folder: str) -> dict[str, str]:
+    """Puts what people look at where they find it; returns its place within the run's folder."""
+    shown = {"page": "report.html", "card": "records.html", "plots": "plots"}
+    plots = [Path(entry.uri) for entry in list_entries(outputs["plots"])]
+    upload(
+        [
+            *(Upload(outputs[output], join(folder, shown[output])) for output in ("page", "card")),
+            *(Upload(plot, join(folder, shown["plots"], plot.name)) for plot in plots),
+        ]
+    )
+    return shown
+
+
+def load_run(folder: str) -> Run:
+    """Reads the record of a run.
+
+    Args:
+        folder: the run's, a path or a URI.
+
+    Raises:
+        StorageError: the folder holds none.
+        ExperimentError: the record is not one.
+    """
+    if stat(_record(folder)) is None:
+        raise StorageError(f"{folder}: holds no run.json; give the folder of a run, next to its report")
+    return decode(Run, read(_record(folder)).decode(), _record(folder))
+
+
+def _record(folder: str) -> str:
+    return join(folder, "run.json")
+
+
+def _save(folder: str, run: Run) -> None:
+    publish(_record(folder), run.canonical_json().encode())
+
+
+@contextlib.contextmanager
+def _environment(variables: dict[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

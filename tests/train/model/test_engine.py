@@ -1,0 +1,92 @@
+"""The compiled part: traced once, sums that do not depend on how steps are grouped, workers that agree."""
+
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from components.records.manifest import Records
+from components.records.reader import SplitReader
+from components.settings.authoring import validate
+from components.settings.experiment import Arm, Model, Training
+from components.train.model.batches import Plan, distribute, training_plan
+from components.train.model.dropout import BatchDropout
+from components.train.model.engine import Engine, Totals, Verdict, Wishes
+from components.train.model.models import TrainingLayers, build_model
+from components.train.model.optimizers import Optimizer
+from tests.train.conftest import ADAMW, CNN
+
+GO_ON = Wishes(stop=False, pace=5)
+
+
+class Bench:
+    """An engine with a model of its own and batches from real records, ragged last ones included."""
+
+    def __init__(self, records: Records, rate: float = 0.001) -> None:
+        reader = SplitReader(records, "train")
+        training = validate(Training, {"epochs": 2, "global_batch_size": 64}, "training")
+        self.plan: Plan = training_plan(reader, training, 0)
+        strategy = tf.distribute.get_strategy()
+        keras.utils.set_random_seed(0)
+        manifest = records.manifest
+        model = build_model(
+            validate(Model, CNN, "model"), manifest.image_shape, len(manifest.classes), TrainingLayers(64)
+        )
+        arm = validate(Arm, ADAMW | {"learning_rate": {"schedule": "constant", "base": rate}}, "arm")
+        optimizer = Optimizer(
+            arm, model.trainable_variables, self.plan.epoch_steps, 2 * self.plan.epoch_steps
+        )
+        self.engine = Engine(strategy, model, optimizer, 0)
+        self.batches: Any = distribute(strategy, reader, self.plan, 0, 2 * self.plan.epoch_steps, [])
+
+    def train(self, steps: int, totals: Totals, wishes: Wishes = GO_ON) -> Any:
+        return self.engine.train(self.batches, steps, totals, wishes)
+
+
+def test_no_step_after_the_first_is_traced(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a ragged batch nor a call with another number of steps."""
+    calls: list[object] = []
+    call = BatchDropout.call
+    monkeypatch.setattr(
+        BatchDropout,
+        "call",
+        lambda self, *args, **options: calls.append(self) or call(self, *args, **options),
+    )
+    bench = Bench(records)
+    trained = bench.train(1, Totals())
+    traces = len(calls)
+    assert traces
+    for steps in (1, 2, 16, 7, 13):
+        trained = bench.train(steps, trained.totals, Wishes(stop=False, pace=steps))
+    assert trained.totals.steps == 2 * bench.plan.epoch_steps
+    assert trained.totals.examples == 2 * bench.plan.example_count
+    assert len(calls) == traces
+
+
+def test_sums_do_not_depend_on_the_grouping_of_steps(records: Records) -> None:
+    results = []
+    for grouping in ((12,), (1, 4, 7)):
+        bench, totals = Bench(records), Totals()
+        for steps in grouping:
+            trained = bench.train(steps, totals)
+            totals = trained.totals
+        results.append((totals, trained.gradient_norm))
+    assert results[0] == results[1]
+
+
+def test_a_wish_to_stop_ends_after_the_step(records: Records) -> None:
+    trained = Bench(records).train(10, Totals(), Wishes(stop=True, pace=3))
+    assert (trained.steps, trained.verdict, trained.pace) == (1, Verdict.STOP, 3)
+
+
+def test_the_first_step_that_is_not_finite_is_the_last(records: Records) -> None:
+    trained = Bench(records, rate=1e38).train(20, Totals())
+    assert trained.verdict is Verdict.NOT_FINITE
+    assert 1 < trained.steps < 20
+    assert not np.isfinite(trained.gradient_norm + sum(trained.totals.values))
+
+
+def test_one_worker_agrees_with_itself(records: Records) -> None:
+    assert Bench(records).engine.is_agreed(2**32 - 1)
