@@ -9,9 +9,9 @@ from typing import Any
 import hypothesis
 import pytest
 
-from components.prepare.prepare import prepare_records
-from components.records.manifest import Records
-from pipeline.cli.shipped import load_experiment
+from optduel.components.prepare.prepare import prepare_records
+from optduel.components.records.manifest import Records
+from optduel.pipeline.cli.shipped import load_experiment
 from tests.servers.fixtures import (
     fake_gcs_url,
     gs_proxy,

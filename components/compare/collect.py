@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from components.core.errors import DataError
-from components.results.documents import Trial, Trials
+from optduel.components.core.errors import DataError
+from optduel.components.results.documents import Trial, Trials
 
 
 def collect(previous: Trials | None, trials: Sequence[Trial]) -> Trials:

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from components.compare.cautions import cautions
-from components.compare.inference import holm, sign_flip_p_value
-from components.compare.pairing import pair
-from components.compare.verdict import judge
-from components.compare.wording import Metric
-from components.results.documents import ArmSummary, Comparison, Trial, Trials
-from components.settings.experiment import Study
+from optduel.components.compare.cautions import cautions
+from optduel.components.compare.inference import holm, sign_flip_p_value
+from optduel.components.compare.pairing import pair
+from optduel.components.compare.verdict import judge
+from optduel.components.compare.wording import Metric
+from optduel.components.results.documents import ArmSummary, Comparison, Trial, Trials
+from optduel.components.settings.experiment import Study
 
 
 def compare_arms(study: Study, arms: Sequence[str], trials: Trials) -> Comparison:

@@ -4,14 +4,14 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from components.compare.collect import collect
-from components.compare.compare import compare_arms
-from components.compare.summary import markdown, scalars
-from components.core.narration import say
-from components.results.documents import Trial, Trials, read_document, write_document
-from components.settings.authoring import decode
-from components.settings.experiment import Study
-from components.storage.objects import publish
+from optduel.components.compare.collect import collect
+from optduel.components.compare.compare import compare_arms
+from optduel.components.compare.summary import markdown, scalars
+from optduel.components.core.narration import say
+from optduel.components.results.documents import Trial, Trials, read_document, write_document
+from optduel.components.settings.authoring import decode
+from optduel.components.settings.experiment import Study
+from optduel.components.storage.objects import publish
 
 
 def collect_documents(previous: Path | None, trials: Sequence[Path], collected: Path) -> None:

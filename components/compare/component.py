@@ -20,8 +20,8 @@ def collect_arm(
     """
     from pathlib import Path
 
-    from components.compare.compare_documents import collect_documents
-    from components.core.errors import exit_on_error
+    from optduel.components.compare.compare_documents import collect_documents
+    from optduel.components.core.errors import exit_on_error
 
     with exit_on_error("compare"):
         before = Path(previous.path) if previous else None
@@ -49,10 +49,10 @@ def compare(
     """
     from pathlib import Path
 
-    from components.compare.compare_documents import compare_documents
-    from components.core.errors import exit_on_error
-    from components.settings.experiment import canonical_json
-    from components.storage.objects import publish
+    from optduel.components.compare.compare_documents import compare_documents
+    from optduel.components.core.errors import exit_on_error
+    from optduel.components.settings.experiment import canonical_json
+    from optduel.components.storage.objects import publish
 
     with exit_on_error("compare"):
         paths = [Path(artifact.path) for artifact in (collected, comparison, summary)]

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from components.compare.collect import trial_name
-from components.core.errors import DataError
-from components.results.documents import Trial, Trials
+from optduel.components.compare.collect import trial_name
+from optduel.components.core.errors import DataError
+from optduel.components.results.documents import Trial, Trials
 
 
 def pair(arms: Sequence[str], seeds: Sequence[int], trials: Trials) -> dict[str, tuple[Trial, ...]]:

@@ -1,8 +1,14 @@
 """The comparison as Kubeflow Pipelines shows it: scalars for its tables and a short page."""
 
-from components.compare.wording import differences_in_words, metric_in_words, p_in_words, percent, signed
-from components.results.documents import Comparison, PairedComparison
-from components.settings.experiment import Study
+from optduel.components.compare.wording import (
+    differences_in_words,
+    metric_in_words,
+    p_in_words,
+    percent,
+    signed,
+)
+from optduel.components.results.documents import Comparison, PairedComparison
+from optduel.components.settings.experiment import Study
 
 
 def scalars(comparison: Comparison) -> dict[str, float | str]:

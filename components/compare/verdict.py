@@ -5,8 +5,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from components.compare.inference import bca_interval, smallest_p_value
-from components.compare.wording import (
+from optduel.components.compare.inference import bca_interval, smallest_p_value
+from optduel.components.compare.wording import (
     Metric,
     count,
     differences_in_words,
@@ -16,9 +16,9 @@ from components.compare.wording import (
     signed,
     significance_level,
 )
-from components.results.documents import Answer, PairedComparison
-from components.settings.experiment import Study
-from components.settings.repetition import seeds_needed
+from optduel.components.results.documents import Answer, PairedComparison
+from optduel.components.settings.experiment import Study
+from optduel.components.settings.repetition import seeds_needed
 
 LOWER_IS_BETTER: dict[Metric, bool] = {"accuracy": False, "cross_entropy": True}
 

@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
-from components.core.errors import DataError
-from components.core.narration import say
-from components.evaluate.metrics import evaluate_probabilities
-from components.evaluate.model import load_model
-from components.evaluate.predict import predict
-from components.records.manifest import load_records
-from components.results.documents import TrainingRecord, Trial, read_document
-from components.results.history import read_history
-from components.storage.location import join
+from optduel.components.core.errors import DataError
+from optduel.components.core.narration import say
+from optduel.components.evaluate.metrics import evaluate_probabilities
+from optduel.components.evaluate.model import load_model
+from optduel.components.evaluate.predict import predict
+from optduel.components.records.manifest import load_records
+from optduel.components.results.documents import TrainingRecord, Trial, read_document
+from optduel.components.results.history import read_history
+from optduel.components.storage.location import join
 
 
 def evaluate_trial(records_file: Path, model_folder: str, history_file: Path, confidence: float) -> Trial:

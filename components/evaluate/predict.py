@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from components.records.manifest import Records
-from components.records.reader import SplitReader
-from components.records.staging import stage
+from optduel.components.records.manifest import Records
+from optduel.components.records.reader import SplitReader
+from optduel.components.records.staging import stage
 
 if TYPE_CHECKING:
     import keras

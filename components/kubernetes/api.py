@@ -14,10 +14,10 @@ from typing import Any
 import urllib3
 from kubernetes.client import ApiClient
 
-from components.core.errors import ClusterError, StoppedError
-from components.core.stopping import StopRequest
-from components.kubernetes.grants import Grants
-from components.kubernetes.timing import Timing
+from optduel.components.core.errors import ClusterError, StoppedError
+from optduel.components.core.stopping import StopRequest
+from optduel.components.kubernetes.grants import Grants
+from optduel.components.kubernetes.timing import Timing
 
 JsonObject = dict[str, Any]
 """An object as Kubernetes writes it."""

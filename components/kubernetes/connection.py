@@ -11,10 +11,10 @@ from kubernetes.config import (
     load_kube_config,
 )
 
-from components.core.errors import SetupError
-from components.core.stopping import StopRequest
-from components.kubernetes.api import Api
-from components.kubernetes.timing import Timing
+from optduel.components.core.errors import SetupError
+from optduel.components.core.stopping import StopRequest
+from optduel.components.kubernetes.api import Api
+from optduel.components.kubernetes.timing import Timing
 
 _NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 

@@ -1,7 +1,7 @@
 """What the API server's refusals mean for whoever made the deployment."""
 
-from components.core.errors import SetupError
-from components.kubernetes.api import ApiFailure, NotFound
+from optduel.components.core.errors import SetupError
+from optduel.components.kubernetes.api import ApiFailure, NotFound
 
 
 def refused(doing: str, failure: ApiFailure) -> SetupError:

@@ -6,7 +6,7 @@ import threading
 import time
 from dataclasses import dataclass
 
-from components.kubernetes.api import Api, ApiFailure, JsonObject, Resource, Unreachable
+from optduel.components.kubernetes.api import Api, ApiFailure, JsonObject, Resource, Unreachable
 
 _MARGIN_SECONDS = 10.0
 """Beyond the time after which the server ends a watch: then the connection counts as lost."""

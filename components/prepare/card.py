@@ -9,9 +9,9 @@ import jinja2
 import numpy as np
 from PIL import Image
 
-from components.records.manifest import SPLITS, Records
-from components.records.reader import SplitReader
-from components.records.staging import stage
+from optduel.components.records.manifest import SPLITS, Records
+from optduel.components.records.reader import SplitReader
+from optduel.components.records.staging import stage
 
 SHEET_CLASSES = 24
 """Classes on the contact sheet; with more it would grow past a few megabytes."""

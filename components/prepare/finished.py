@@ -6,16 +6,16 @@ from pathlib import Path
 
 import google_crc32c
 
-from components.core.errors import DataError, ExperimentError
-from components.core.narration import say
-from components.prepare.shards import ShardPlan
-from components.records.integrity import inspect_shards
-from components.records.manifest import Manifest, Records, Shard, load_manifest
-from components.records.record_files import sound_examples
-from components.records.tfrecord import frame
-from components.storage.local import as_storage_error
-from components.storage.location import Location, is_remote, join, local_path
-from components.storage.objects import stat
+from optduel.components.core.errors import DataError, ExperimentError
+from optduel.components.core.narration import say
+from optduel.components.prepare.shards import ShardPlan
+from optduel.components.records.integrity import inspect_shards
+from optduel.components.records.manifest import Manifest, Records, Shard, load_manifest
+from optduel.components.records.record_files import sound_examples
+from optduel.components.records.tfrecord import frame
+from optduel.components.storage.local import as_storage_error
+from optduel.components.storage.location import Location, is_remote, join, local_path
+from optduel.components.storage.objects import stat
 
 _THREADS = 8
 

@@ -10,24 +10,24 @@ import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
-from components.core.errors import ConflictError
-from components.core.narration import say, seconds_in_words
-from components.prepare.finished import finished_shards, intact_shards, known_manifest
-from components.prepare.identity import compose_manifest, count_in_words, fingerprint
-from components.prepare.shards import plan_shards, write_shards
-from components.prepare.sources.digits import Digits
-from components.prepare.sources.folder import Folder
-from components.prepare.sources.source import Source
-from components.prepare.sources.stored_folder import StoredFolder
-from components.prepare.sources.tfds import Tfds
-from components.prepare.split import divide
-from components.prepare.survey import Survey, decode_all, read_contents, refuse
-from components.records.integrity import remove_stale_parts
-from components.records.manifest import MANIFEST_FILE, Manifest, Records, Shard, load_manifest
-from components.records.scratch import staging_folder
-from components.settings.experiment import Data, DigitsSource, FolderSource, TfdsSource
-from components.storage.location import Location, is_remote, join, local_path
-from components.storage.objects import publish, stat
+from optduel.components.core.errors import ConflictError
+from optduel.components.core.narration import say, seconds_in_words
+from optduel.components.prepare.finished import finished_shards, intact_shards, known_manifest
+from optduel.components.prepare.identity import compose_manifest, count_in_words, fingerprint
+from optduel.components.prepare.shards import plan_shards, write_shards
+from optduel.components.prepare.sources.digits import Digits
+from optduel.components.prepare.sources.folder import Folder
+from optduel.components.prepare.sources.source import Source
+from optduel.components.prepare.sources.stored_folder import StoredFolder
+from optduel.components.prepare.sources.tfds import Tfds
+from optduel.components.prepare.split import divide
+from optduel.components.prepare.survey import Survey, decode_all, read_contents, refuse
+from optduel.components.records.integrity import remove_stale_parts
+from optduel.components.records.manifest import MANIFEST_FILE, Manifest, Records, Shard, load_manifest
+from optduel.components.records.scratch import staging_folder
+from optduel.components.settings.experiment import Data, DigitsSource, FolderSource, TfdsSource
+from optduel.components.storage.location import Location, is_remote, join, local_path
+from optduel.components.storage.objects import publish, stat
 
 _MOST_THREADS = 16
 """Each holds an image, and up to 32 MiB of a shard on its way to a store."""

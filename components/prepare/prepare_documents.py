@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from components.prepare.card import records_card
-from components.prepare.prepare import prepare_records
-from components.records.manifest import Records
-from components.settings.authoring import decode
-from components.settings.experiment import Data, canonical_json
-from components.storage.objects import publish
+from optduel.components.prepare.card import records_card
+from optduel.components.prepare.prepare import prepare_records
+from optduel.components.records.manifest import Records
+from optduel.components.settings.authoring import decode
+from optduel.components.settings.experiment import Data, canonical_json
+from optduel.components.storage.objects import publish
 
 
 def prepare_documents(data: str, root: str, records: Path, card: Path, metrics: Path) -> dict[str, float]:

@@ -9,17 +9,17 @@ from dataclasses import dataclass
 import google_crc32c
 from PIL import Image
 
-from components.core.errors import DataError
-from components.prepare.image import decode_resized
-from components.prepare.progress import Progress
-from components.prepare.sources.source import Source
-from components.prepare.split import Content
-from components.prepare.threads import in_threads
-from components.records.manifest import Shard
-from components.records.tfrecord import frame, serialize_example
-from components.settings.experiment import Data
-from components.storage.location import join
-from components.storage.objects import publishing
+from optduel.components.core.errors import DataError
+from optduel.components.prepare.image import decode_resized
+from optduel.components.prepare.progress import Progress
+from optduel.components.prepare.sources.source import Source
+from optduel.components.prepare.split import Content
+from optduel.components.prepare.threads import in_threads
+from optduel.components.records.manifest import Shard
+from optduel.components.records.tfrecord import frame, serialize_example
+from optduel.components.settings.experiment import Data
+from optduel.components.storage.location import join
+from optduel.components.storage.objects import publishing
 
 JPEG_QUALITY = 95
 """Pillow's upper end: above it files grow without a visible gain."""

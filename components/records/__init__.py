@@ -1,7 +1,7 @@
 """Records: TFRecord shards of images and labels, their manifest, the way to a local disk, and a reader."""
 
-from components.records.integrity import inspect_shards, remove_stale_parts, verify_shards
-from components.records.manifest import (
+from optduel.components.records.integrity import inspect_shards, remove_stale_parts, verify_shards
+from optduel.components.records.manifest import (
     MANIFEST_FILE,
     SPLITS,
     Duplicates,
@@ -13,9 +13,9 @@ from components.records.manifest import (
     load_manifest,
     load_records,
 )
-from components.records.reader import LocalShards, SplitReader
-from components.records.scratch import BUDGET_VARIABLE, STAGING_VARIABLE, check_room, staging_folder
-from components.records.staging import StagedRecords, stage
+from optduel.components.records.reader import LocalShards, SplitReader
+from optduel.components.records.scratch import BUDGET_VARIABLE, STAGING_VARIABLE, check_room, staging_folder
+from optduel.components.records.staging import StagedRecords, stage
 
 __all__ = [
     "BUDGET_VARIABLE",

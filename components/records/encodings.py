@@ -7,10 +7,16 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
-from components.core.errors import DataError
-from components.records.manifest import Manifest, Shard
-from components.records.open_files import OpenFile
-from components.records.tfrecord import FOOTER_BYTES, HEADER_BYTES, LABEL_BYTES, decode_label, parse_example
+from optduel.components.core.errors import DataError
+from optduel.components.records.manifest import Manifest, Shard
+from optduel.components.records.open_files import OpenFile
+from optduel.components.records.tfrecord import (
+    FOOTER_BYTES,
+    HEADER_BYTES,
+    LABEL_BYTES,
+    decode_label,
+    parse_example,
+)
 
 
 class Encoding(Protocol):

@@ -10,12 +10,12 @@ from typing import TypeVar
 
 import google_crc32c
 
-from components.core.errors import DataError
-from components.records.manifest import Records, Shard
-from components.storage.entry import Entry
-from components.storage.local import as_storage_error
-from components.storage.location import is_remote
-from components.storage.objects import list_entries, stat
+from optduel.components.core.errors import DataError
+from optduel.components.records.manifest import Records, Shard
+from optduel.components.storage.entry import Entry
+from optduel.components.storage.local import as_storage_error
+from optduel.components.storage.location import is_remote
+from optduel.components.storage.objects import list_entries, stat
 
 _BLOCK_BYTES = 1 << 20
 _THREADS = 8

@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from components.core.errors import DataError
-from components.settings.authoring import validate
-from components.settings.experiment import Section
-from components.storage.location import Location, join, local_path
-from components.storage.objects import read
+from optduel.components.core.errors import DataError
+from optduel.components.settings.authoring import validate
+from optduel.components.settings.experiment import Section
+from optduel.components.storage.location import Location, join, local_path
+from optduel.components.storage.objects import read
 
 SCHEMA = 1
 MANIFEST_FILE = "manifest.json"

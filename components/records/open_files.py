@@ -7,8 +7,8 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 
-from components.core.errors import DataError
-from components.storage.local import as_storage_error
+from optduel.components.core.errors import DataError
+from optduel.components.storage.local import as_storage_error
 
 
 class OpenFile:

@@ -7,10 +7,10 @@ from typing import Protocol
 
 import numpy as np
 
-from components.core.machine import usable_cores
-from components.records.encodings import Encoding, JpegRecords, RawRecords
-from components.records.manifest import Manifest, Shard
-from components.records.open_files import OpenFile, OpenFiles
+from optduel.components.core.machine import usable_cores
+from optduel.components.records.encodings import Encoding, JpegRecords, RawRecords
+from optduel.components.records.manifest import Manifest, Shard
+from optduel.components.records.open_files import OpenFile, OpenFiles
 
 ALIGNMENT = 64
 """Bytes; what TensorFlow's kernels ask of the start of a tensor."""

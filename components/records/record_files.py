@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from components.records.tfrecord import FOOTER_BYTES, HEADER_BYTES, frame
+from optduel.components.records.tfrecord import FOOTER_BYTES, HEADER_BYTES, frame
 
 
 def sound_examples(path: Path) -> Iterator[tuple[int, bytes]]:

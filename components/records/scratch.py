@@ -5,9 +5,9 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from components.core.errors import SetupError, StorageError
-from components.storage.local import as_storage_error
-from components.storage.objects import list_entries
+from optduel.components.core.errors import SetupError, StorageError
+from optduel.components.storage.local import as_storage_error
+from optduel.components.storage.objects import list_entries
 
 STAGING_VARIABLE = "OPTDUEL_STAGING"
 """Names the folder; below the temporary directory by default."""

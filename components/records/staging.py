@@ -12,12 +12,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from components.records.integrity import file_damage, remove_stale_parts, verify_shards
-from components.records.manifest import Manifest, Records, Shard
-from components.records.scratch import check_room, staging_folder
-from components.storage.bulk import Download, download
-from components.storage.entry import Entry
-from components.storage.location import is_remote
+from optduel.components.records.integrity import file_damage, remove_stale_parts, verify_shards
+from optduel.components.records.manifest import Manifest, Records, Shard
+from optduel.components.records.scratch import check_room, staging_folder
+from optduel.components.storage.bulk import Download, download
+from optduel.components.storage.entry import Entry
+from optduel.components.storage.location import is_remote
 
 
 def stage(records: Records, shards: Sequence[Shard]) -> "StagedRecords":

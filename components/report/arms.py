@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from components.report.drawing import COLOURS
-from components.report.numbers import significant
-from components.settings.decay import (
+from optduel.components.report.drawing import COLOURS
+from optduel.components.report.numbers import significant
+from optduel.components.settings.decay import (
     COMPARABLE_FACTOR,
     Decay,
     convert,
@@ -15,7 +15,7 @@ from components.settings.decay import (
     learning_rates,
     overshoots,
 )
-from components.settings.experiment import (
+from optduel.components.settings.experiment import (
     AdamArm,
     AdamwArm,
     Arm,
@@ -29,7 +29,7 @@ from components.settings.experiment import (
     StepSchedule,
     Training,
 )
-from components.settings.schedules import schedules_differ, steps_per_epoch
+from optduel.components.settings.schedules import schedules_differ, steps_per_epoch
 
 NEGLIGIBLE_SHRINK_PERCENT = 0.1
 """A decay that shrinks a weight by less than this over the whole run is called practically zero: those that

@@ -30,8 +30,8 @@ def report(
     """
     from pathlib import Path
 
-    from components.core.errors import exit_on_error
-    from components.report.report import write_report
+    from optduel.components.core.errors import exit_on_error
+    from optduel.components.report.report import write_report
 
     with exit_on_error("report"):
         inputs = [Path(artifact.path) for artifact in (records, collected, comparison)]

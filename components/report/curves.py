@@ -7,9 +7,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from components.core.errors import DataError
-from components.results.documents import Trial
-from components.results.history import epochs_of
+from optduel.components.core.errors import DataError
+from optduel.components.results.documents import Trial
+from optduel.components.results.history import epochs_of
 
 Column = Literal["cross_entropy", "penalty", "total", "accuracy"]
 HistorySplit = Literal["train", "validation"]

@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from components.report.curves import Column, curve
-from components.report.diagnostics import pooled_calibration
-from components.report.plots import LOSS_PARTS
-from components.results.documents import Trial
+from optduel.components.report.curves import Column, curve
+from optduel.components.report.diagnostics import pooled_calibration
+from optduel.components.report.plots import LOSS_PARTS
+from optduel.components.results.documents import Trial
 
 
 @dataclass(frozen=True)

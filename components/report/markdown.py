@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-from components.report.outcomes import metric_rows
-from components.results.documents import Comparison, Trial
-from components.settings.experiment import Experiment
+from optduel.components.report.outcomes import metric_rows
+from optduel.components.results.documents import Comparison, Trial
+from optduel.components.settings.experiment import Experiment
 
 
 def summary_page(

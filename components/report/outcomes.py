@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from components.report.diagnostics import pooled_confusion
-from components.report.numbers import ABSENT, decimal, percentage
-from components.results.documents import ClassMetrics, Evaluation, Trial
+from optduel.components.report.diagnostics import pooled_confusion
+from optduel.components.report.numbers import ABSENT, decimal, percentage
+from optduel.components.results.documents import ClassMetrics, Evaluation, Trial
 
 CONFUSIONS_LISTED = 5
 """Of each arm: the most frequent kinds of mistake."""

@@ -7,10 +7,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from components.report.curves import Column, HistorySplit, curve
-from components.report.drawing import COLOURS, MARKERS
-from components.results.documents import Trial
-from components.settings.experiment import AdamwArm, Arm, SgdArm
+from optduel.components.report.curves import Column, HistorySplit, curve
+from optduel.components.report.drawing import COLOURS, MARKERS
+from optduel.components.results.documents import Trial
+from optduel.components.settings.experiment import AdamwArm, Arm, SgdArm
 
 FEW_ARMS = 3
 """With more arms than this the legend stands beside the plot, and bands would only cover one another."""

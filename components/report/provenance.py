@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from components.core.narration import seconds_in_words
-from components.records.manifest import SPLITS, Manifest
-from components.results.documents import Trial
-from components.results.lineage import Environment
+from optduel.components.core.narration import seconds_in_words
+from optduel.components.records.manifest import SPLITS, Manifest
+from optduel.components.results.documents import Trial
+from optduel.components.results.lineage import Environment
 
 SKIPPED_LISTED = 20
 """Images left out that the page names; the manifest has all."""

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import jinja2
 import yaml
 
-from components.core.errors import DataError
-from components.records.manifest import Records
-from components.report import descriptions, diagnostics, differences, numbers, outcomes, plots
-from components.report import provenance as lineage
-from components.report.arms import (
+from optduel.components.core.errors import DataError
+from optduel.components.records.manifest import Records
+from optduel.components.report import descriptions, diagnostics, differences, numbers, outcomes, plots
+from optduel.components.report import provenance as lineage
+from optduel.components.report.arms import (
     SPARKLINE_HEIGHT,
     SPARKLINE_WIDTH,
     arm_cards,
@@ -19,10 +19,10 @@ from components.report.arms import (
     decay_warnings,
     schedule_warnings,
 )
-from components.report.drawing import figure_files, figure_style
-from components.report.markdown import summary_page
-from components.results.documents import Comparison, Trial, Trials
-from components.settings.experiment import Experiment
+from optduel.components.report.drawing import figure_files, figure_style
+from optduel.components.report.markdown import summary_page
+from optduel.components.results.documents import Comparison, Trial, Trials
+from optduel.components.settings.experiment import Experiment
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def _draw(experiment: Experiment, arms: Mapping[str, Sequence[Trial]]) -> dict[s
 
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("components.report"),
+        loader=jinja2.PackageLoader("optduel.components.report"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from components.core.narration import say
-from components.records.manifest import load_records
-from components.report.render import build_report
-from components.report.tables import write_tables
-from components.results.documents import Comparison, Trials, read_document
-from components.settings.authoring import decode
-from components.settings.experiment import Experiment
-from components.storage.objects import publish
+from optduel.components.core.narration import say
+from optduel.components.records.manifest import load_records
+from optduel.components.report.render import build_report
+from optduel.components.report.tables import write_tables
+from optduel.components.results.documents import Comparison, Trials, read_document
+from optduel.components.settings.authoring import decode
+from optduel.components.settings.experiment import Experiment
+from optduel.components.storage.objects import publish
 
 
 def write_report(

@@ -2,11 +2,16 @@
 
 import datetime
 
-from components.results.documents import Comparison, PairedComparison, Trial, Trials
-from components.results.history_table import HISTORY_NAME, TrialHistory, run_folder, write_history_table
-from components.results.run_index import IndexedArm, write_index
-from components.settings.experiment import Experiment
-from components.storage.location import join
+from optduel.components.results.documents import Comparison, PairedComparison, Trial, Trials
+from optduel.components.results.history_table import (
+    HISTORY_NAME,
+    TrialHistory,
+    run_folder,
+    write_history_table,
+)
+from optduel.components.results.run_index import IndexedArm, write_index
+from optduel.components.settings.experiment import Experiment
+from optduel.components.storage.location import join
 
 
 def write_tables(root: str, run: str, experiment: Experiment, trials: Trials, comparison: Comparison) -> None:

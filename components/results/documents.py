@@ -3,13 +3,13 @@
 import json
 from typing import Literal, TypeVar
 
-from components.core.errors import DataError, ExperimentError
-from components.results.history import Row
-from components.results.lineage import Environment
-from components.settings.authoring import validate
-from components.settings.experiment import Section
-from components.storage.location import Location
-from components.storage.objects import publish, read
+from optduel.components.core.errors import DataError, ExperimentError
+from optduel.components.results.history import Row
+from optduel.components.results.lineage import Environment
+from optduel.components.settings.authoring import validate
+from optduel.components.settings.experiment import Section
+from optduel.components.storage.location import Location
+from optduel.components.storage.objects import publish, read
 
 
 class Interval(Section):

@@ -12,13 +12,13 @@ import itertools
 from collections.abc import Iterable
 from typing import Any
 
-from components.core.errors import DataError, ExperimentError
-from components.results.history import Row
-from components.results.parquet import Column, Schema, decode, encode
-from components.settings.authoring import validate
-from components.settings.experiment import Section
-from components.storage.location import Location, join
-from components.storage.objects import publish
+from optduel.components.core.errors import DataError, ExperimentError
+from optduel.components.results.history import Row
+from optduel.components.results.parquet import Column, Schema, decode, encode
+from optduel.components.settings.authoring import validate
+from optduel.components.settings.experiment import Section
+from optduel.components.storage.location import Location, join
+from optduel.components.storage.objects import publish
 
 HISTORY_NAME = "history.parquet"
 """In the folder of every finished run."""

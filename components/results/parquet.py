@@ -1,13 +1,13 @@
 """Tables as Parquet files, which pandas, DuckDB and BigQuery read without this code: schema, bytes, rows.
 
-pyarrow writes to memory only; what publishes an object whole is `components.storage`.
+pyarrow writes to memory only; what publishes an object whole is `optduel.components.storage`.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from components.core.errors import DataError
+from optduel.components.core.errors import DataError
 
 TABLE_KEY, VERSION_KEY = b"optduel.table", b"optduel.schema_version"
 """In the metadata of every file: which table it is a part of, and the version of that table's schema."""

@@ -12,13 +12,13 @@ import datetime
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
-from components.core.errors import DataError, ExperimentError
-from components.results.documents import Answer
-from components.results.parquet import Column, Schema, decode, encode
-from components.settings.authoring import validate
-from components.settings.experiment import Section
-from components.storage.location import join
-from components.storage.objects import list_entries, publish, read
+from optduel.components.core.errors import DataError, ExperimentError
+from optduel.components.results.documents import Answer
+from optduel.components.results.parquet import Column, Schema, decode, encode
+from optduel.components.settings.authoring import validate
+from optduel.components.settings.experiment import Section
+from optduel.components.storage.location import join
+from optduel.components.storage.objects import list_entries, publish, read
 
 _FOLDER = "index"
 _SUFFIX = ".parquet"

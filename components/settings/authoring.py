@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args, get_o
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from components.core.errors import ExperimentError
-from components.settings import plain_yaml
-from components.settings.deployment import Deployment
-from components.settings.experiment import Experiment
+from optduel.components.core.errors import ExperimentError
+from optduel.components.settings import plain_yaml
+from optduel.components.settings.deployment import Deployment
+from optduel.components.settings.experiment import Experiment
 
 Value = TypeVar("Value")
 
@@ -43,7 +43,7 @@ def parse_experiment(text: str, where: str, assignments: Iterable[str] = ()) -> 
         >>> parse_experiment("[]", "mine.yaml")
         Traceback (most recent call last):
         ...
-        components.core.errors.ExperimentError: mine.yaml = []: must hold the fields of an experiment
+        optduel.components.core.errors.ExperimentError: mine.yaml = []: must hold the fields of an experiment
     """
     return validate(Experiment, _authored(text, where, assignments, _SET, "an experiment"), where)
 

@@ -2,11 +2,11 @@
 
 from itertools import combinations
 
-from components.settings.decay import COMPARABLE_FACTOR, coefficient_per_step, overshoots
-from components.settings.experiment import Experiment, Source
-from components.settings.repetition import seeds_needed
-from components.settings.schedules import schedules_differ
-from components.storage.location import is_remote, local_path
+from optduel.components.settings.decay import COMPARABLE_FACTOR, coefficient_per_step, overshoots
+from optduel.components.settings.experiment import Experiment, Source
+from optduel.components.settings.repetition import seeds_needed
+from optduel.components.settings.schedules import schedules_differ
+from optduel.components.storage.location import is_remote, local_path
 
 
 def cautions(experiment: Experiment) -> list[str]:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from components.settings.experiment import AdamArm, AdamwArm, Arm, SgdArm, SgdwArm
-from components.settings.schedules import learning_rate, steps_per_epoch
+from optduel.components.settings.experiment import AdamArm, AdamwArm, Arm, SgdArm, SgdwArm
+from optduel.components.settings.schedules import learning_rate, steps_per_epoch
 
 COMPARABLE_FACTOR = 10
 """With decays further apart than this, strengths of regularization are compared rather than optimizers."""

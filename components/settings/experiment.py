@@ -1,6 +1,6 @@
 """The experiment: everything that determines the numbers of a study, as one typed, frozen value.
 
-How it is written by a person and how mistakes in it are reported: `components.settings.authoring`.
+How it is written by a person and how mistakes in it are reported: `optduel.components.settings.authoring`.
 This module reads no files and knows no framework.
 """
 

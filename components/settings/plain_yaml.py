@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from yaml.composer import ComposerError
 
-from components.core.errors import ExperimentError
+from optduel.components.core.errors import ExperimentError
 
 MAX_CHARACTERS = 1 << 16
 """Fifty times the longest shipped experiment; PyYAML reads as much in about half a second."""

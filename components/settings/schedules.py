@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from components.settings.experiment import (
+from optduel.components.settings.experiment import (
     Arm,
     ConstantSchedule,
     CosineSchedule,

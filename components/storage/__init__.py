@@ -3,11 +3,11 @@
 A place is a path, or a URI with the scheme `gs`, `s3`, `minio` (the store of Kubeflow Pipelines) or `file`.
 """
 
-from components.storage.bulk import Download, Upload, download, upload
-from components.storage.entry import Entry
-from components.storage.local import as_storage_error, errno_name
-from components.storage.location import Location, is_remote, join, local_path
-from components.storage.objects import (
+from optduel.components.storage.bulk import Download, Upload, download, upload
+from optduel.components.storage.entry import Entry
+from optduel.components.storage.local import as_storage_error, errno_name
+from optduel.components.storage.location import Location, is_remote, join, local_path
+from optduel.components.storage.objects import (
     delete,
     delete_unfinished,
     list_entries,

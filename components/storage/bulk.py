@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from components.storage import local, remote
-from components.storage.content import FileContent
-from components.storage.entry import Entry
-from components.storage.location import Location, is_remote, local_path
+from optduel.components.storage import local, remote
+from optduel.components.storage.content import FileContent
+from optduel.components.storage.entry import Entry
+from optduel.components.storage.location import Location, is_remote, local_path
 
 THREADS = 8
 """Transfers at the same time. Each takes up to 4 MiB of memory, however large the objects."""

@@ -9,7 +9,7 @@ from typing import IO, Protocol
 
 import google_crc32c
 
-from components.storage.retries import Attempt
+from optduel.components.storage.retries import Attempt
 
 BLOCK_BYTES = 1 << 18
 

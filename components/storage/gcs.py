@@ -17,10 +17,10 @@ import requests.adapters
 import urllib3
 from google.cloud import storage
 
-from components.storage.clients import client_of
-from components.storage.content import BLOCK_BYTES, Content, Sink
-from components.storage.entry import Entry
-from components.storage.failures import (
+from optduel.components.storage.clients import client_of
+from optduel.components.storage.content import BLOCK_BYTES, Content, Sink
+from optduel.components.storage.entry import Entry
+from optduel.components.storage.failures import (
     DamagedFailure,
     Failure,
     PermanentFailure,
@@ -28,7 +28,7 @@ from components.storage.failures import (
     failure_of_connection,
     failure_of_status,
 )
-from components.storage.retries import Attempt, timeouts
+from optduel.components.storage.retries import Attempt, timeouts
 
 LARGEST_BYTES_AT_ONCE = 2 << 20
 """The client holds such an object in memory, twice, with its metadata; a larger one is streamed."""

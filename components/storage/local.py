@@ -14,8 +14,8 @@ from typing import IO
 
 import google_crc32c
 
-from components.core.errors import ConflictError, StorageError
-from components.storage.entry import ABSENT, Entry
+from optduel.components.core.errors import ConflictError, StorageError
+from optduel.components.storage.entry import ABSENT, Entry
 
 UNFINISHED = ".part"
 """Ends the names of hidden files that are being written."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
-from components.core.errors import StorageError
-from components.storage.redaction import redacted
+from optduel.components.core.errors import StorageError
+from optduel.components.storage.redaction import redacted
 
 Location: TypeAlias = str | Path
 """A path, or a URI; a string without a scheme is a path."""

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from components.storage import local, remote
-from components.storage.content import BytesContent, FileContent
-from components.storage.entry import ABSENT, Entry
-from components.storage.location import Location, is_remote, local_path
+from optduel.components.storage import local, remote
+from optduel.components.storage.content import BytesContent, FileContent
+from optduel.components.storage.entry import ABSENT, Entry
+from optduel.components.storage.location import Location, is_remote, local_path
 
 
 def read(location: Location) -> bytes:

@@ -9,13 +9,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO, Protocol
 
-from components.core.errors import ConflictError, DamagedError, StorageError
-from components.storage.content import Content, Sink
-from components.storage.entry import Entry
-from components.storage.failures import AbsentFailure, ConditionFailure, DamagedFailure, PermanentFailure
-from components.storage.local import unfinished
-from components.storage.location import Address, parse_address
-from components.storage.retries import Attempt, persist
+from optduel.components.core.errors import ConflictError, DamagedError, StorageError
+from optduel.components.storage.content import Content, Sink
+from optduel.components.storage.entry import Entry
+from optduel.components.storage.failures import (
+    AbsentFailure,
+    ConditionFailure,
+    DamagedFailure,
+    PermanentFailure,
+)
+from optduel.components.storage.local import unfinished
+from optduel.components.storage.location import Address, parse_address
+from optduel.components.storage.retries import Attempt, persist
 
 
 class Store(Protocol):
@@ -40,10 +45,10 @@ class Store(Protocol):
 def _open_store(address: Address) -> Store:
     # Each client takes half a second to import, and most processes need one of them or none.
     if address.scheme == "gs":
-        from components.storage.gcs import GcsStore
+        from optduel.components.storage.gcs import GcsStore
 
         return GcsStore(address.bucket)
-    from components.storage.s3 import S3Store
+    from optduel.components.storage.s3 import S3Store
 
     return S3Store(address.scheme, address.bucket)
 

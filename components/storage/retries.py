@@ -11,9 +11,9 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Generic, TypeVar
 
-from components.core.errors import DamagedError, SetupError, StorageError
-from components.storage.failures import DamagedFailure, Failure, HangingFailure, TransientFailure
-from components.storage.redaction import redacted
+from optduel.components.core.errors import DamagedError, SetupError, StorageError
+from optduel.components.storage.failures import DamagedFailure, Failure, HangingFailure, TransientFailure
+from optduel.components.storage.redaction import redacted
 
 SECONDS_VARIABLE = "OPTDUEL_STORAGE_SECONDS"
 """Names the time that one operation may take, beyond moving its bytes at `SLOWEST_BYTES_PER_SECOND`."""

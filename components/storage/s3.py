@@ -16,10 +16,10 @@ import botocore.exceptions
 import botocore.session
 import urllib3
 
-from components.storage.clients import client_of
-from components.storage.content import BLOCK_BYTES, Content, Sink, md5_of
-from components.storage.entry import ABSENT, Entry
-from components.storage.failures import (
+from optduel.components.storage.clients import client_of
+from optduel.components.storage.content import BLOCK_BYTES, Content, Sink, md5_of
+from optduel.components.storage.entry import ABSENT, Entry
+from optduel.components.storage.failures import (
     AbsentFailure,
     ConditionFailure,
     DamagedFailure,
@@ -29,7 +29,7 @@ from components.storage.failures import (
     failure_of_connection,
     failure_of_status,
 )
-from components.storage.retries import Attempt, timeouts
+from optduel.components.storage.retries import Attempt, timeouts
 
 ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 """Name the server for `s3://` and `minio://`, as AWS's own tools read them."""

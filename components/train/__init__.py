@@ -1,1 +1,1 @@
-"""Trains a trial, an arm with a seed, on one worker or several."""
+"""Trains trials: a component, its library, and launchers that bring workers to this host or to a cluster."""

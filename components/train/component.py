@@ -30,8 +30,8 @@ def train(
     """
     from pathlib import Path
 
-    from components.core.errors import exit_on_error
-    from components.train.stage import model_folder, train_trial
+    from optduel.components.core.errors import exit_on_error
+    from optduel.components.train.stage import model_folder, train_trial
 
     with exit_on_error("train"):
         sections = {"model": network, "arm": arm, "training": training, "compute": compute}
@@ -89,9 +89,9 @@ def train_on_cluster(
     """
     from pathlib import Path
 
-    from components.core.errors import exit_on_error
-    from components.train.cluster.launcher import ClusterLauncher
-    from components.train.stage import train_trial
+    from optduel.components.core.errors import exit_on_error
+    from optduel.components.train.cluster.launcher import ClusterLauncher
+    from optduel.components.train.stage import train_trial
 
     with exit_on_error("train"):
         sections = {"model": network, "arm": arm, "training": training, "compute": compute}

@@ -5,16 +5,16 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from components.records.manifest import load_records
-from components.results.documents import TrainingRecord, read_document
-from components.results.history import epochs_of, read_history, write_history
-from components.settings.authoring import validate
-from components.settings.experiment import canonical_json
-from components.storage.location import join
-from components.storage.objects import publish
-from components.train.contract.task import Task
-from components.train.local.launch import Launcher, LocalLauncher
-from components.train.loop import checkpoint
+from optduel.components.records.manifest import load_records
+from optduel.components.results.documents import TrainingRecord, read_document
+from optduel.components.results.history import epochs_of, read_history, write_history
+from optduel.components.settings.authoring import validate
+from optduel.components.settings.experiment import canonical_json
+from optduel.components.storage.location import join
+from optduel.components.storage.objects import publish
+from optduel.components.train.contract.task import Task
+from optduel.components.train.local.launch import Launcher, LocalLauncher
+from optduel.components.train.loop import checkpoint
 
 MODELS_VARIABLE = "OPTDUEL_MODELS"
 """Names the folder for all models, a path or a URI, where artifacts themselves lie on this machine."""

@@ -4,11 +4,11 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
-from components.settings.deployment import Deployment
-from components.settings.experiment import Experiment
+from optduel.components.settings.deployment import Deployment
+from optduel.components.settings.experiment import Experiment
 
 if TYPE_CHECKING:
-    from pipeline.kfp.connection import Access
+    from optduel.pipeline.kfp.connection import Access
 
 _EXPERIMENT_HELP = "a shipped experiment (see `optduel list`) or the path of a .yaml file"
 _SET_HELP = "set a field, for example training.epochs=3 or arms.adamw.weight_decay=0.1; may be repeated"
@@ -28,7 +28,7 @@ def experiment_of(options: argparse.Namespace) -> Experiment:
     Raises:
         ExperimentError: there is none, or it breaks a rule.
     """
-    from pipeline.cli.shipped import load_experiment
+    from optduel.pipeline.cli.shipped import load_experiment
 
     return load_experiment(options.experiment, options.assignments)
 
@@ -58,7 +58,7 @@ def deployment_of(options: argparse.Namespace) -> Deployment:
     Raises:
         ExperimentError: there is none, or it breaks a rule.
     """
-    from pipeline.cli.shipped import load_deployment
+    from optduel.pipeline.cli.shipped import load_deployment
 
     given = {"image": options.image, "root": options.root}
     fields = [f"{name}={json.dumps(value)}" for name, value in given.items() if value is not None]
@@ -83,7 +83,7 @@ def add_access_arguments(parser: argparse.ArgumentParser) -> None:
 
 def access_of(options: argparse.Namespace) -> "Access":
     """What the arguments of `add_access_arguments` say."""
-    from pipeline.kfp.connection import Access
+    from optduel.pipeline.kfp.connection import Access
 
     return Access(
         host=options.host,

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from components.core.errors import ExperimentError
-from pipeline.cli.arguments import (
+from optduel.components.core.errors import ExperimentError
+from optduel.pipeline.cli.arguments import (
     access_of,
     add_access_arguments,
     add_deployment_arguments,
@@ -19,7 +19,7 @@ from pipeline.cli.arguments import (
 )
 
 if TYPE_CHECKING:
-    from pipeline.kfp.connection import Connection
+    from optduel.pipeline.kfp.connection import Connection
 
 Adder = Callable[..., argparse.ArgumentParser]
 """Adds a command: what runs it, its name, purpose and example."""
@@ -77,11 +77,11 @@ def add_cluster_commands(add: Adder) -> None:
 
 
 def _submit(options: argparse.Namespace) -> None:
-    from pipeline.cli.plan import print_plan, run_plan
-    from pipeline.kfp.connection import Connection
-    from pipeline.kfp.following import follow
-    from pipeline.kfp.submission import prepare
-    from pipeline.kfp.submitting import submit
+    from optduel.pipeline.cli.plan import print_plan, run_plan
+    from optduel.pipeline.kfp.connection import Connection
+    from optduel.pipeline.kfp.following import follow
+    from optduel.pipeline.kfp.submission import prepare
+    from optduel.pipeline.kfp.submitting import submit
 
     submission = prepare(experiment_of(options), deployment_of(options))
     if options.dry_run:
@@ -106,8 +106,8 @@ def _submit(options: argparse.Namespace) -> None:
 
 
 def _status(options: argparse.Namespace) -> None:
-    from pipeline.cli.tabular import Shown, as_text
-    from pipeline.kfp.following import find_run, latest_runs, tasks_of
+    from optduel.pipeline.cli.tabular import Shown, as_text
+    from optduel.pipeline.kfp.following import find_run, latest_runs, tasks_of
 
     connection = _open(options)
     if options.run is None:
@@ -131,7 +131,7 @@ def _status(options: argparse.Namespace) -> None:
 
 
 def _logs(options: argparse.Namespace) -> None:
-    from pipeline.kfp.following import find_run, log_of, tasks_of
+    from optduel.pipeline.kfp.following import find_run, log_of, tasks_of
 
     connection = _open(options)
     run = find_run(connection, options.run)
@@ -151,7 +151,7 @@ def _logs(options: argparse.Namespace) -> None:
 
 
 def _cancel(options: argparse.Namespace) -> None:
-    from pipeline.kfp.following import cancel, find_run
+    from optduel.pipeline.kfp.following import cancel, find_run
 
     connection = _open(options)
     run = find_run(connection, options.run)
@@ -160,7 +160,7 @@ def _cancel(options: argparse.Namespace) -> None:
 
 
 def _doctor(options: argparse.Namespace) -> int:
-    from pipeline.doctor.doctor import examine
+    from optduel.pipeline.doctor.doctor import examine
 
     if options.image is None:
         options.image = _ANY_IMAGE
@@ -175,7 +175,7 @@ def _doctor(options: argparse.Namespace) -> int:
 
 
 def _open(options: argparse.Namespace) -> "Connection":
-    from pipeline.kfp.connection import Connection
+    from optduel.pipeline.kfp.connection import Connection
 
     connection = Connection(access_of(options))
     connection.open()

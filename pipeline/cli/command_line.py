@@ -11,19 +11,19 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from components.core.errors import ExperimentError, OptduelError
-from components.results.lineage import code_version
-from components.storage.location import is_remote, join, local_path
-from pipeline.cli.arguments import (
+from optduel.components.core.errors import ExperimentError, OptduelError
+from optduel.components.results.lineage import code_version
+from optduel.components.storage.location import is_remote, join, local_path
+from optduel.pipeline.cli.arguments import (
     add_deployment_arguments,
     add_experiment_arguments,
     deployment_of,
     experiment_of,
     print_json,
 )
-from pipeline.cli.cluster_commands import add_cluster_commands
-from pipeline.cli.schedule_commands import add_schedule_commands
-from pipeline.local.interrupts import Interrupted
+from optduel.pipeline.cli.cluster_commands import add_cluster_commands
+from optduel.pipeline.cli.schedule_commands import add_schedule_commands
+from optduel.pipeline.local.interrupts import Interrupted
 
 Command = Callable[[argparse.Namespace], int | None]
 """Runs one command; returns the exit code where it is not 0."""
@@ -90,7 +90,7 @@ def _execute(options: argparse.Namespace) -> int:
         return command(options) or 0
     except ModuleNotFoundError as error:
         name = error.name or ""
-        if name.partition(".")[0] in ("", "components", "pipeline"):
+        if name.partition(".")[0] in ("", "optduel"):
             raise
         raise ExperimentError(
             f"{name}: is not installed here, and this command needs it; use it where optduel is installed "
@@ -198,7 +198,7 @@ def _examples(text: str) -> int:
 
 
 def _list(options: argparse.Namespace) -> None:
-    from pipeline.cli.shipped import load_experiment, shipped_names
+    from optduel.pipeline.cli.shipped import load_experiment, shipped_names
 
     titles = {name: load_experiment(name).title for name in shipped_names()}
     if options.json:
@@ -209,8 +209,8 @@ def _list(options: argparse.Namespace) -> None:
 
 
 def _show(options: argparse.Namespace) -> None:
-    from components.settings.authoring import json_schema
-    from pipeline.cli.showing import describe, describe_json
+    from optduel.components.settings.authoring import json_schema
+    from optduel.pipeline.cli.showing import describe, describe_json
 
     if options.schema:
         print_json(json_schema())
@@ -223,7 +223,7 @@ def _show(options: argparse.Namespace) -> None:
 
 
 def _check(options: argparse.Namespace) -> None:
-    from components.settings.checking import cautions
+    from optduel.components.settings.checking import cautions
 
     experiment = experiment_of(options)
     found = cautions(experiment)
@@ -238,8 +238,8 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from components.settings.checking import cautions
-    from pipeline.local.run import run_experiment
+    from optduel.components.settings.checking import cautions
+    from optduel.pipeline.local.run import run_experiment
 
     experiment = experiment_of(options)
     for caution in cautions(experiment):
@@ -256,7 +256,7 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _compile(options: argparse.Namespace) -> None:
-    from pipeline.graph.compiling import compile_pipeline
+    from optduel.pipeline.graph.compiling import compile_pipeline
 
     path = Path(options.output)
     compile_pipeline(experiment_of(options), deployment_of(options), path)
@@ -264,7 +264,7 @@ def _compile(options: argparse.Namespace) -> None:
 
 
 def _history(options: argparse.Namespace) -> None:
-    from pipeline.cli.histories import list_runs, show_histories
+    from optduel.pipeline.cli.histories import list_runs, show_histories
 
     if options.runs:
         answer = show_histories(options.runs, options.root, options.format)
@@ -274,7 +274,7 @@ def _history(options: argparse.Namespace) -> None:
 
 
 def _report(options: argparse.Namespace) -> None:
-    from pipeline.cli.reporting import rebuild
+    from optduel.pipeline.cli.reporting import rebuild
 
     page = rebuild(options.run if is_remote(options.run) else str(local_path(options.run).resolve()))
     if options.json:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from components.results.history import Row
+from optduel.components.results.history import Row
 
 _PLACE = ("event", "split", "step")
 """What pairs a row of one history with a row of the other."""

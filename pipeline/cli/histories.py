@@ -5,11 +5,11 @@ import statistics
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
-from components.results.history import Row, epochs_of
-from components.results.run_index import IndexedArm, read_index
-from pipeline.cli.deviation import Deviation, deviation
-from pipeline.cli.named_histories import NamedTrial, read_named
-from pipeline.cli.tabular import Shown, as_csv, as_json, as_text
+from optduel.components.results.history import Row, epochs_of
+from optduel.components.results.run_index import IndexedArm, read_index
+from optduel.pipeline.cli.deviation import Deviation, deviation
+from optduel.pipeline.cli.named_histories import NamedTrial, read_named
+from optduel.pipeline.cli.tabular import Shown, as_csv, as_json, as_text
 
 Format = Literal["table", "csv", "json"]
 

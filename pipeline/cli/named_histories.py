@@ -3,12 +3,17 @@
 import difflib
 from dataclasses import dataclass
 
-from components.core.errors import DataError, StorageError
-from components.results.history import Row, decode_history
-from components.results.history_table import HISTORY_NAME, TrialHistory, decode_history_table, run_folder
-from components.results.run_index import indexed_runs
-from components.storage.location import join
-from components.storage.objects import read, stat
+from optduel.components.core.errors import DataError, StorageError
+from optduel.components.results.history import Row, decode_history
+from optduel.components.results.history_table import (
+    HISTORY_NAME,
+    TrialHistory,
+    decode_history_table,
+    run_folder,
+)
+from optduel.components.results.run_index import indexed_runs
+from optduel.components.storage.location import join
+from optduel.components.storage.objects import read, stat
 
 _PARQUET = b"PAR1"
 """Begins every Parquet file."""

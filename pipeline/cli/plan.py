@@ -5,7 +5,7 @@ import sys
 import urllib.parse
 from typing import Any
 
-from pipeline.kfp.submission import Submission
+from optduel.pipeline.kfp.submission import Submission
 
 _API = "/apis/v2beta1"
 _PLACED = ("<pipeline_id>", "<pipeline_version_id>", "<experiment_id>")

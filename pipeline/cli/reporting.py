@@ -1,12 +1,12 @@
 """Makes the report of a finished run again, with today's code, from what the run has kept."""
 
-from components.core.errors import DataError
-from components.records.manifest import load_records
-from components.report.render import build_report
-from components.results.documents import Comparison, Trials, read_document
-from components.storage.location import join
-from components.storage.objects import publish
-from pipeline.local.run import load_run
+from optduel.components.core.errors import DataError
+from optduel.components.records.manifest import load_records
+from optduel.components.report.render import build_report
+from optduel.components.results.documents import Comparison, Trials, read_document
+from optduel.components.storage.location import join
+from optduel.components.storage.objects import publish
+from optduel.pipeline.local.run import load_run
 
 
 def rebuild(folder: str) -> str:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from pipeline.cli.arguments import (
+from optduel.pipeline.cli.arguments import (
     access_of,
     add_access_arguments,
     add_deployment_arguments,
@@ -19,7 +19,7 @@ from pipeline.cli.arguments import (
 )
 
 if TYPE_CHECKING:
-    from pipeline.kfp.connection import Connection
+    from optduel.pipeline.kfp.connection import Connection
 
 
 def add_schedule_commands(schedule: argparse.ArgumentParser) -> None:
@@ -75,11 +75,11 @@ def add_schedule_commands(schedule: argparse.ArgumentParser) -> None:
 
 
 def _create(options: argparse.Namespace) -> None:
-    from pipeline.cli.plan import print_plan, schedule_plan
-    from pipeline.kfp.connection import Connection
-    from pipeline.kfp.cron import parse_cron
-    from pipeline.kfp.scheduling import create_schedule
-    from pipeline.kfp.submission import prepare
+    from optduel.pipeline.cli.plan import print_plan, schedule_plan
+    from optduel.pipeline.kfp.connection import Connection
+    from optduel.pipeline.kfp.cron import parse_cron
+    from optduel.pipeline.kfp.scheduling import create_schedule
+    from optduel.pipeline.kfp.submission import prepare
 
     cron = parse_cron(options.cron)
     submission = prepare(experiment_of(options), deployment_of(options))
@@ -103,8 +103,8 @@ def _create(options: argparse.Namespace) -> None:
 
 
 def _list(options: argparse.Namespace) -> None:
-    from pipeline.cli.tabular import Shown, as_text
-    from pipeline.kfp.scheduling import list_schedules
+    from optduel.pipeline.cli.tabular import Shown, as_text
+    from optduel.pipeline.kfp.scheduling import list_schedules
 
     records = [dataclasses.asdict(one) for one in list_schedules(_open(options))]
     if options.json:
@@ -131,21 +131,21 @@ def _resume(options: argparse.Namespace) -> None:
 
 
 def _switch(options: argparse.Namespace, enabled: bool) -> None:
-    from pipeline.kfp.scheduling import switch_schedule
+    from optduel.pipeline.kfp.scheduling import switch_schedule
 
     switch_schedule(_open(options), options.name, enabled)
     _done(options, "resumed" if enabled else "paused")
 
 
 def _delete(options: argparse.Namespace) -> None:
-    from pipeline.kfp.scheduling import delete_schedule
+    from optduel.pipeline.kfp.scheduling import delete_schedule
 
     delete_schedule(_open(options), options.name)
     _done(options, "deleted")
 
 
 def _open(options: argparse.Namespace) -> "Connection":
-    from pipeline.kfp.connection import Connection
+    from optduel.pipeline.kfp.connection import Connection
 
     connection = Connection(access_of(options))
     connection.open()

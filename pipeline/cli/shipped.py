@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from components.core.errors import ExperimentError
-from components.settings.authoring import parse_deployment, parse_experiment
-from components.settings.deployment import Deployment
-from components.settings.experiment import Experiment
+from optduel.components.core.errors import ExperimentError
+from optduel.components.settings.authoring import parse_deployment, parse_experiment
+from optduel.components.settings.deployment import Deployment
+from optduel.components.settings.experiment import Experiment
 
-_EXPERIMENTS = importlib.resources.files("pipeline") / "experiments"
-_DEPLOYMENTS = importlib.resources.files("pipeline") / "deployments"
+_EXPERIMENTS = importlib.resources.files("optduel.pipeline") / "experiments"
+_DEPLOYMENTS = importlib.resources.files("optduel.pipeline") / "deployments"
 
 
 def shipped_names() -> list[str]:

@@ -5,8 +5,8 @@ from typing import Any
 
 import yaml
 
-from components.settings.decay import Decay, convert
-from components.settings.experiment import Experiment
+from optduel.components.settings.decay import Decay, convert
+from optduel.components.settings.experiment import Experiment
 
 _ROWS = {
     "l2_keras": "L2 coefficient, Keras: adds l2 * sum(w^2) to the loss",

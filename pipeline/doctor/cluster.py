@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from components.core.errors import ClusterError
-from components.kubernetes.doctor_api import ForbiddenError, KubernetesReader
-from components.settings.deployment import WORKER_PORT, Deployment, Job
-from pipeline.doctor.check import Check, failed, ok, skipped
+from optduel.components.core.errors import ClusterError
+from optduel.components.kubernetes.doctor_api import ForbiddenError, KubernetesReader
+from optduel.components.settings.deployment import WORKER_PORT, Deployment, Job
+from optduel.components.train.contract.task import WORKER_MODULE
+from optduel.pipeline.doctor.check import Check, failed, ok, skipped
 
-WORKER_MODULE = "components.train.worker.worker"
 OLDEST_TRAINER = (2, 2)
 
 _APPLY = "apply the manifests (kubectl apply -k manifests/overlays/...)"

@@ -5,14 +5,14 @@ import os
 import uuid
 from collections.abc import Iterator
 
-from components.core.errors import ClusterError, OptduelError
-from components.settings.deployment import Deployment
-from components.storage.location import join
-from components.storage.objects import delete, publish, read
-from components.storage.retries import SECONDS_VARIABLE
-from components.storage.s3 import ENDPOINT_VARIABLES
-from pipeline.doctor.check import Check, failed, ok, skipped
-from pipeline.kfp.connection import Access, Connection, Health
+from optduel.components.core.errors import ClusterError, OptduelError
+from optduel.components.settings.deployment import Deployment
+from optduel.components.storage.location import join
+from optduel.components.storage.objects import delete, publish, read
+from optduel.components.storage.retries import SECONDS_VARIABLE
+from optduel.components.storage.s3 import ENDPOINT_VARIABLES
+from optduel.pipeline.doctor.check import Check, failed, ok, skipped
+from optduel.pipeline.kfp.connection import Access, Connection, Health
 
 _STORAGE_SECONDS = "20"
 """So long may each of the probe's three operations take, unless the environment says otherwise."""
@@ -31,7 +31,7 @@ def examine(access: Access, deployment: Deployment, workers: int) -> Iterator[Ch
         deployment: what is going to run there.
         workers: of each training job.
     """
-    from pipeline.doctor.cluster import examine_kubernetes
+    from optduel.pipeline.doctor.cluster import examine_kubernetes
 
     namespace, account = access.namespace or _STANDALONE_NAMESPACE, "pipeline-runner"
     profile = None

@@ -4,17 +4,17 @@ import tempfile
 import warnings
 from pathlib import Path
 
-from components.core.errors import ExperimentError
-from components.settings.deployment import Deployment
-from components.settings.experiment import Experiment
-from components.storage.objects import publish
+from optduel.components.core.errors import ExperimentError
+from optduel.components.settings.deployment import Deployment
+from optduel.components.settings.experiment import Experiment
+from optduel.components.storage.objects import publish
 
 
 def compiled(experiment: Experiment, deployment: Deployment) -> bytes:
     """An experiment's pipeline as YAML; the same experiment and deployment give the same bytes."""
     from kfp.compiler import Compiler
 
-    from pipeline.graph.definition import build
+    from optduel.pipeline.graph.definition import build
 
     with tempfile.TemporaryDirectory(prefix="optduel-") as scratch, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about defaults of the SDK that this pipeline does not use

@@ -9,15 +9,15 @@ from typing import Any, NamedTuple
 
 from kfp import dsl
 
-from components.compare.component import collect_arm, compare
-from components.evaluate.component import evaluate
-from components.prepare.component import prepare
-from components.report.component import report
-from components.settings.deployment import Deployment
-from components.settings.experiment import Arm, Experiment, Source, TfdsSource, canonical_json
-from components.storage.location import join
-from components.train.component import train, train_on_cluster
-from pipeline.graph.placement import LOCAL_IMAGE, Placement, pipeline_config
+from optduel.components.compare.component import collect_arm, compare
+from optduel.components.evaluate.component import evaluate
+from optduel.components.prepare.component import prepare
+from optduel.components.report.component import report
+from optduel.components.settings.deployment import Deployment
+from optduel.components.settings.experiment import Arm, Experiment, Source, TfdsSource, canonical_json
+from optduel.components.storage.location import join
+from optduel.components.train.component import train, train_on_cluster
+from optduel.pipeline.graph.placement import LOCAL_IMAGE, Placement, pipeline_config
 
 
 class RunOutputs(NamedTuple):

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.core.errors import ClusterError, ExperimentError
-from pipeline.kfp.refusals import SignInPage, told
+from optduel.components.core.errors import ClusterError, ExperimentError
+from optduel.pipeline.kfp.refusals import SignInPage, told
 
 CONNECT_SECONDS = 10
 READ_SECONDS = 30

@@ -6,9 +6,9 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from components.core.errors import ClusterError, ExperimentError, RunError
-from pipeline.kfp.connection import Connection, named
-from pipeline.kfp.run_tasks import FINAL, RunTask, run_tasks
+from optduel.components.core.errors import ClusterError, ExperimentError, RunError
+from optduel.pipeline.kfp.connection import Connection, named
+from optduel.pipeline.kfp.run_tasks import FINAL, RunTask, run_tasks
 
 POLL_SECONDS = 5.0
 

@@ -8,11 +8,11 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from components.core.errors import ExperimentError
-from pipeline.kfp.connection import Connection, named
-from pipeline.kfp.cron import Cron
-from pipeline.kfp.submission import Submission
-from pipeline.kfp.submitting import place
+from optduel.components.core.errors import ExperimentError
+from optduel.pipeline.kfp.connection import Connection, named
+from optduel.pipeline.kfp.cron import Cron
+from optduel.pipeline.kfp.submission import Submission
+from optduel.pipeline.kfp.submitting import place
 
 _SERVICE = "recurring_runs"
 _LIST = "recurring_run_service_list_recurring_runs"

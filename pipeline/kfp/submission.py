@@ -5,9 +5,9 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
-from components.settings.deployment import Deployment
-from components.settings.experiment import Experiment
-from pipeline.graph.compiling import compiled
+from optduel.components.settings.deployment import Deployment
+from optduel.components.settings.experiment import Experiment
+from optduel.pipeline.graph.compiling import compiled
 
 _SHORT = 12
 """Hexadecimal characters of a hash: enough to tell versions apart, and to read."""
@@ -71,7 +71,7 @@ class Submission:
 
 def prepare(experiment: Experiment, deployment: Deployment) -> Submission:
     """Compiles an experiment for a deployment and names it; contacts nobody."""
-    from pipeline.graph.definition import pipeline_name
+    from optduel.pipeline.graph.definition import pipeline_name
 
     package = compiled(experiment, deployment)
     stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")

@@ -8,9 +8,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from components.core.errors import ClusterError
-from pipeline.kfp.connection import Connection, named
-from pipeline.kfp.submission import Submission
+from optduel.components.core.errors import ClusterError
+from optduel.pipeline.kfp.connection import Connection, named
+from optduel.pipeline.kfp.submission import Submission
 
 
 @dataclasses.dataclass(frozen=True)

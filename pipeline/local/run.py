@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
-from components.core.errors import (
+from optduel.components.core.errors import (
     TERMINATION_LOG_VARIABLE,
     ConflictError,
     ExperimentError,
@@ -29,16 +29,16 @@ from components.core.errors import (
     StorageError,
     read_termination,
 )
-from components.results.documents import Comparison, read_document
-from components.results.history_table import run_folder
-from components.results.lineage import code_version, now
-from components.settings.authoring import decode
-from components.settings.experiment import Experiment, Section
-from components.storage.bulk import Upload, upload
-from components.storage.location import is_remote, join, local_path
-from components.storage.objects import list_entries, publish, read, stat
-from pipeline.local.interrupts import stopped_by_signals
-from pipeline.local.narrator import Narrator
+from optduel.components.results.documents import Comparison, read_document
+from optduel.components.results.history_table import run_folder
+from optduel.components.results.lineage import code_version, now
+from optduel.components.settings.authoring import decode
+from optduel.components.settings.experiment import Experiment, Section
+from optduel.components.storage.bulk import Upload, upload
+from optduel.components.storage.location import is_remote, join, local_path
+from optduel.components.storage.objects import list_entries, publish, read, stat
+from optduel.pipeline.local.interrupts import stopped_by_signals
+from optduel.pipeline.local.narrator import Narrator
 
 LOG_NAME = "run.log"
 
@@ -90,7 +90,8 @@ def run_experiment(
     place = join(root) if is_remote(root) else str(local_path(root).resolve())
     if image is not None:
         _check_image(image, place)
-    importlib.import_module("pipeline.graph.definition")  # where KFP is not installed, nothing is made
+    # Where KFP is not installed, nothing is made.
+    importlib.import_module("optduel.pipeline.graph.definition")
     run = Run(
         experiment=experiment, fingerprint=experiment.fingerprint, code_version=code_version(), started=now()
     )
@@ -136,7 +137,7 @@ def _workplace(folder: str) -> Iterator[Path]:
 
 
 def _check_image(reference: str, root: str) -> None:
-    from pipeline.local.containers import check_image
+    from optduel.pipeline.local.containers import check_image
 
     if is_remote(root):
         raise ExperimentError(f"--root = {root}: with --image it must be a folder of this machine")
@@ -147,10 +148,10 @@ def _execute(experiment: Experiment, root: str, name: str, work: Path, image: st
     """Runs the pipeline; returns the path of each of its outputs."""
     from kfp import local
 
-    from components.train.stage import MODELS_VARIABLE
-    from pipeline.graph.definition import build
-    from pipeline.graph.placement import LOCAL_IMAGE
-    from pipeline.local.tasks import LocalTasks, in_processes
+    from optduel.components.train.stage import MODELS_VARIABLE
+    from optduel.pipeline.graph.definition import build
+    from optduel.pipeline.graph.placement import LOCAL_IMAGE
+    from optduel.pipeline.local.tasks import LocalTasks, in_processes
 
     tasks = work / "tasks"
     tasks.mkdir()
@@ -179,7 +180,7 @@ def _execute(experiment: Experiment, root: str, name: str, work: Path, image: st
             stack.enter_context(in_processes(local_tasks))
             runner = local.SubprocessRunner(use_venv=False)
         else:
-            from pipeline.local.containers import docker_runner
+            from optduel.pipeline.local.containers import docker_runner
 
             source = experiment.data.source
             runner = stack.enter_context(docker_runner(name, Path(root), source, termination, local_tasks))

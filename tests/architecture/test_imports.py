@@ -34,18 +34,20 @@ def skeleton(tmp_path: Path) -> Path:
         (tmp_path / package / "__init__.py").touch()
     for stage in STAGES:
         (tmp_path / "components" / stage / "component.py").write_text("from kfp import dsl\n")
-        (tmp_path / "components" / stage / "work.py").write_text("import components.core\n")
+        (tmp_path / "components" / stage / "work.py").write_text("import optduel.components.core\n")
     (tmp_path / "components" / "core" / "storage").mkdir()
     (tmp_path / "components" / "core" / "storage" / "__init__.py").touch()
     (tmp_path / "components" / "core" / "storage" / "clients.py").write_text(
         "import botocore\nimport google.auth\n"
     )
-    (tmp_path / "components" / "train" / "work.py").write_text("import tensorflow\nimport components.core\n")
+    (tmp_path / "components" / "train" / "work.py").write_text(
+        "import tensorflow\nimport optduel.components.core\n"
+    )
     (tmp_path / "components" / "train" / "cluster").mkdir()
     (tmp_path / "components" / "train" / "cluster" / "__init__.py").touch()
     (tmp_path / "components" / "train" / "cluster" / "api.py").write_text("import kubernetes\n")
     (tmp_path / "pipeline" / "doctor_api.py").write_text("import kubernetes\n")
-    (tmp_path / "pipeline" / "graph.py").write_text("import components.train.component\nimport kfp\n")
+    (tmp_path / "pipeline" / "graph.py").write_text("import optduel.components.train.component\nimport kfp\n")
     return tmp_path
 
 
@@ -57,11 +59,11 @@ def test_the_skeleton_keeps_the_contracts(skeleton: Path) -> None:
 @pytest.mark.parametrize(
     ("module", "imported", "contract"),
     [
-        ("components/train/work.py", "components.prepare.work", "Stages stand on the core"),
-        ("components/core/work.py", "components.train", "Stages stand on the core"),
+        ("components/train/work.py", "optduel.components.prepare.work", "Stages stand on the core"),
+        ("components/core/work.py", "optduel.components.train", "Stages stand on the core"),
         ("components/new/__init__.py", "sys", "Stages stand on the core"),
-        ("components/core/work.py", "pipeline.graph", "The work does not know the pipeline"),
-        ("components/train/work.py", "components.train.component", "A component is a face"),
+        ("components/core/work.py", "optduel.pipeline.graph", "The work does not know the pipeline"),
+        ("components/train/work.py", "optduel.components.train.component", "A component is a face"),
         ("components/train/work.py", "kfp", "Only components and the pipeline know KFP"),
         ("components/core/work.py", "kfp.dsl", "Only components and the pipeline know KFP"),
         ("components/compare/work.py", "keras", "Only training and evaluation compute with TensorFlow"),

@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import pytest
 
-from components.settings.experiment import Arm, Model
+from optduel.components.settings.experiment import Arm, Model
 
 REPOSITORY = Path(__file__).parents[2]
 SOURCES = [

@@ -24,12 +24,12 @@ def heavy_modules_after(code: str) -> list[str]:
 
 
 def test_importing_the_command_line_loads_no_framework() -> None:
-    assert heavy_modules_after("import pipeline.cli.command_line") == []
+    assert heavy_modules_after("import optduel.pipeline.cli.command_line") == []
 
 
 def test_importing_the_core_loads_no_framework() -> None:
     modules = sorted(path.stem for path in (REPOSITORY / "components" / "core").glob("*.py"))
-    assert heavy_modules_after(f"from components.core import {', '.join(modules[1:])}") == []
+    assert heavy_modules_after(f"from optduel.components.core import {', '.join(modules[1:])}") == []
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_importing_the_core_loads_no_framework() -> None:
 )
 def test_answers_that_need_no_framework_load_none(arguments: list[str]) -> None:
     code = f"""
-from pipeline.cli.command_line import main
+from optduel.pipeline.cli.command_line import main
 try:
     code = main({arguments!r})
 except SystemExit as ended:

@@ -9,10 +9,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from components.records.manifest import load_records
-from components.records.reader import SplitReader
-from components.train.model.batches import distribute, training_plan
-from pipeline.cli.shipped import load_experiment
+from optduel.components.records.manifest import load_records
+from optduel.components.records.reader import SplitReader
+from optduel.components.train.model.batches import distribute, training_plan
+from optduel.pipeline.cli.shipped import load_experiment
 from tests.benchmarks.rates import median_after_first
 
 BATCH_SIZE = 32

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from components.core.errors import OptduelError
-from components.results.documents import TrainingRecord, read_document
-from components.results.history import Row, epochs_of, read_history
-from components.train.stage import train_trial
-from pipeline.cli.shipped import load_experiment
+from optduel.components.core.errors import OptduelError
+from optduel.components.results.documents import TrainingRecord, read_document
+from optduel.components.results.history import Row, epochs_of, read_history
+from optduel.components.train.stage import train_trial
+from optduel.pipeline.cli.shipped import load_experiment
 from tests.benchmarks.rates import median_after_first
 from tests.benchmarks.worker_processes import Memory, WorkerProcesses
 

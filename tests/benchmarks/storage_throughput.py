@@ -63,8 +63,8 @@ def run(seed: int, folder: Path, store: str, client: str, files: int, megabytes:
 
 
 def _ours(store: str, files: Sequence[Path], copies: Sequence[Path]) -> tuple[float, float]:
-    from components.storage.bulk import Download, Upload, download, upload
-    from components.storage.objects import stat
+    from optduel.components.storage.bulk import Download, Upload, download, upload
+    from optduel.components.storage.objects import stat
 
     root = f"{store}://{stores.BUCKET}/files"
     stat(f"{root}/none")  # imports the client

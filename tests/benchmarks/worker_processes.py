@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _TICK_SECONDS = 0.02
-_MODULE = b"components.train."
+_MODULE = b"optduel.components.train."
 """What the command line of a worker names."""
 
 

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from components.core.errors import exit_on_error
-from components.prepare.prepare_documents import prepare_documents
-from components.prepare.sources.tfds_archive import Archive
-from components.records.manifest import load_records
-from components.records.reader import SplitReader
-from components.settings.experiment import Data
-from pipeline.cli.shipped import load_experiment
+from optduel.components.core.errors import exit_on_error
+from optduel.components.prepare.prepare_documents import prepare_documents
+from optduel.components.prepare.sources.tfds_archive import Archive
+from optduel.components.records.manifest import load_records
+from optduel.components.records.reader import SplitReader
+from optduel.components.settings.experiment import Data
+from optduel.pipeline.cli.shipped import load_experiment
 
 CLASSES = ("dandelion", "daisy", "tulips", "sunflowers", "roses")
 MADE_UP_PER_CLASS = 32

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from components.kubernetes.timing import Timing
-from components.settings.authoring import validate
-from components.train.cluster.launcher import ClusterLauncher
-from components.train.contract import restarts
-from components.train.contract.task import Task
+from optduel.components.kubernetes.timing import Timing
+from optduel.components.settings.authoring import validate
+from optduel.components.train.cluster.launcher import ClusterLauncher
+from optduel.components.train.contract import restarts
+from optduel.components.train.contract.task import Task
 from tests.cluster.controllers import Cluster, meanwhile
 from tests.cluster.kubernetes_server import KubernetesServer
 from tests.cluster.roles import FOR_EVERYONE, launcher_permissions

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from components.storage.objects import list_entries
-from pipeline.cli.command_line import main
+from optduel.components.storage.objects import list_entries
+from optduel.pipeline.cli.command_line import main
 from tests.cluster.kfp_server import KfpServer
 from tests.cluster.kubernetes_server import KubernetesServer
 from tests.cluster.roles import MANIFESTS, launcher_permissions
@@ -150,7 +150,7 @@ def wrong_kubernetes_token(world: World) -> None:
         (
             strange_runtime,
             "runtime",
-            "components.train.worker.worker with port 2222; apply the manifests",
+            "optduel.components.train.worker.worker with port 2222; apply the manifests",
         ),
         (no_secret, "secret mlpipeline-minio-artifact", "is not in namespace kubeflow; create it"),
         (too_few_gpus, "accelerators", "1 nvidia.com/gpu on 2 of 2 nodes that training may use: 2 x 1"),

@@ -5,14 +5,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from components.core.errors import RunError
-from pipeline.cli.command_line import main
-from pipeline.cli.shipped import load_deployment, load_experiment
-from pipeline.kfp import following
-from pipeline.kfp.connection import Access, Connection
-from pipeline.kfp.following import follow
-from pipeline.kfp.submission import Submission, prepare
-from pipeline.kfp.submitting import submit
+from optduel.components.core.errors import RunError
+from optduel.pipeline.cli.command_line import main
+from optduel.pipeline.cli.shipped import load_deployment, load_experiment
+from optduel.pipeline.kfp import following
+from optduel.pipeline.kfp.connection import Access, Connection
+from optduel.pipeline.kfp.following import follow
+from optduel.pipeline.kfp.submission import Submission, prepare
+from optduel.pipeline.kfp.submitting import submit
 from tests.cluster.kfp_server import KfpServer
 
 LAUNCHER = "I1124 10:15:00.000000      22 launcher_v2.go:220] ExecutorInput: {}"

@@ -10,19 +10,19 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from components.core.errors import StoppedError
-from components.train.contract.task import Task
+from optduel.components.core.errors import StoppedError
+from optduel.components.train.contract.task import Task
 from tests.cluster.conftest import FAST, job_json
 from tests.cluster.controllers import Cluster, until
 from tests.cluster.kubernetes_server import KubernetesServer
 
 LAUNCHER = """
 import json, sys
-from components.settings.authoring import decode
-from components.core.errors import exit_on_error
-from components.train.cluster.launcher import ClusterLauncher
-from components.kubernetes.timing import Timing
-from components.train.contract.task import Task
+from optduel.components.settings.authoring import decode
+from optduel.components.core.errors import exit_on_error
+from optduel.components.train.cluster.launcher import ClusterLauncher
+from optduel.components.kubernetes.timing import Timing
+from optduel.components.train.contract.task import Task
 task, job, timing = sys.argv[1:]
 with exit_on_error("train"):
     launcher = ClusterLauncher(job, "run-1", "task-1", {}, Timing(**json.loads(timing)))

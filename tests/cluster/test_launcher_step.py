@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from kfp import dsl
 
-from components.records.manifest import Records
-from components.settings.experiment import canonical_json
-from components.train.component import train_on_cluster
-from components.train.contract.task import Task
+from optduel.components.records.manifest import Records
+from optduel.components.settings.experiment import canonical_json
+from optduel.components.train.component import train_on_cluster
+from optduel.components.train.contract.task import WORKER_MODULE, Task
 from tests.cluster.conftest import job_json, make_task
 from tests.cluster.controllers import Cluster, meanwhile
 
@@ -34,7 +34,7 @@ def test_a_step_ends_with_the_model_that_its_worker_trained(
         pods = cluster.run(name)
         trainer = job["spec"]["trainer"]
         told = {entry["name"]: entry["value"] for entry in trainer["env"]}
-        command = [sys.executable, "-m", "components.train.worker.worker", *trainer["args"]]
+        command = [sys.executable, "-m", WORKER_MODULE, *trainer["args"]]
         subprocess.run(command, env=os.environ | told, check=True, timeout=120)
         cluster.complete(name, pods)
 

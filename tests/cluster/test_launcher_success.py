@@ -3,8 +3,8 @@
 import io
 from pathlib import Path
 
-from components.settings.authoring import decode
-from components.train.contract.task import Task
+from optduel.components.settings.authoring import decode
+from optduel.components.train.contract.task import Task
 from tests.cluster.conftest import Train, make_task
 from tests.cluster.controllers import Cluster, until
 from tests.cluster.kubernetes_server import KubernetesServer

@@ -5,13 +5,13 @@ from collections.abc import Mapping
 import kubernetes_validate
 from kubeflow_trainer_api import models
 
-from components.settings.authoring import validate
-from components.train.cluster.jobs import Order
-from components.train.cluster.names import labels
-from components.train.cluster.settings import JobSettings, pod_settings
-from components.train.cluster.tfjob import TFJobs
-from components.train.cluster.trainjob import TrainJobs
-from pipeline.cli.shipped import load_deployment
+from optduel.components.settings.authoring import validate
+from optduel.components.train.cluster.jobs import Order
+from optduel.components.train.cluster.names import labels
+from optduel.components.train.cluster.settings import JobSettings, pod_settings
+from optduel.components.train.cluster.tfjob import TFJobs
+from optduel.components.train.cluster.trainjob import TrainJobs
+from optduel.pipeline.cli.shipped import load_deployment
 from tests.cluster.kustomize import Object, find, needs_kubectl, overlay, runtime_job
 from tests.cluster.pod_security import restricted_violations
 

@@ -4,17 +4,17 @@ import re
 
 import pytest
 
-from components.core.errors import (
+from optduel.components.core.errors import (
     ERROR_TYPES,
     TERMINATION_LOG_VARIABLE,
     OptduelError,
     OutOfMemoryError,
     StoppedError,
 )
-from components.records.scratch import STAGING_VARIABLE
-from components.settings.experiment import Compute
-from components.train.local.attempt import End
-from components.train.worker.group import INDEX_VARIABLE
+from optduel.components.records.scratch import STAGING_VARIABLE
+from optduel.components.settings.experiment import Compute
+from optduel.components.train.local.attempt import End
+from optduel.components.train.worker.group import INDEX_VARIABLE
 from tests.cluster.kustomize import OVERLAYS, Object, find, needs_kubectl, overlay, runtime_job
 
 pytestmark = [needs_kubectl, pytest.mark.parametrize("name", OVERLAYS)]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from components.core.errors import (
+from optduel.components.core.errors import (
     ERROR_TYPES,
     TERMINATION_LOG_VARIABLE,
     DataError,
@@ -20,7 +20,7 @@ from components.core.errors import (
     OutOfMemoryError,
     write_termination,
 )
-from components.train.local.attempt import End
+from optduel.components.train.local.attempt import End
 from tests.cluster.kustomize import MANIFESTS, Object
 
 FINAL = sorted(

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cli.command_line import main
-from pipeline.kfp import connection
+from optduel.pipeline.cli.command_line import main
+from optduel.pipeline.kfp import connection
 from tests.cluster.kfp_server import KfpServer
 
 COMMANDS = {

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.cli.command_line import main
+from optduel.pipeline.cli.command_line import main
 from tests.cluster.kfp_requests import Request
 from tests.cluster.kfp_server import KfpServer
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.cli.command_line import main
+from optduel.pipeline.cli.command_line import main
 from tests.cluster.kfp_requests import Request
 from tests.cluster.kfp_server import KfpServer
 

@@ -7,7 +7,7 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.compare.inference import (
+from optduel.components.compare.inference import (
     EXACT_SEEDS,
     FLIPS,
     RESAMPLES,
@@ -16,7 +16,7 @@ from components.compare.inference import (
     sign_flip_p_value,
     smallest_p_value,
 )
-from components.settings.repetition import seeds_needed
+from optduel.components.settings.repetition import seeds_needed
 
 DIFFERENCES = st.lists(
     st.one_of(

@@ -1,6 +1,6 @@
 import pytest
 
-from components.compare.wording import differences_in_words
+from optduel.components.compare.wording import differences_in_words
 
 
 @pytest.mark.parametrize(

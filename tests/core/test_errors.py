@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from components.core.errors import (
+from optduel.components.core.errors import (
     ERROR_TYPES,
     TERMINATION_LOG_VARIABLE,
     DataError,
@@ -24,7 +24,7 @@ def descendants(error: type[OptduelError]) -> set[type[OptduelError]]:
 
 def run(code: str, log: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", f"from components.core.errors import *\n{code}"],
+        [sys.executable, "-c", f"from optduel.components.core.errors import *\n{code}"],
         cwd=REPOSITORY,
         env={TERMINATION_LOG_VARIABLE: str(log)},
         capture_output=True,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from components.core import machine
+from optduel.components.core import machine
 
 
 @pytest.fixture

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from kfp import dsl
 
-from components.evaluate.component import evaluate
-from components.records.manifest import Records
-from components.records.reader import SplitReader
-from components.results.documents import TrainingRecord, Trial, read_document, write_document
-from components.results.history import write_history
-from components.results.lineage import environment, now
+from optduel.components.evaluate.component import evaluate
+from optduel.components.records.manifest import Records
+from optduel.components.records.reader import SplitReader
+from optduel.components.results.documents import TrainingRecord, Trial, read_document, write_document
+from optduel.components.results.history import write_history
+from optduel.components.results.lineage import environment, now
 
 
 def write_model(folder: Path, model: keras.Model, records: Records) -> None:
@@ -78,8 +78,8 @@ class Stage:
 ARITHMETIC = """
 import sys
 import tensorflow as tf
-from components.records import load_records
-from components.evaluate.model import load_model
+from optduel.components.records import load_records
+from optduel.components.evaluate.model import load_model
 load_model(sys.argv[1], sys.argv[2], load_records(sys.argv[3]).manifest)
 assert not tf.config.experimental.tensor_float_32_execution_enabled()
 try:

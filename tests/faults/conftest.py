@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from components.records.manifest import Records
-from components.settings.authoring import validate
-from components.train.contract.task import Task
-from components.train.local.launch import LocalLauncher
+from optduel.components.records.manifest import Records
+from optduel.components.settings.authoring import validate
+from optduel.components.train.contract.task import Task
+from optduel.components.train.local.launch import LocalLauncher
 from tests.faults.groups import history
 
 EPOCHS = 25

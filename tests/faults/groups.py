@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.results.history import read_history
-from components.train.contract.control import Progress, ProgressFile
-from components.train.contract.task import Task
+from optduel.components.results.history import read_history
+from optduel.components.train.contract.control import Progress, ProgressFile
+from optduel.components.train.contract.task import Task
 from tests.train.conftest import reproducible
 from tests.train.processes import is_running
 
@@ -23,10 +23,10 @@ CASE_SECONDS = 300.0
 
 LAUNCHER = """
 import sys
-from components.settings.authoring import decode
-from components.core.errors import exit_on_error
-from components.train.local.launch import LocalLauncher
-from components.train.contract.task import Task
+from optduel.components.settings.authoring import decode
+from optduel.components.core.errors import exit_on_error
+from optduel.components.train.local.launch import LocalLauncher
+from optduel.components.train.contract.task import Task
 with exit_on_error("train"):
     LocalLauncher().run(decode(Task, sys.argv[1], "task"))
 """

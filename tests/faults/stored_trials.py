@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from components.records.manifest import Records
-from components.storage.bulk import Upload, upload
-from components.train.contract.task import Task
+from optduel.components.records.manifest import Records
+from optduel.components.storage.bulk import Upload, upload
+from optduel.components.train.contract.task import Task
 from tests.faults.conftest import make_task
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from components.core.errors import StorageError
-from components.records.manifest import Records
-from components.results.history import Row
-from components.train.contract.control import Progress, ProgressFile
+from optduel.components.core.errors import StorageError
+from optduel.components.records.manifest import Records
+from optduel.components.results.history import Row
+from optduel.components.train.contract.control import Progress, ProgressFile
 from tests.faults.conftest import STEPS, make_task
 from tests.faults.groups import history, launched
 
@@ -60,7 +60,7 @@ def test_a_full_disk_is_named_and_the_run_goes_on_with_room(
 
 
 def test_events_on_a_full_disk_name_their_folder(disk: Path, tmp_path: Path) -> None:
-    from components.train.loop.tensorboard import Events
+    from optduel.components.train.loop.tensorboard import Events
 
     numbers = dict.fromkeys(Row.model_fields, 1)
     row = Row.model_validate(numbers | {"event": "step", "split": "train"})

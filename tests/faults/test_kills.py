@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from components.records.manifest import Records
-from components.train.contract.task import Task
-from components.train.local.launch import LocalLauncher
+from optduel.components.records.manifest import Records
+from optduel.components.train.contract.task import Task
+from optduel.components.train.local.launch import LocalLauncher
 from tests.faults.conftest import STEPS, make_task
 from tests.faults.groups import Fault, history, launched
 

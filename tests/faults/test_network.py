@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from components.core.errors import PeerLostError, read_termination
-from components.train.contract.task import Task
+from optduel.components.core.errors import PeerLostError, read_termination
+from optduel.components.train.contract.task import WORKER_MODULE, Task
 from tests.faults.conftest import STEPS
 from tests.faults.groups import history, read_progress
 from tests.train.processes import wait_until
@@ -93,7 +93,12 @@ class Workers:
                 "OPTDUEL_TERMINATION_LOG": str(self.reports[index]),
                 "OPTDUEL_PROGRESS": str(folder / f"progress-{index}"),
             }
-            worker = [sys.executable, "-m", "components.train.worker.worker", str(folder / "task.json")]
+            worker = [
+                sys.executable,
+                "-m",
+                WORKER_MODULE,
+                str(folder / "task.json"),
+            ]
             with self.logs[index].open("w") as log:
                 self.processes.append(
                     subprocess.Popen(

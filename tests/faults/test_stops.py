@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from components.train.contract.task import Task
+from optduel.components.train.contract.task import Task
 from tests.faults.conftest import STEPS
 from tests.faults.groups import Fault, Group, history, launched
 from tests.train.processes import is_running, wait_until

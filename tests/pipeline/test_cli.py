@@ -8,7 +8,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from pipeline.cli.command_line import main
+from optduel.pipeline.cli.command_line import main
 
 COMMANDS = (
     "list",
@@ -203,7 +203,7 @@ class Nowhere(importlib.abc.MetaPathFinder):
         if name == "{library}":
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 sys.meta_path.insert(0, Nowhere())
-from pipeline.cli.command_line import entry
+from optduel.pipeline.cli.command_line import entry
 entry()
 """
 
@@ -229,9 +229,12 @@ def test_a_library_that_is_not_installed_is_named(command: str, tmp_path: Path) 
 
 
 def test_a_module_of_ours_that_is_missing_keeps_its_traceback(tmp_path: Path) -> None:
-    finished = run_without("pipeline.kfp.following", "status", folder=tmp_path)
+    finished = run_without("optduel.pipeline.kfp.following", "status", folder=tmp_path)
     assert finished.returncode == 1
-    assert finished.stderr.splitlines()[-1] == "ModuleNotFoundError: No module named 'pipeline.kfp.following'"
+    assert (
+        finished.stderr.splitlines()[-1]
+        == "ModuleNotFoundError: No module named 'optduel.pipeline.kfp.following'"
+    )
 
 
 @pytest.mark.parametrize("examples", ["0", "-5", "3000000000"])
@@ -252,7 +255,7 @@ def test_check_names_images_that_are_not_there(capsys: pytest.CaptureFixture[str
 
 
 def test_an_answer_that_nobody_reads_ends_as_if_by_its_signal() -> None:
-    command = [sys.executable, "-c", "from pipeline.cli.command_line import entry; entry()", "list"]
+    command = [sys.executable, "-c", "from optduel.pipeline.cli import entry; entry()", "list"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     process.stdout.close()

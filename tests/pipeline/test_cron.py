@@ -7,8 +7,8 @@ import datetime
 
 import pytest
 
-from components.core.errors import ExperimentError
-from pipeline.kfp.cron import parse_cron
+from optduel.components.core.errors import ExperimentError
+from optduel.pipeline.kfp.cron import parse_cron
 
 NOW = datetime.datetime(2026, 11, 24, 10, 15, 30, tzinfo=datetime.UTC)
 

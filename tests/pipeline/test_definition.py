@@ -11,11 +11,11 @@ from kfp import components
 from kfp.kubernetes.kubernetes_executor_config_pb2 import KubernetesExecutorConfig
 from kfp.pipeline_spec import pipeline_spec_pb2
 
-from components.core.errors import TERMINATION_LOG_VARIABLE
-from components.settings.deployment import Deployment
-from components.train.cluster.settings import job_settings
-from pipeline.cli.shipped import load_deployment, load_experiment
-from pipeline.graph.compiling import compile_pipeline, compiled
+from optduel.components.core.errors import TERMINATION_LOG_VARIABLE
+from optduel.components.settings.deployment import Deployment
+from optduel.components.train.cluster.settings import job_settings
+from optduel.pipeline.cli.shipped import load_deployment, load_experiment
+from optduel.pipeline.graph.compiling import compile_pipeline, compiled
 
 each_deployment = pytest.mark.parametrize("name", ["pod", "trainjob", "tfjob"])
 IMAGE = "registry.example/optduel@sha256:" + "0" * 64

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from components.core.errors import ExperimentError
-from components.settings.deployment import Deployment, Resources
-from pipeline.cli.shipped import load_deployment
+from optduel.components.core.errors import ExperimentError
+from optduel.components.settings.deployment import Deployment, Resources
+from optduel.pipeline.cli.shipped import load_deployment
 
 
 @pytest.mark.parametrize(("name", "kind"), [("pod", None), ("trainjob", "trainjob"), ("tfjob", "tfjob")])

@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 
-from components.evaluate.model import load_model
-from components.records.manifest import load_records
-from components.results.history_table import decode_history_table
-from components.storage.location import join
-from components.storage.objects import delete, list_entries, read
-from pipeline.cli.command_line import main
-from pipeline.cli.shipped import load_experiment
-from pipeline.local.run import load_run
+from optduel.components.evaluate.model import load_model
+from optduel.components.records.manifest import load_records
+from optduel.components.results.history_table import decode_history_table
+from optduel.components.storage.location import join
+from optduel.components.storage.objects import delete, list_entries, read
+from optduel.pipeline.cli.command_line import main
+from optduel.pipeline.cli.shipped import load_experiment
+from optduel.pipeline.local.run import load_run
 from tests.servers import stores
 
 TRIALS = [f"{arm}/seed-{seed}" for arm in ("sgd-l2", "adamw") for seed in range(6)]

@@ -6,9 +6,9 @@ from typing import Any
 import yaml
 from kfp.compiler import Compiler
 
-from pipeline.cli.shipped import load_deployment, load_experiment
-from pipeline.graph.compiling import compile_pipeline
-from pipeline.graph.definition import build
+from optduel.pipeline.cli.shipped import load_deployment, load_experiment
+from optduel.pipeline.graph.compiling import compile_pipeline
+from optduel.pipeline.graph.definition import build
 
 
 def report_inputs(path: Path) -> dict[str, Any]:

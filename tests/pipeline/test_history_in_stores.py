@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from components.results.history import write_history
-from components.storage.entry import Entry
-from components.storage.objects import delete, list_entries
-from pipeline.cli.command_line import main
+from optduel.components.results.history import write_history
+from optduel.components.storage.entry import Entry
+from optduel.components.storage.objects import delete, list_entries
+from optduel.pipeline.cli.command_line import main
 from tests.pipeline.test_history_command import leave, rows, trial
 from tests.servers import stores
 from tests.servers.fixtures import fake_gcs_url, seaweedfs_url

@@ -13,11 +13,17 @@ from pathlib import Path
 import pytest
 from kfp.local import subprocess_task_handler
 
-from pipeline.local.interrupts import Interrupted, stopped_by_signals
-from pipeline.local.tasks import LocalTasks, in_processes
+from optduel.pipeline.local.interrupts import Interrupted, stopped_by_signals
+from optduel.pipeline.local.tasks import LocalTasks, in_processes
 from tests.train.processes import ending, wait_until
 
-COMMAND = [sys.executable, "-c", "from pipeline.cli.command_line import entry; entry()", "run", "digits"]
+COMMAND = [
+    sys.executable,
+    "-c",
+    "from optduel.pipeline.cli import entry; entry()",
+    "run",
+    "digits",
+]
 ENDLESS = ["--set", "training.epochs=10000"]
 MARK = "OPTDUEL_TEST_MARK"
 """An environment variable, which all processes of a run inherit."""

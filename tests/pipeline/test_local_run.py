@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.cli.command_line import main
+from optduel.pipeline.cli.command_line import main
 
 Answer = tuple[int, str, str]
 

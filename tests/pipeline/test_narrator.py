@@ -6,8 +6,8 @@ import io
 import os
 import threading
 
-from components.core.narration import MARK
-from pipeline.local.narrator import Narrator
+from optduel.components.core.narration import MARK
+from optduel.pipeline.local.narrator import Narrator
 
 
 def narrated(*texts: str, trials: int = 2) -> tuple[str, str]:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from components.storage.objects import list_entries, read, stat
-from pipeline.cli.command_line import main
+from optduel.components.storage.objects import list_entries, read, stat
+from optduel.pipeline.cli.command_line import main
 from tests.faults.proxy import Answer, Fault
 from tests.servers import stores
 from tests.servers.places import Place, PlaceOf

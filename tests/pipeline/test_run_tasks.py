@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.kfp.run_tasks import run_tasks
+from optduel.pipeline.kfp.run_tasks import run_tasks
 
 CODE = {"executorLabel": "exec-train"}
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from components.prepare.sources.source import Example
-from components.records.manifest import Records, Skipped
-from components.records.reader import SplitReader
-from components.settings.experiment import Data, FolderSource
+from optduel.components.prepare.sources.source import Example
+from optduel.components.records.manifest import Records, Skipped
+from optduel.components.records.reader import SplitReader
+from optduel.components.settings.experiment import Data, FolderSource
 
 CLASSES = ("daisy", "roses", "tulips")
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from components.core.errors import DataError
-from components.prepare.sources import archive_scan
-from components.prepare.sources.archive_scan import scan_archive
+from optduel.components.core.errors import DataError
+from optduel.components.prepare.sources import archive_scan
+from optduel.components.prepare.sources.archive_scan import scan_archive
 
 Member = tuple[tarfile.TarInfo, bytes]
 
@@ -171,8 +171,8 @@ def test_a_header_of_gigabytes_is_refused_without_its_memory(tmp_path: Path) -> 
     program = f"""
 import resource
 from pathlib import Path
-from components.core.errors import DataError
-from components.prepare.sources.archive_scan import scan_archive
+from optduel.components.core.errors import DataError
+from optduel.components.prepare.sources.archive_scan import scan_archive
 in_use = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (in_use + 100 * 2**20, -1))
 try:

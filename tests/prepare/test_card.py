@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from components.prepare.card import contact_sheet, records_card
-from components.prepare.prepare import prepare_records, prepare_source
-from components.records.manifest import Records
-from components.records.reader import SplitReader
-from components.settings.experiment import Data, FolderSource
+from optduel.components.prepare.card import contact_sheet, records_card
+from optduel.components.prepare.prepare import prepare_records, prepare_source
+from optduel.components.records.manifest import Records
+from optduel.components.records.reader import SplitReader
+from optduel.components.settings.experiment import Data, FolderSource
 
 Images = list[tuple[str, int, bytes, bool]]
 Settings = Callable[..., Data]

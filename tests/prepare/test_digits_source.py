@@ -1,8 +1,8 @@
 import numpy as np
 from sklearn.datasets import load_digits
 
-from components.prepare.image import decode
-from components.prepare.sources.digits import Digits
+from optduel.components.prepare.image import decode
+from optduel.components.prepare.sources.digits import Digits
 
 
 def test_digits_are_scikit_learns_with_values_spread_over_a_byte() -> None:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from components.prepare.image import (
+from optduel.components.prepare.image import (
     ENCODED_BYTES_LIMIT,
     UnusableImageError,
     check_content,
@@ -253,7 +253,7 @@ def test_a_real_bomb_of_400_megapixels_is_refused_without_its_memory() -> None:
     """A complete and valid PNG of 60 kB; decoded, it would take 400 MB."""
     program = """
 import resource, struct, zlib
-from components.prepare.image import UnusableImageError, decode
+from optduel.components.prepare.image import UnusableImageError, decode
 def chunk(kind, body):
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 packer = zlib.compressobj(9)

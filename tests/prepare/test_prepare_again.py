@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from components.prepare.prepare import prepare_source
-from components.records.manifest import Records, load_manifest
-from components.settings.experiment import Data
+from optduel.components.prepare.prepare import prepare_source
+from optduel.components.records.manifest import Records, load_manifest
+from optduel.components.settings.experiment import Data
 
 Images = list[tuple[str, int, bytes, bool]]
 Settings = Callable[..., Data]

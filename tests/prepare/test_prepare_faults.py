@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from components.core.errors import DataError, StorageError
-from components.prepare.prepare import prepare_records, prepare_source
-from components.records.integrity import verify_shards
-from components.records.manifest import Records
-from components.settings.experiment import Data, FolderSource
+from optduel.components.core.errors import DataError, StorageError
+from optduel.components.prepare.prepare import prepare_records, prepare_source
+from optduel.components.records.integrity import verify_shards
+from optduel.components.records.manifest import Records
+from optduel.components.settings.experiment import Data, FolderSource
 
 Settings = Callable[..., Data]
 Contents = Callable[[Records], dict[str, bytes]]
@@ -39,10 +39,10 @@ def start_prepare(data: Data, root: Path, before: str = "", after: str = "") -> 
     """Starts `prepare_records` in a process of its own, which prints the error's type and message."""
     program = f"""
 import resource
-from components.settings.authoring import decode
-from components.core.errors import OptduelError
-from components.settings.experiment import Data
-from components.prepare.prepare import prepare_records
+from optduel.components.settings.authoring import decode
+from optduel.components.core.errors import OptduelError
+from optduel.components.settings.experiment import Data
+from optduel.components.prepare.prepare import prepare_records
 {before}
 try:
     prepare_records(decode(Data, {data.canonical_json()!r}, "data"), {str(root)!r})
@@ -67,7 +67,7 @@ def test_a_killed_writer_leaves_no_manifest_and_the_next_one_completes(
     root = tmp_path / "root"
     stalls = """
 import itertools, time
-from components.prepare.sources.folder import Folder
+from optduel.components.prepare.sources.folder import Folder
 reads, read = itertools.count(1), Folder.read
 def stalling_read(self, position):
     if next(reads) > 300:  # 120 images are read three times: to hash, to check and to write them

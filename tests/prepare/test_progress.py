@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
-from components.prepare import progress
-from components.prepare.progress import Progress
+from optduel.components.prepare import progress
+from optduel.components.prepare.progress import Progress
 
 
 class Terminal(io.StringIO):

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.core.errors import DataError
-from components.prepare.split import Content, Division, divide
-from components.settings.experiment import Split
+from optduel.components.core.errors import DataError
+from optduel.components.prepare.split import Content, Division, divide
+from optduel.components.settings.experiment import Split
 
 FRACTIONS = {
     "thirds": Split(train=0.5, validation=0.25, test=0.25),

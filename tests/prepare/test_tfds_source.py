@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from components.core.errors import DataError, ExperimentError
-from components.prepare.prepare import prepare_records
-from components.prepare.sources.tfds import Tfds
-from components.records.reader import SplitReader
-from components.settings.experiment import Data, Split, TfdsSource
+from optduel.components.core.errors import DataError, ExperimentError
+from optduel.components.prepare.prepare import prepare_records
+from optduel.components.prepare.sources.tfds import Tfds
+from optduel.components.records.reader import SplitReader
+from optduel.components.settings.experiment import Data, Split, TfdsSource
 
 NO_TEST = Split(train=0.75, validation=0.25, test=0)
 

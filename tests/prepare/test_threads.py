@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from components.prepare.threads import in_threads
+from optduel.components.prepare.threads import in_threads
 
 
 def test_results_come_in_the_order_of_the_tasks() -> None:

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from components.prepare.prepare import prepare_records
-from components.records.manifest import Records
-from components.settings.experiment import Data, DigitsSource
-from components.storage.bulk import Upload, upload
-from components.storage.location import join
+from optduel.components.prepare.prepare import prepare_records
+from optduel.components.records.manifest import Records
+from optduel.components.settings.experiment import Data, DigitsSource
+from optduel.components.storage.bulk import Upload, upload
+from optduel.components.storage.location import join
 
 
 @pytest.fixture(autouse=True)

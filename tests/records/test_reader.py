@@ -10,14 +10,14 @@ import google_crc32c
 import numpy as np
 import pytest
 
-from components.core.errors import DataError, StorageError
-from components.prepare.prepare import prepare_records
-from components.records import reader
-from components.records.manifest import Duplicates, Manifest, Records, RecordsSplit, Shard
-from components.records.open_files import OpenFile
-from components.records.reader import SplitReader
-from components.records.tfrecord import example_offsets, frame, serialize_example
-from components.settings.experiment import Data, FolderSource, Split
+from optduel.components.core.errors import DataError, StorageError
+from optduel.components.prepare.prepare import prepare_records
+from optduel.components.records import reader
+from optduel.components.records.manifest import Duplicates, Manifest, Records, RecordsSplit, Shard
+from optduel.components.records.open_files import OpenFile
+from optduel.components.records.reader import SplitReader
+from optduel.components.records.tfrecord import example_offsets, frame, serialize_example
+from optduel.components.settings.experiment import Data, FolderSource, Split
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -59,7 +59,7 @@ def test_memory_does_not_grow_with_the_data_set(tmp_path: Path) -> None:
     assert sum(shard.bytes for shard in records.manifest.splits["train"].shards) > 228 * 2**20
     program = f"""
 import numpy as np
-from components.records import Records, SplitReader, stage
+from optduel.components.records import Records, SplitReader, stage
 def resident():
     return int(open("/proc/self/statm").read().split()[1]) * 4096
 records = Records.model_validate_json({records.canonical_json()!r})

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from components.core.errors import DataError, SetupError, StorageError
-from components.records.manifest import Records, Shard
-from components.records.reader import SplitReader
-from components.records.staging import stage
-from components.storage.objects import delete, publish, read
+from optduel.components.core.errors import DataError, SetupError, StorageError
+from optduel.components.records.manifest import Records, Shard
+from optduel.components.records.reader import SplitReader
+from optduel.components.records.staging import stage
+from optduel.components.storage.objects import delete, publish, read
 from tests.faults.proxy import Answer, Fault
 from tests.servers.places import Place, PlaceOf
 from tests.train.processes import wait_until
@@ -108,7 +108,7 @@ def test_a_local_data_set_is_read_in_place(local_records: Records, staging: Path
 
 def test_several_processes_stage_at_once(records: Records, staging: Path) -> None:
     program = f"""
-from components.records import Records, SplitReader, stage
+from optduel.components.records import Records, SplitReader, stage
 records = Records.model_validate_json({records.canonical_json()!r})
 shards = records.manifest.splits["train"].shards
 with stage(records, shards) as staged:

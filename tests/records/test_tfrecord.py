@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from components.records.tfrecord import (
+from optduel.components.records.tfrecord import (
     FOOTER_BYTES,
     HEADER_BYTES,
     LABEL_BYTES,

@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from components.compare.compare import compare_arms
-from components.evaluate.metrics import evaluate_probabilities
-from components.records.manifest import Duplicates, Manifest, Records, RecordsSplit, Skipped
-from components.report.render import Report, build_report
-from components.results.documents import Comparison, TrainingRecord, Trial, Trials
-from components.results.history import Row
-from components.results.lineage import Environment
-from components.settings.authoring import validate
-from components.settings.experiment import Experiment
+from optduel.components.compare.compare import compare_arms
+from optduel.components.evaluate.metrics import evaluate_probabilities
+from optduel.components.records.manifest import Duplicates, Manifest, Records, RecordsSplit, Skipped
+from optduel.components.report.render import Report, build_report
+from optduel.components.results.documents import Comparison, TrainingRecord, Trial, Trials
+from optduel.components.results.history import Row
+from optduel.components.results.lineage import Environment
+from optduel.components.settings.authoring import validate
+from optduel.components.settings.experiment import Experiment
 
 ENVIRONMENT = Environment(
     code_version="1f3a9c0d2b7e",

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.compare.compare import compare_arms
-from components.report.arms import (
+from optduel.components.compare.compare import compare_arms
+from optduel.components.report.arms import (
     SPARKLINE_HEIGHT,
     SPARKLINE_WIDTH,
     ArmCard,
@@ -17,10 +17,10 @@ from components.report.arms import (
     decay_warnings,
     schedule_warnings,
 )
-from components.report.differences import WIDTH, difference_plots
-from components.results.documents import PairedComparison
-from components.settings.authoring import validate
-from components.settings.experiment import AdamwArm, Experiment, Study
+from optduel.components.report.differences import WIDTH, difference_plots
+from optduel.components.results.documents import PairedComparison
+from optduel.components.settings.authoring import validate
+from optduel.components.settings.experiment import AdamwArm, Experiment, Study
 
 CONSTANT = {"schedule": "constant", "base": 0.001}
 

@@ -8,9 +8,9 @@ from matplotlib.collections import FillBetweenPolyCollection
 from matplotlib.figure import Figure
 from PIL import Image
 
-from components.core.errors import DataError
-from components.report.curves import curve
-from components.report.diagnostics import (
+from optduel.components.core.errors import DataError
+from optduel.components.report.curves import curve
+from optduel.components.report.diagnostics import (
     ROC_PANELS,
     calibration_figure,
     confusion_figure,
@@ -18,9 +18,9 @@ from components.report.diagnostics import (
     pooled_confusion,
     roc_figure,
 )
-from components.report.drawing import COLOURS, MARKERS, figure_files, figure_style, printable
-from components.report.plots import accuracy_figure, loss_parts_figure, losses_figure, plot_subject
-from components.results.history import epochs_of
+from optduel.components.report.drawing import COLOURS, MARKERS, figure_files, figure_style, printable
+from optduel.components.report.plots import accuracy_figure, loss_parts_figure, losses_figure, plot_subject
+from optduel.components.results.history import epochs_of
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from kfp import dsl
 
-from components.report.component import report as report_component
-from components.results.documents import write_document
-from components.results.run_index import indexed_runs
-from components.storage.objects import publish
+from optduel.components.report.component import report as report_component
+from optduel.components.results.documents import write_document
+from optduel.components.results.run_index import indexed_runs
+from optduel.components.storage.objects import publish
 
 
 def run(study, folder: Path, experiment: str) -> dict[str, Path]:

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from pyarrow import dataset
 
-from components.core.errors import StorageError
-from components.report.tables import write_tables
-from components.results.history_table import decode_history_table
-from components.results.run_index import indexed_runs, read_index
+from optduel.components.core.errors import StorageError
+from optduel.components.report.tables import write_tables
+from optduel.components.results.history_table import decode_history_table
+from optduel.components.results.run_index import indexed_runs, read_index
 
 
 def write(study, root: Path, run: str) -> None:

@@ -3,8 +3,8 @@ from typing import Any
 
 import pytest
 
-from components.core.errors import DataError, StorageError
-from components.results.documents import (
+from optduel.components.core.errors import DataError, StorageError
+from optduel.components.results.documents import (
     ArmSummary,
     CalibrationBin,
     ClassMetrics,
@@ -18,8 +18,8 @@ from components.results.documents import (
     read_document,
     write_document,
 )
-from components.results.history import Row
-from components.results.lineage import environment
+from optduel.components.results.history import Row
+from optduel.components.results.lineage import environment
 
 
 def trial(arm: str, seed: int) -> Trial:

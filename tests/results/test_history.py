@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from components.core.errors import DataError, StorageError
-from components.results.history import TIMING_FIELDS, Row, epochs_of, read_history, write_history
+from optduel.components.core.errors import DataError, StorageError
+from optduel.components.results.history import TIMING_FIELDS, Row, epochs_of, read_history, write_history
 
 
 def row(event: str, split: str, step: int, **changes: float) -> Row:

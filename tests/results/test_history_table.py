@@ -10,11 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from components.core.errors import DataError
-from components.results.history import Row
-from components.results.history_table import HISTORY, TrialHistory, decode_history_table, write_history_table
-from components.results.parquet import Schema, encode
-from components.results.run_index import RUNS, IndexedArm, read_index, write_index
+from optduel.components.core.errors import DataError
+from optduel.components.results.history import Row
+from optduel.components.results.history_table import (
+    HISTORY,
+    TrialHistory,
+    decode_history_table,
+    write_history_table,
+)
+from optduel.components.results.parquet import Schema, encode
+from optduel.components.results.run_index import RUNS, IndexedArm, read_index, write_index
 
 Numbers = st.floats(allow_nan=False, allow_infinity=False)
 

@@ -9,14 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from components.results import lineage
+from optduel.components.results import lineage
 
 CORE = Path(lineage.__file__).parent
 
 
 def code_version(checkout: Path, **variables: str) -> str:
     finished = subprocess.run(
-        [sys.executable, "-c", "from components.results.lineage import code_version; print(code_version())"],
+        [
+            sys.executable,
+            "-c",
+            f"from {lineage.__name__} import code_version; print(code_version())",
+        ],
         cwd=checkout,
         env={"PATH": os.environ["PATH"], **variables},
         capture_output=True,
@@ -67,7 +71,7 @@ def test_a_repository_without_commits_is_named_by_the_package(checkout: Path) ->
 def test_the_environment_names_what_is_installed_without_importing_it() -> None:
     code = """
 import json, sys
-from components.results.lineage import environment
+from optduel.components.results.lineage import environment
 found = json.loads(environment().canonical_json())
 found["loaded"] = sorted({"tensorflow", "keras", "kfp", "sklearn", "scipy"} & sys.modules.keys())
 print(json.dumps(found))

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 import yaml
 
-from components.core.errors import ExperimentError
-from components.settings.authoring import decode, parse_experiment, validate
-from components.settings.experiment import Arm, Experiment, Training
+from optduel.components.core.errors import ExperimentError
+from optduel.components.settings.authoring import decode, parse_experiment, validate
+from optduel.components.settings.experiment import Arm, Experiment, Training
 
 
 def problems(authored: dict[str, Any], *assignments: str) -> list[str]:

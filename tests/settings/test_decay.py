@@ -4,14 +4,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from components.settings.decay import (
+from optduel.components.settings.decay import (
     Decay,
     coefficient_per_step,
     convert,
     equivalent_weight_decay,
     learning_rates,
 )
-from components.settings.experiment import (
+from optduel.components.settings.experiment import (
     AdamArm,
     AdamwArm,
     ConstantSchedule,

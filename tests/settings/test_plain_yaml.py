@@ -1,7 +1,7 @@
 import pytest
 
-from components.core.errors import ExperimentError
-from components.settings import plain_yaml
+from optduel.components.core.errors import ExperimentError
+from optduel.components.settings import plain_yaml
 
 BOMB = "a: &a [x, x]\n" + "".join(
     f"{name}: &{name} [*{before}, *{before}]\n" for before, name in zip("abcdefgh", "bcdefghi", strict=True)

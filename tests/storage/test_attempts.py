@@ -4,9 +4,9 @@ import time
 
 import pytest
 
-from components.storage import retries
-from components.storage.failures import HangingFailure, TransientFailure
-from components.storage.retries import AbandonedError, Attempt
+from optduel.components.storage import retries
+from optduel.components.storage.failures import HangingFailure, TransientFailure
+from optduel.components.storage.retries import AbandonedError, Attempt
 
 
 def test_a_client_that_wraps_the_end_of_an_attempt_does_not_hide_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,12 +10,12 @@ from pathlib import Path
 import google_crc32c
 import pytest
 
-from components.core.errors import StorageError
-from components.storage.bulk import Download, Upload, download, upload
-from components.storage.entry import Entry
-from components.storage.location import join
-from components.storage.objects import list_entries, publish
-from components.storage.retries import AbandonedError
+from optduel.components.core.errors import StorageError
+from optduel.components.storage.bulk import Download, Upload, download, upload
+from optduel.components.storage.entry import Entry
+from optduel.components.storage.location import join
+from optduel.components.storage.objects import list_entries, publish
+from optduel.components.storage.retries import AbandonedError
 from tests.faults.proxy import Answer, Fault
 from tests.servers.places import Place, PlaceOf
 
@@ -149,8 +149,8 @@ def test_a_full_disk_is_named(place_of: PlaceOf, tmp_path: Path) -> None:
     code = f"""
 import resource, signal
 from pathlib import Path
-from components.core.errors import StorageError
-from components.storage import Download, download
+from optduel.components.core.errors import StorageError
+from optduel.components.storage import Download, download
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 18, 1 << 18))
 try:

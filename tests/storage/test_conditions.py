@@ -12,9 +12,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from components.core.errors import ConflictError
-from components.storage.location import join
-from components.storage.objects import delete, publish, read, stat
+from optduel.components.core.errors import ConflictError
+from optduel.components.storage.location import join
+from optduel.components.storage.objects import delete, publish, read, stat
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -80,8 +80,8 @@ def test_no_increment_is_lost_among_many_counters(root: str) -> None:
 
 COUNTER = """
 import sys, time
-from components.core.errors import ConflictError
-from components.storage import publish, read, stat
+from optduel.components.core.errors import ConflictError
+from optduel.components.storage import publish, read, stat
 for _ in range(20):
     while True:
         version = stat(sys.argv[1]).version

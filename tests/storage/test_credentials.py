@@ -12,11 +12,11 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from components.core.errors import StorageError
-from components.storage.bulk import Download, download
-from components.storage.location import local_path
-from components.storage.objects import list_entries, publish, read, stat
-from components.storage.redaction import redacted
+from optduel.components.core.errors import StorageError
+from optduel.components.storage.bulk import Download, download
+from optduel.components.storage.location import local_path
+from optduel.components.storage.objects import list_entries, publish, read, stat
+from optduel.components.storage.redaction import redacted
 from tests.faults.proxy import Answer, Fault, serving
 from tests.servers import stores
 from tests.servers.places import Place, PlaceOf
@@ -162,8 +162,8 @@ MODULES = ("google.cloud.storage", "google.auth", "botocore", "boto3", "requests
 def test_importing_the_package_loads_no_client(tmp_path: Path) -> None:
     code = f"""
 import sys
-import components.storage
-from components.storage import publish, read, upload
+import optduel.components.storage
+from optduel.components.storage import publish, read, upload
 publish(sys.argv[1], b"x")
 read(sys.argv[1])
 print(sorted(set({MODULES!r}) & sys.modules.keys()))

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from components.storage.location import join
-from components.storage.objects import delete, list_entries, publish, read, stat
+from optduel.components.storage.location import join
+from optduel.components.storage.objects import delete, list_entries, publish, read, stat
 from tests.servers.places import PlaceOf
 
 REPOSITORY = Path(__file__).parents[2]
@@ -22,7 +22,7 @@ SIZE = 9 << 20
 
 WRITERS = """
 import itertools, json, os, signal, sys, time
-from components.storage import publish, publishing, read
+from optduel.components.storage import publish, publishing, read
 place, moments = json.loads(sys.argv[1])
 begun = time.monotonic()
 publish(place, b"a" * ((9 << 20) + ord("a")))
@@ -82,7 +82,7 @@ def test_a_creator_killed_in_mid_write_has_created_nothing(unguarded: str) -> No
     place = join(unguarded, "object")
     code = f"""
 import sys, time
-from components.storage import publishing
+from optduel.components.storage import publishing
 with publishing({place!r}) as file:
     file.write(b"half of the new con")
     file.flush()

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from components.core.errors import StorageError
-from components.storage.objects import list_entries, publishing, read, stat
+from optduel.components.core.errors import StorageError
+from optduel.components.storage.objects import list_entries, publishing, read, stat
 from tests.faults.answers import EXPIRED, status
 from tests.faults.proxy import Fault
 from tests.servers.places import Place, PlaceOf
@@ -111,7 +111,7 @@ def test_a_slow_connection_is_no_fault(place: Place, monkeypatch: pytest.MonkeyP
 COPIES = """
 import json, re, sys
 from pathlib import Path
-from components.storage import Download, Upload, delete, download, upload
+from optduel.components.storage import Download, Upload, delete, download, upload
 folder, place = Path(sys.argv[1]), sys.argv[2]
 
 def peak():  # that of getrusage begins with the parent's

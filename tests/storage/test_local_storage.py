@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from components.core.errors import StorageError
-from components.storage.location import local_path
-from components.storage.objects import delete_unfinished, publish, publishing, read
+from optduel.components.core.errors import StorageError
+from optduel.components.storage.location import local_path
+from optduel.components.storage.objects import delete_unfinished, publish, publishing, read
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -95,8 +95,8 @@ def run(code: str, *arguments: str, prefix: tuple[str, ...] = ()) -> subprocess.
 
 FULL_DISK = """
 import pathlib, sys
-from components.core.errors import StorageError
-from components.storage import publish
+from optduel.components.core.errors import StorageError
+from optduel.components.storage import publish
 target = pathlib.Path(sys.argv[1]) / "a.bin"
 publish(target, b"old")
 try:
@@ -135,7 +135,7 @@ def test_a_process_killed_in_mid_write_publishes_nothing(tmp_path: Path, old: by
         publish(target, old)
     code = """
 import pathlib, sys, time
-from components.storage import publishing
+from optduel.components.storage import publishing
 with publishing(pathlib.Path(sys.argv[1])) as file:
     file.write(b"half of the new con")
     file.flush()
@@ -159,7 +159,7 @@ def test_whenever_a_process_is_killed_the_file_is_one_whole_version(tmp_path: Pa
     publish(target, versions[0])
     code = """
 import itertools, pathlib, sys
-from components.storage import publish
+from optduel.components.storage import publish
 for letter in itertools.cycle(b"ba"):
     publish(pathlib.Path(sys.argv[1]), bytes([letter]) * (4 << 20))
     print("published", flush=True)

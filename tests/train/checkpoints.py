@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from components.train.loop.checkpoint import Checkpoint
+from optduel.components.train.loop.checkpoint import Checkpoint
 
 
 def a_checkpoint(step: int) -> Checkpoint:

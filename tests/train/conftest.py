@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from components.records.manifest import Records
-from components.results.history import Row, read_history
-from components.settings.authoring import validate
-from components.train.contract.task import Task
-from components.train.local.launch import LocalLauncher
+from optduel.components.records.manifest import Records
+from optduel.components.results.history import Row, read_history
+from optduel.components.settings.authoring import validate
+from optduel.components.train.contract.task import Task
+from optduel.components.train.local.launch import LocalLauncher
 
 SGD = {
     "name": "sgd-l2",

@@ -12,8 +12,8 @@ from pathlib import Path
 SCRIPT = """#!{python}
 import ctypes, os, signal, subprocess, sys, time
 from pathlib import Path
-from components.core.errors import *
-from components.train.contract.control import Control
+from optduel.components.core.errors import *
+from optduel.components.train.contract.control import Control
 folder = Path({folder!r})
 index = int(os.environ.get("OPTDUEL_WORKER_INDEX", "0"))
 control = Control(Path(os.environ["OPTDUEL_PROGRESS"]))

@@ -11,7 +11,7 @@ import zlib
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
-from components.core.errors import DataError
+from optduel.components.core.errors import DataError
 
 MEMBER_LIMIT = 20_000_000
 """Members of an archive; the largest public image data sets have 14 million images."""

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from components.core.errors import DataError
-from components.prepare.image import image_suffixes, is_image_name
-from components.prepare.sources.source import Example
-from components.records.manifest import Skipped
+from optduel.components.core.errors import DataError
+from optduel.components.prepare.image import image_suffixes, is_image_name
+from optduel.components.prepare.sources.source import Example
+from optduel.components.records.manifest import Skipped
 
 # Reasons are part of a data set's fingerprint: the same folder has one, whatever store it lies in.
 UNPRINTABLE = "has a name with unprintable characters: rename it"

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from components.prepare.sources.source import Example
-from components.records.manifest import Skipped
+from optduel.components.prepare.sources.source import Example
+from optduel.components.records.manifest import Skipped
 
 _LARGEST_VALUE = 16
 """Pixels of the original are counts 0..16 of dark dots in cells of 4 x 4."""

@@ -5,9 +5,9 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from components.core.errors import DataError
-from components.prepare.image import ENCODED_BYTES_LIMIT, is_image_name
-from components.prepare.sources.class_folders import (
+from optduel.components.core.errors import DataError
+from optduel.components.prepare.image import ENCODED_BYTES_LIMIT, is_image_name
+from optduel.components.prepare.sources.class_folders import (
     BESIDE,
     UNPRINTABLE,
     WITHIN,
@@ -17,11 +17,11 @@ from components.prepare.sources.class_folders import (
     reason_against_file,
     refuse_unusable,
 )
-from components.prepare.sources.source import Example
-from components.records.manifest import Skipped
-from components.settings.experiment import FolderSource
-from components.storage.local import as_storage_error
-from components.storage.location import local_path
+from optduel.components.prepare.sources.source import Example
+from optduel.components.records.manifest import Skipped
+from optduel.components.settings.experiment import FolderSource
+from optduel.components.storage.local import as_storage_error
+from optduel.components.storage.location import local_path
 
 
 class Folder:

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from components.core.errors import DataError
-from components.prepare.image import ENCODED_BYTES_LIMIT, is_image_name
-from components.prepare.sources.class_folders import (
+from optduel.components.core.errors import DataError
+from optduel.components.prepare.image import ENCODED_BYTES_LIMIT, is_image_name
+from optduel.components.prepare.sources.class_folders import (
     BESIDE,
     UNPRINTABLE,
     WITHIN,
@@ -14,11 +14,11 @@ from components.prepare.sources.class_folders import (
     reason_against_file,
     refuse_unusable,
 )
-from components.prepare.sources.source import Example
-from components.records.manifest import Skipped
-from components.settings.experiment import FolderSource
-from components.storage.location import join
-from components.storage.objects import list_entries, read
+from optduel.components.prepare.sources.source import Example
+from optduel.components.records.manifest import Skipped
+from optduel.components.settings.experiment import FolderSource
+from optduel.components.storage.location import join
+from optduel.components.storage.objects import list_entries, read
 
 
 class StoredFolder:

@@ -11,13 +11,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from components.core.errors import ExperimentError
-from components.prepare.sources.source import Example
-from components.prepare.sources.tfds_archive import Archive
-from components.prepare.sources.tfds_builder import find_builder, open_builder, run_builder
-from components.prepare.sources.tfds_prepared import PreparedData
-from components.records.manifest import Skipped
-from components.settings.experiment import TfdsSource
+from optduel.components.core.errors import ExperimentError
+from optduel.components.prepare.sources.source import Example
+from optduel.components.prepare.sources.tfds_archive import Archive
+from optduel.components.prepare.sources.tfds_builder import find_builder, open_builder, run_builder
+from optduel.components.prepare.sources.tfds_prepared import PreparedData
+from optduel.components.records.manifest import Skipped
+from optduel.components.settings.experiment import TfdsSource
 
 
 class Tfds:

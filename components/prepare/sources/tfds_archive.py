@@ -12,10 +12,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from components.core.errors import DataError
-from components.prepare.sources.archive_scan import scan_archive
-from components.storage.local import as_storage_error
-from components.storage.location import local_path
+from optduel.components.core.errors import DataError
+from optduel.components.prepare.sources.archive_scan import scan_archive
+from optduel.components.storage.local import as_storage_error
+from optduel.components.storage.location import local_path
 
 
 class Archive:

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from components.core.errors import DataError, ExperimentError, OptduelError
-from components.core.narration import say
-from components.prepare.sources.tfds_archive import Archive, download_path
-from components.settings.experiment import TfdsSource
-from components.storage.local import as_storage_error
+from optduel.components.core.errors import DataError, ExperimentError, OptduelError
+from optduel.components.core.narration import say
+from optduel.components.prepare.sources.tfds_archive import Archive, download_path
+from optduel.components.settings.experiment import TfdsSource
+from optduel.components.storage.local import as_storage_error
 
 _PROBE_SECONDS = 10.0
 _PROBED_HOSTS = 3

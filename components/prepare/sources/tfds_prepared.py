@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from components.core.errors import DataError, ExperimentError
-from components.records.record_files import sound_examples
-from components.records.scratch import check_room, staging_folder
-from components.storage.bulk import Download, download
-from components.storage.entry import Entry
-from components.storage.local import as_storage_error
-from components.storage.location import is_remote, join, local_path
-from components.storage.objects import list_entries
+from optduel.components.core.errors import DataError, ExperimentError
+from optduel.components.records.record_files import sound_examples
+from optduel.components.records.scratch import check_room, staging_folder
+from optduel.components.storage.bulk import Download, download
+from optduel.components.storage.entry import Entry
+from optduel.components.storage.local import as_storage_error
+from optduel.components.storage.location import is_remote, join, local_path
+from optduel.components.storage.objects import list_entries
 
 _INFO_FILE = "dataset_info.json"
 _SHARD_MARK = "-of-"

@@ -3,7 +3,7 @@
 import time
 from enum import Enum
 
-from components.train.cluster.settings import JobSettings
+from optduel.components.train.cluster.settings import JobSettings
 
 
 class Stage(Enum):

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 
-from components.kubernetes.api import EVENTS, Api, ApiFailure, JsonObject
+from optduel.components.kubernetes.api import EVENTS, Api, ApiFailure, JsonObject
 
 _SHOWN = 3
 _SHOWN_CHARACTERS = 400

@@ -5,21 +5,21 @@ import queue
 import time
 from collections.abc import Sequence
 
-from components.core.errors import LaunchError, OptduelError, StoppedError
-from components.core.narration import say, seconds_in_words
-from components.core.stopping import StopRequest
-from components.kubernetes.api import PODS, Api, ApiFailure, JsonObject
-from components.kubernetes.refusals import refused
-from components.kubernetes.timing import Timing
-from components.kubernetes.watching import Changed, Listed, Refused, Sight, Watcher
-from components.train.cluster.deadlines import Deadlines, Stage
-from components.train.cluster.events import warnings
-from components.train.cluster.gang import Gang
-from components.train.cluster.jobs import JobKind, Phase
-from components.train.cluster.logs import LogFollower
-from components.train.cluster.pods import has_ended, has_started
-from components.train.contract.task import Task
-from components.train.local.attempt import Attempt, End
+from optduel.components.core.errors import LaunchError, OptduelError, StoppedError
+from optduel.components.core.narration import say, seconds_in_words
+from optduel.components.core.stopping import StopRequest
+from optduel.components.kubernetes.api import PODS, Api, ApiFailure, JsonObject
+from optduel.components.kubernetes.refusals import refused
+from optduel.components.kubernetes.timing import Timing
+from optduel.components.kubernetes.watching import Changed, Listed, Refused, Sight, Watcher
+from optduel.components.train.cluster.deadlines import Deadlines, Stage
+from optduel.components.train.cluster.events import warnings
+from optduel.components.train.cluster.gang import Gang
+from optduel.components.train.cluster.jobs import JobKind, Phase
+from optduel.components.train.cluster.logs import LogFollower
+from optduel.components.train.cluster.pods import has_ended, has_started
+from optduel.components.train.contract.task import Task
+from optduel.components.train.local.attempt import Attempt, End
 
 _EXPLANATIONS = 3
 

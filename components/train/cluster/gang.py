@@ -3,11 +3,11 @@
 import time
 from collections.abc import Iterable
 
-from components.core.errors import OptduelError, PeerLostError, StoppedError
-from components.core.narration import say
-from components.kubernetes.api import JsonObject
-from components.train.cluster.jobs import JobKind
-from components.train.cluster.pods import (
+from optduel.components.core.errors import OptduelError, PeerLostError, StoppedError
+from optduel.components.core.narration import say
+from optduel.components.kubernetes.api import JsonObject
+from optduel.components.train.cluster.jobs import JobKind
+from optduel.components.train.cluster.pods import (
     Obstacle,
     WorkerEnd,
     end_of,
@@ -17,8 +17,8 @@ from components.train.cluster.pods import (
     lingering,
     obstacle,
 )
-from components.train.contract.restarts import crash_loop
-from components.train.local.attempt import End, root_cause
+from optduel.components.train.contract.restarts import crash_loop
+from optduel.components.train.local.attempt import End, root_cause
 
 _BACK_OFF = "ImagePullBackOff"
 """Between two attempts the kubelet says no more than that it waits; why, it said before."""

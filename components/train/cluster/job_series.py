@@ -5,21 +5,21 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from components.core.errors import SetupError, StoppedError
-from components.core.narration import say
-from components.core.stopping import StopRequest
-from components.kubernetes.api import PODS, Api, ApiFailure, Conflict, JsonObject, Unreachable
-from components.kubernetes.refusals import refused
-from components.kubernetes.timing import Timing
-from components.storage.location import join
-from components.train.cluster import names
-from components.train.cluster.deadlines import Deadlines
-from components.train.cluster.follow import Follower
-from components.train.cluster.jobs import JobKind, Order, Phase
-from components.train.cluster.owner import own_workflow
-from components.train.cluster.settings import JobSettings, PodSettings
-from components.train.contract.restarts import Restarts
-from components.train.contract.task import Task
+from optduel.components.core.errors import SetupError, StoppedError
+from optduel.components.core.narration import say
+from optduel.components.core.stopping import StopRequest
+from optduel.components.kubernetes.api import PODS, Api, ApiFailure, Conflict, JsonObject, Unreachable
+from optduel.components.kubernetes.refusals import refused
+from optduel.components.kubernetes.timing import Timing
+from optduel.components.storage.location import join
+from optduel.components.train.cluster import names
+from optduel.components.train.cluster.deadlines import Deadlines
+from optduel.components.train.cluster.follow import Follower
+from optduel.components.train.cluster.jobs import JobKind, Order, Phase
+from optduel.components.train.cluster.owner import own_workflow
+from optduel.components.train.cluster.settings import JobSettings, PodSettings
+from optduel.components.train.contract.restarts import Restarts
+from optduel.components.train.contract.task import Task
 
 
 @dataclass(frozen=True)

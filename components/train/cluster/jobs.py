@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
-from components.kubernetes.api import JsonObject, Resource
-from components.settings.deployment import WORKER_PORT
-from components.train.cluster.names import QUEUE
-from components.train.cluster.settings import JobSettings, PodSettings
+from optduel.components.kubernetes.api import JsonObject, Resource
+from optduel.components.settings.deployment import WORKER_PORT
+from optduel.components.train.cluster.names import QUEUE
+from optduel.components.train.cluster.settings import JobSettings, PodSettings
 
 
 class Phase(Enum):

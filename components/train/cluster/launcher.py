@@ -3,17 +3,17 @@
 from collections.abc import Mapping
 from typing import Any
 
-from components.core.stopping import stop_on_signals
-from components.kubernetes.connection import connect
-from components.kubernetes.timing import Timing
-from components.storage.location import join
-from components.storage.objects import publish
-from components.train.cluster.job_series import ClusterTrial, Plan
-from components.train.cluster.names import labels, task_digest
-from components.train.cluster.settings import job_settings, pod_settings
-from components.train.cluster.tfjob import TFJobs
-from components.train.cluster.trainjob import trainjobs
-from components.train.contract.task import Task
+from optduel.components.core.stopping import stop_on_signals
+from optduel.components.kubernetes.connection import connect
+from optduel.components.kubernetes.timing import Timing
+from optduel.components.storage.location import join
+from optduel.components.storage.objects import publish
+from optduel.components.train.cluster.job_series import ClusterTrial, Plan
+from optduel.components.train.cluster.names import labels, task_digest
+from optduel.components.train.cluster.settings import job_settings, pod_settings
+from optduel.components.train.cluster.tfjob import TFJobs
+from optduel.components.train.cluster.trainjob import trainjobs
+from optduel.components.train.contract.task import Task
 
 _TIMING = Timing()
 

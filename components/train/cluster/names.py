@@ -3,7 +3,7 @@
 import hashlib
 import re
 
-from components.core.errors import ExperimentError
+from optduel.components.core.errors import ExperimentError
 
 LONGEST_NAME = 46
 """Trainer makes pods NAME-node-0-INDEX of it, with six characters more below 63: up to 1000 workers."""

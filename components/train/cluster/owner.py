@@ -3,8 +3,8 @@
 import os
 from dataclasses import dataclass
 
-from components.kubernetes.api import PODS, WORKFLOWS, Api, ApiFailure, JsonObject, NotFound
-from components.kubernetes.refusals import refused
+from optduel.components.kubernetes.api import PODS, WORKFLOWS, Api, ApiFailure, JsonObject, NotFound
+from optduel.components.kubernetes.refusals import refused
 
 _POD_VARIABLE = "KFP_POD_NAME"
 _WORKFLOW_LABEL = "workflows.argoproj.io/workflow"

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from components.core.errors import (
+from optduel.components.core.errors import (
     DataError,
     ExperimentError,
     LaunchError,
@@ -13,8 +13,8 @@ from components.core.errors import (
     TrainingError,
     decode_termination,
 )
-from components.kubernetes.api import JsonObject
-from components.train.local.attempt import End
+from optduel.components.kubernetes.api import JsonObject
+from optduel.components.train.local.attempt import End
 
 _UNSTARTABLE = {
     "ErrImagePull",

@@ -5,9 +5,9 @@ from typing import Annotated, Any
 
 from pydantic import PositiveInt, StringConstraints
 
-from components.settings.authoring import decode, validate
-from components.settings.deployment import Job
-from components.settings.experiment import Section
+from optduel.components.settings.authoring import decode, validate
+from optduel.components.settings.deployment import Job
+from optduel.components.settings.experiment import Section
 
 JsonFields = Mapping[str, Any]
 

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-from components.core.errors import POD_TERMINATION_LOG, TERMINATION_LOG_VARIABLE
-from components.kubernetes.api import JsonObject, Resource
-from components.settings.deployment import USER, WORKER_PORT
-from components.train.cluster.jobs import Order, Phase, condition, peers
-from components.train.worker.group import INDEX_VARIABLE, PEERS_VARIABLE
+from optduel.components.core.errors import POD_TERMINATION_LOG, TERMINATION_LOG_VARIABLE
+from optduel.components.kubernetes.api import JsonObject, Resource
+from optduel.components.settings.deployment import USER, WORKER_PORT
+from optduel.components.train.cluster.jobs import Order, Phase, condition, peers
+from optduel.components.train.contract.task import WORKER_MODULE
+from optduel.components.train.worker.group import INDEX_VARIABLE, PEERS_VARIABLE
 
 _GRACE_SECONDS = 60
 """Longer than `compute.grace_seconds`, 12 by default."""
@@ -129,7 +130,7 @@ class TFJobs:
         container: dict[str, Any] = {
             "name": self.container,
             "image": order.settings.image,
-            "command": ["python3", "-m", "components.train.worker.worker"],
+            "command": ["python3", "-m", WORKER_MODULE],
             "args": [order.task_file],
             "ports": [{"name": "tfjob-port", "containerPort": WORKER_PORT}],
             "env": [*pods.environment(own), {"name": INDEX_VARIABLE, "valueFrom": index}],

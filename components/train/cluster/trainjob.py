@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-from components.core.errors import SetupError
-from components.kubernetes.api import Api, ApiFailure, JsonObject, NotFound, Resource
-from components.kubernetes.refusals import refused
-from components.train.cluster.jobs import Order, Phase, condition, peers
-from components.train.worker.group import PEERS_VARIABLE
+from optduel.components.core.errors import SetupError
+from optduel.components.kubernetes.api import Api, ApiFailure, JsonObject, NotFound, Resource
+from optduel.components.kubernetes.refusals import refused
+from optduel.components.train.cluster.jobs import Order, Phase, condition, peers
+from optduel.components.train.worker.group import PEERS_VARIABLE
 
 _RUNTIMES = Resource("trainer.kubeflow.org", "v1alpha1", "clustertrainingruntimes", is_namespaced=False)
 _PATCH_MANAGER = "optduel.io/launcher"

@@ -10,10 +10,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.core.errors import LaunchError, OptduelError, OutOfMemoryError, PeerLostError, StoppedError
-from components.core.stopping import StopRequest
-from components.train.contract.task import Task
-from components.train.local.process import LocalWorker
+from optduel.components.core.errors import (
+    LaunchError,
+    OptduelError,
+    OutOfMemoryError,
+    PeerLostError,
+    StoppedError,
+)
+from optduel.components.core.stopping import StopRequest
+from optduel.components.train.contract.task import WORKER_MODULE, Task
+from optduel.components.train.local.process import LocalWorker
 
 REPORT_SECONDS = 10.0
 """Within it TensorFlow notices a dead peer, and whoever failed for a cause of its own has reported it."""
@@ -90,7 +96,7 @@ def run_attempt(task: Task, task_file: Path, request: StopRequest) -> Attempt:
         group: list[LocalWorker] = []
         stack.callback(_end, group)
         for index in range(len(addresses)):
-            command = [sys.executable, "-m", "components.train.worker.worker", str(task_file)]
+            command = [sys.executable, "-m", WORKER_MODULE, str(task_file)]
             group.append(LocalWorker(task, index, addresses, command, folder))
         ends = list(_watch(task, group, request))
         step = max(worker.progress.step for worker in group)

@@ -4,11 +4,11 @@ import tempfile
 from pathlib import Path
 from typing import Protocol
 
-from components.core.stopping import stop_on_signals
-from components.storage.objects import publish
-from components.train.contract.restarts import Restarts
-from components.train.contract.task import Task
-from components.train.local.attempt import run_attempt
+from optduel.components.core.stopping import stop_on_signals
+from optduel.components.storage.objects import publish
+from optduel.components.train.contract.restarts import Restarts
+from optduel.components.train.contract.task import Task
+from optduel.components.train.local.attempt import run_attempt
 
 
 class Launcher(Protocol):

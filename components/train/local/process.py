@@ -10,17 +10,17 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from components.core.errors import (
+from optduel.components.core.errors import (
     TERMINATION_LOG_VARIABLE,
     LaunchError,
     OptduelError,
     StoppedError,
     read_termination,
 )
-from components.train.contract.control import PROGRESS_VARIABLE, STARTING, Progress, ProgressFile
-from components.train.contract.task import Task
-from components.train.worker.group import INDEX_VARIABLE, PEERS_VARIABLE
-from components.train.worker.supervisor import LAUNCHER_VARIABLE
+from optduel.components.train.contract.control import PROGRESS_VARIABLE, STARTING, Progress, ProgressFile
+from optduel.components.train.contract.task import Task
+from optduel.components.train.worker.group import INDEX_VARIABLE, PEERS_VARIABLE
+from optduel.components.train.worker.supervisor import LAUNCHER_VARIABLE
 
 FROZEN_SECONDS = 15.0
 """A supervisor shows itself every second; one that has not for so long is stopped or cut off."""

@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from components.core.errors import DamagedError, TrainingError
-from components.core.narration import say
-from components.storage.bulk import Download, download
-from components.storage.local import as_storage_error
-from components.storage.location import is_remote, join, local_path
-from components.storage.objects import delete, delete_unfinished, list_entries, publishing
+from optduel.components.core.errors import DamagedError, TrainingError
+from optduel.components.core.narration import say
+from optduel.components.storage.bulk import Download, download
+from optduel.components.storage.local import as_storage_error
+from optduel.components.storage.location import is_remote, join, local_path
+from optduel.components.storage.objects import delete, delete_unfinished, list_entries, publishing
 
 _META = "meta"
 

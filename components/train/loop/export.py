@@ -5,10 +5,10 @@ from pathlib import Path
 
 import keras
 
-from components.storage.bulk import Upload, upload
-from components.storage.local import as_storage_error
-from components.train.contract.task import Task
-from components.train.model.models import build_model
+from optduel.components.storage.bulk import Upload, upload
+from optduel.components.storage.local import as_storage_error
+from optduel.components.train.contract.task import Task
+from optduel.components.train.model.models import build_model
 
 
 def export(task: Task, model: keras.Model, scratch: Path) -> str:

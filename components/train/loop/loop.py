@@ -16,27 +16,33 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from components.core.errors import LaunchError, OptduelError, StoppedError, StorageError, TrainingError
-from components.core.narration import say
-from components.records.reader import SplitReader
-from components.records.staging import StagedRecords
-from components.results.documents import TrainingRecord, write_document
-from components.results.history import Row
-from components.results.lineage import environment, now
-from components.settings.experiment import canonical_json
-from components.train.contract.control import STAGING, STARTING, Control
-from components.train.contract.task import Task
-from components.train.loop import checkpoint
-from components.train.loop.export import export
-from components.train.loop.own_shards import own_shards, stage_own_shards
-from components.train.loop.recorder import Recorder
-from components.train.loop.rows import training_row, validation_row
-from components.train.loop.state import State, named_variables
-from components.train.model.batches import distribute, training_plan, validation_plan
-from components.train.model.engine import Engine, Totals, Verdict, Wishes
-from components.train.model.models import TrainingLayers, build_model
-from components.train.model.optimizers import Optimizer
-from components.train.model.precision import resolve_precision
+from optduel.components.core.errors import (
+    LaunchError,
+    OptduelError,
+    StoppedError,
+    StorageError,
+    TrainingError,
+)
+from optduel.components.core.narration import say
+from optduel.components.records.reader import SplitReader
+from optduel.components.records.staging import StagedRecords
+from optduel.components.results.documents import TrainingRecord, write_document
+from optduel.components.results.history import Row
+from optduel.components.results.lineage import environment, now
+from optduel.components.settings.experiment import canonical_json
+from optduel.components.train.contract.control import STAGING, STARTING, Control
+from optduel.components.train.contract.task import Task
+from optduel.components.train.loop import checkpoint
+from optduel.components.train.loop.export import export
+from optduel.components.train.loop.own_shards import own_shards, stage_own_shards
+from optduel.components.train.loop.recorder import Recorder
+from optduel.components.train.loop.rows import training_row, validation_row
+from optduel.components.train.loop.state import State, named_variables
+from optduel.components.train.model.batches import distribute, training_plan, validation_plan
+from optduel.components.train.model.engine import Engine, Totals, Verdict, Wishes
+from optduel.components.train.model.models import TrainingLayers, build_model
+from optduel.components.train.model.optimizers import Optimizer
+from optduel.components.train.model.precision import resolve_precision
 
 CALL_SECONDS = 1.0
 """Steps of about this duration are done between two looks at the clock, at progress and at stop requests."""

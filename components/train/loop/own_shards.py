@@ -1,9 +1,9 @@
 """Which shards a worker reads, and how they come to it."""
 
-from components.core.errors import ExperimentError
-from components.records.manifest import Shard
-from components.records.staging import StagedRecords, stage
-from components.train.contract.task import Task
+from optduel.components.core.errors import ExperimentError
+from optduel.components.records.manifest import Shard
+from optduel.components.records.staging import StagedRecords, stage
+from optduel.components.train.contract.task import Task
 
 
 def own_shards(task: Task, split: str, worker: int) -> tuple[Shard, ...]:

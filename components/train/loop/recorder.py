@@ -10,15 +10,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from components.core.narration import say, seconds_in_words
-from components.results.history import Row, epochs_of, write_history
-from components.storage.location import is_remote
-from components.storage.objects import delete_unfinished
-from components.train.contract.task import Task
-from components.train.loop import checkpoint
-from components.train.loop.background import Background
-from components.train.loop.checkpoint import Checkpoint
-from components.train.loop.tensorboard import Events
+from optduel.components.core.narration import say, seconds_in_words
+from optduel.components.results.history import Row, epochs_of, write_history
+from optduel.components.storage.location import is_remote
+from optduel.components.storage.objects import delete_unfinished
+from optduel.components.train.contract.task import Task
+from optduel.components.train.loop import checkpoint
+from optduel.components.train.loop.background import Background
+from optduel.components.train.loop.checkpoint import Checkpoint
+from optduel.components.train.loop.tensorboard import Events
 
 HISTORY_SECONDS = 2.0
 """Between two writings of the history within an epoch, and always in a store: Cloud Storage takes one write

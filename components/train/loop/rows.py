@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from components.results.history import Row
-from components.train.model.engine import Totals
+from optduel.components.results.history import Row
+from optduel.components.train.model.engine import Totals
 
 
 def training_row(totals: Totals, seconds: float, **known: Any) -> Row:

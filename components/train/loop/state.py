@@ -6,9 +6,9 @@ from typing import Any, Self
 
 import keras
 
-from components.results.history import Row
-from components.train.model.engine import Totals
-from components.train.model.optimizers import Optimizer
+from optduel.components.results.history import Row
+from optduel.components.train.model.engine import Totals
+from optduel.components.train.model.optimizers import Optimizer
 
 
 @dataclasses.dataclass

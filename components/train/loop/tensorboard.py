@@ -6,11 +6,11 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from components.core.errors import StorageError
-from components.results.history import Row
-from components.storage.bulk import Upload, upload
-from components.storage.location import is_remote, join, local_path
-from components.storage.objects import delete, list_entries
+from optduel.components.core.errors import StorageError
+from optduel.components.results.history import Row
+from optduel.components.storage.bulk import Upload, upload
+from optduel.components.storage.location import is_remote, join, local_path
+from optduel.components.storage.objects import delete, list_entries
 
 MEASURES = (
     "cross_entropy",

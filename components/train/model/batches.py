@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from components.core.errors import OptduelError
-from components.records.reader import SplitReader
-from components.settings.experiment import Training
-from components.settings.schedules import steps_per_epoch
+from optduel.components.core.errors import OptduelError
+from optduel.components.records.reader import SplitReader
+from optduel.components.settings.experiment import Training
+from optduel.components.settings.schedules import steps_per_epoch
 
 PREFETCHED_STEPS = 3
 """Steps that are read ahead: one in use, one ready, one being gathered."""

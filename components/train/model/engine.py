@@ -15,9 +15,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from components.train.model.dropout import Batch, BatchDropout
-from components.train.model.factored import FactoredDense, kernel_gradient
-from components.train.model.optimizers import Optimizer
+from optduel.components.train.model.dropout import Batch, BatchDropout
+from optduel.components.train.model.factored import FactoredDense, kernel_gradient
+from optduel.components.train.model.optimizers import Optimizer
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class Engine:
         """Does optimizer steps on the next batches.
 
         Args:
-            batches: what `components.train.batches.distribute` gives.
+            batches: what `optduel.components.train.batches.distribute` gives.
             steps: how many, equal on all workers, unless one is not finite or some worker asks for a stop.
             totals: to add to.
             wishes: this worker's.

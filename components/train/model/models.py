@@ -8,10 +8,10 @@ from typing import Any
 
 import keras
 
-from components.settings.experiment import CnnModel, LinearModel, Model, TutorialCnnModel
-from components.train.model.dropout import BatchDropout
-from components.train.model.factored import FactoredDense
-from components.train.model.pooled import Conv2D, MaxPooling2D, PooledConv2D
+from optduel.components.settings.experiment import CnnModel, LinearModel, Model, TutorialCnnModel
+from optduel.components.train.model.dropout import BatchDropout
+from optduel.components.train.model.factored import FactoredDense
+from optduel.components.train.model.pooled import Conv2D, MaxPooling2D, PooledConv2D
 
 
 class KerasLayers:

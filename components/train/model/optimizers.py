@@ -12,9 +12,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from components.settings.experiment import AdamArm, AdamwArm, Arm, SgdArm, SgdwArm
-from components.settings.schedules import learning_rate
-from components.train.model.models import parameter_kind
+from optduel.components.settings.experiment import AdamArm, AdamwArm, Arm, SgdArm, SgdwArm
+from optduel.components.settings.schedules import learning_rate
+from optduel.components.train.model.models import parameter_kind
 
 Update = Callable[[Any, tf.Variable, Sequence[tf.Variable], tf.Tensor, tf.Tensor, tf.Tensor], None]
 

@@ -13,8 +13,8 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 
-from components.core.errors import LaunchError, PeerLostError
-from components.train.worker.group import PEERS_VARIABLE, Group
+from optduel.components.core.errors import LaunchError, PeerLostError
+from optduel.components.train.worker.group import PEERS_VARIABLE, Group
 
 _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 2.0

@@ -11,7 +11,7 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 
-from components.core.errors import (
+from optduel.components.core.errors import (
     ERROR_TYPES,
     LaunchError,
     OptduelError,
@@ -19,10 +19,10 @@ from components.core.errors import (
     StoppedError,
     TrainingError,
 )
-from components.core.machine import oom_kills
-from components.core.stopping import StopRequest
-from components.settings.experiment import Compute
-from components.train.contract.control import STAGING, STARTING, STOP, ProgressFile
+from optduel.components.core.machine import oom_kills
+from optduel.components.core.stopping import StopRequest
+from optduel.components.settings.experiment import Compute
+from optduel.components.train.contract.control import STAGING, STARTING, STOP, ProgressFile
 
 LAUNCHER_VARIABLE = "OPTDUEL_LAUNCHER_PID"
 """Names the process that started this worker, where it shall not live longer than that one."""
@@ -72,7 +72,7 @@ class Supervisor:
             environment: the same, whole.
 
         Returns:
-            0, or a code of `components.core.errors` with which the process ended and which it reported.
+            0, or a code of `core.errors` with which the process ended and which it reported.
 
         Raises:
             StoppedError: a stop was requested before the first step.

@@ -1,4 +1,4 @@
-"""The process that trains: `python -m components.train.worker.trainer TASK`, started and watched by a worker.
+"""The process that trains, started and watched by a worker: `python -m THIS_MODULE TASK`.
 
 With TF_CONFIG in the environment it is one worker of a group under MultiWorkerMirroredStrategy.
 """
@@ -13,13 +13,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn
 
-from components.core.errors import StoppedError, TrainingError, exit_on_error, write_termination
-from components.core.machine import usable_cores
-from components.settings.authoring import decode
-from components.storage.objects import read
-from components.train.contract.control import PROGRESS_VARIABLE, Control
-from components.train.contract.task import Task
-from components.train.worker.group import INDEX_VARIABLE, Group, group_from_environment
+from optduel.components.core.errors import StoppedError, TrainingError, exit_on_error, write_termination
+from optduel.components.core.machine import usable_cores
+from optduel.components.settings.authoring import decode
+from optduel.components.storage.objects import read
+from optduel.components.train.contract.control import PROGRESS_VARIABLE, Control
+from optduel.components.train.contract.task import Task
+from optduel.components.train.worker.group import INDEX_VARIABLE, Group, group_from_environment
 
 _PR_SET_PDEATHSIG = 1
 """prctl(2): the signal that this process gets when its parent dies."""
@@ -82,9 +82,9 @@ def _train(task: Task, group: Group, control: Control) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import tensorflow as tf
 
-    from components.train.loop.loop import train
-    from components.train.worker.devices import check_gpus
-    from components.train.worker.tensorflow_errors import in_our_words
+    from optduel.components.train.loop.loop import train
+    from optduel.components.train.worker.devices import check_gpus
+    from optduel.components.train.worker.tensorflow_errors import in_our_words
 
     gpus = tf.config.list_physical_devices("GPU")
     check_gpus(len(gpus), tf.test.is_built_with_cuda(), os.environ)
@@ -118,8 +118,8 @@ def _part(strategy: Any, group: Group) -> None:
         return
     import tensorflow as tf
 
-    from components.core.errors import PeerLostError
-    from components.train.worker.tensorflow_errors import in_our_words
+    from optduel.components.core.errors import PeerLostError
+    from optduel.components.train.worker.tensorflow_errors import in_our_words
 
     with contextlib.suppress(PeerLostError), in_our_words("done"):
 

@@ -1,8 +1,7 @@
-"""One worker: `python -m components.train.worker.worker TASK`, the parent of the process that trains.
+"""One worker: `python -m WORKER_MODULE TASK`, the parent of the process that trains.
 
-Its environment says which worker of which group it is (see `group`). It waits for its peers, starts
-`components.train.worker.trainer` and watches it, and ends with a code of `components.core.errors`. On a
-cluster it is process 1 of its container.
+Its environment says which worker of which group it is (see `group`). It waits for its peers, starts `trainer`
+and watches it, and ends with a code of `core.errors`. On a cluster it is process 1 of its container.
 """
 
 import contextlib
@@ -12,28 +11,26 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from components.core.errors import ExperimentError, exit_on_error
-from components.core.stopping import stop_on_signals
-from components.settings.authoring import decode
-from components.storage.objects import read
-from components.train.contract.control import PROGRESS_VARIABLE, ProgressFile
-from components.train.contract.task import Task
-from components.train.worker.group import Group, group_from_environment
-from components.train.worker.rendezvous import wait_for_peers
-from components.train.worker.supervisor import Supervisor
+from optduel.components.core.errors import ExperimentError, exit_on_error
+from optduel.components.core.stopping import stop_on_signals
+from optduel.components.settings.authoring import decode
+from optduel.components.storage.objects import read
+from optduel.components.train.contract.control import PROGRESS_VARIABLE, ProgressFile
+from optduel.components.train.contract.task import WORKER_MODULE, Task
+from optduel.components.train.worker.group import Group, group_from_environment
+from optduel.components.train.worker.rendezvous import wait_for_peers
+from optduel.components.train.worker.supervisor import Supervisor
 
 
 def main(arguments: list[str]) -> None:
-    """Trains the task at a path or URI; exits with 0 or a code of `components.core.errors`.
+    """Trains the task at a path or URI; exits with 0 or a code of `optduel.components.core.errors`.
 
     Its peers have `compute.start_seconds` to answer, and so has the training process to begin.
     """
     known: dict[str, int | str] = {}
     with exit_on_error("train", lambda: known):
         if len(arguments) != 1:
-            raise ExperimentError(
-                "components.train.worker.worker: takes one argument, the task's path or URI"
-            )
+            raise ExperimentError(f"{WORKER_MODULE}: takes one argument, the task's path or URI")
         sys.exit(_supervise(arguments[0], known))
 
 
@@ -52,7 +49,7 @@ def _supervise(task_file: str, known: dict[str, int | str]) -> int:
         supervisor = Supervisor(name, compute, progress, request)
         try:
             wait_for_peers(group, compute.start_seconds, supervisor.tick)
-            command = [sys.executable, "-m", "components.train.worker.trainer", task_file]
+            command = [sys.executable, "-m", "optduel.components.train.worker.trainer", task_file]
             return supervisor.run(command, _environment(group, path))
         finally:
             known.update(phase=progress.progress().phase, step=progress.progress().step)

@@ -8,9 +8,9 @@ from typing import Any
 
 import yaml
 
-from components.train.cluster.jobs import Order
-from components.train.cluster.settings import JobSettings, PodSettings
-from components.train.cluster.trainjob import TrainJobs
+from optduel.components.train.cluster.jobs import Order
+from optduel.components.train.cluster.settings import JobSettings, PodSettings
+from optduel.components.train.cluster.trainjob import TrainJobs
 from tests.cluster.containers.podman import Podman
 
 RUNTIME = Path(__file__).parents[3] / "manifests/base/runtime/tensorflow-distributed.yaml"

@@ -136,7 +136,7 @@ IMPORTS = """
 import ast, importlib, os, pathlib, pkgutil, sys, warnings
 warnings.simplefilter("error")
 warnings.filterwarnings("ignore", category=DeprecationWarning)
-import components
+import optduel.components
 for module in pkgutil.walk_packages(components.__path__, "components."):
     if not module.name.endswith(".component"):
         importlib.import_module(module.name)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cli.command_line import main
+from optduel.pipeline.cli.command_line import main
 
 
 def test_a_missing_engine_is_one_message(

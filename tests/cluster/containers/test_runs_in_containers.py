@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from kfp import dsl, local
 
-from components.results.history import read_history
-from components.settings.experiment import DigitsSource
-from pipeline.cli.command_line import main
-from pipeline.local.containers import docker_runner
-from pipeline.local.tasks import LocalTasks
+from optduel.components.results.history import read_history
+from optduel.components.settings.experiment import DigitsSource
+from optduel.pipeline.cli.command_line import main
+from optduel.pipeline.local.containers import docker_runner
+from optduel.pipeline.local.tasks import LocalTasks
 from tests.cluster.containers.podman import Podman
 from tests.train.conftest import reproducible
 from tests.train.processes import ending
@@ -120,7 +120,13 @@ def test_a_containers_last_line_and_its_exit_code_are_not_lost(
 def test_an_interrupt_removes_the_containers_and_starts_no_other(
     stage: str, podman: Podman, docker_host: str, image: str, tmp_path: Path
 ) -> None:
-    command = [sys.executable, "-c", "from pipeline.cli.command_line import entry; entry()", "run", "digits"]
+    command = [
+        sys.executable,
+        "-c",
+        "from optduel.pipeline.cli import entry; entry()",
+        "run",
+        "digits",
+    ]
     root = tmp_path / "study"
     process = subprocess.Popen(
         [*command, "--root", str(root), "--image", image, "--set", "training.epochs=10000"],

@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from components.core.errors import ConflictError
-from components.prepare.card import contact_sheet
-from components.prepare.prepare import prepare_records, prepare_source
-from components.records.integrity import verify_shards
-from components.records.manifest import Records
-from components.settings.experiment import Data, DigitsSource
-from components.storage.entry import Entry
-from components.storage.location import join
-from components.storage.objects import delete, list_entries, publish, read, stat
+from optduel.components.core.errors import ConflictError
+from optduel.components.prepare.card import contact_sheet
+from optduel.components.prepare.prepare import prepare_records, prepare_source
+from optduel.components.records.integrity import verify_shards
+from optduel.components.records.manifest import Records
+from optduel.components.settings.experiment import Data, DigitsSource
+from optduel.components.storage.entry import Entry
+from optduel.components.storage.location import join
+from optduel.components.storage.objects import delete, list_entries, publish, read, stat
 from tests.prepare.stores.writer_process import start
 from tests.servers.places import Place
 

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from components.core.errors import DataError, StorageError
-from components.prepare.prepare import prepare_records
-from components.prepare.sources.stored_folder import StoredFolder
-from components.settings.experiment import Data, FolderSource
-from components.storage.bulk import Upload, upload
-from components.storage.location import join
-from components.storage.objects import publish
+from optduel.components.core.errors import DataError, StorageError
+from optduel.components.prepare.prepare import prepare_records
+from optduel.components.prepare.sources.stored_folder import StoredFolder
+from optduel.components.settings.experiment import Data, FolderSource
+from optduel.components.storage.bulk import Upload, upload
+from optduel.components.storage.location import join
+from optduel.components.storage.objects import publish
 from tests.faults.proxy import Answer, Fault
 from tests.servers.places import Place
 

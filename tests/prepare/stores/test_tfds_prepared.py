@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from components.core.errors import DataError, ExperimentError
-from components.prepare.prepare import prepare_records
-from components.prepare.sources.tfds import Tfds
-from components.records.manifest import Records
-from components.settings.authoring import decode
-from components.settings.experiment import Data, Split, TfdsSource
-from components.storage.bulk import Upload, upload
-from components.storage.objects import delete, list_entries, read
+from optduel.components.core.errors import DataError, ExperimentError
+from optduel.components.prepare.prepare import prepare_records
+from optduel.components.prepare.sources.tfds import Tfds
+from optduel.components.records.manifest import Records
+from optduel.components.settings.authoring import decode
+from optduel.components.settings.experiment import Data, Split, TfdsSource
+from optduel.components.storage.bulk import Upload, upload
+from optduel.components.storage.objects import delete, list_entries, read
 from tests.servers.places import Place
 
 # TensorFlow Datasets and what it imports warn of their own business.

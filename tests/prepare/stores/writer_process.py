@@ -4,16 +4,16 @@ import multiprocessing
 import os
 from multiprocessing.context import ForkServerProcess
 
-from components.prepare.prepare import prepare_records
-from components.settings.authoring import decode
-from components.settings.experiment import Data
+from optduel.components.prepare.prepare import prepare_records
+from optduel.components.settings.authoring import decode
+from optduel.components.settings.experiment import Data
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
     [
         "sklearn.datasets",
-        "components.storage.gcs",
-        "components.storage.s3",
+        "optduel.components.storage.gcs",
+        "optduel.components.storage.s3",
         "tests.prepare.stores.writer_process",
     ]
 )

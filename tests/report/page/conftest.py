@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from components.report.render import Report
+from optduel.components.report.render import Report
 
 VOID = {"meta", "img", "br"}
 

@@ -4,10 +4,10 @@ import re
 
 import pytest
 
-from components.compare.compare import compare_arms
-from components.core.errors import DataError
-from components.records.manifest import Skipped
-from components.report.render import Report
+from optduel.components.compare.compare import compare_arms
+from optduel.components.core.errors import DataError
+from optduel.components.records.manifest import Skipped
+from optduel.components.report.render import Report
 
 TWO = ("cat", "dog")
 

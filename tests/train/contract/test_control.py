@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.core.errors import StorageError
-from components.train.contract.control import STOP, Control, Progress, ProgressFile
+from optduel.components.core.errors import StorageError
+from optduel.components.train.contract.control import STOP, Control, Progress, ProgressFile
 from tests.train.processes import wait_until
 
 
@@ -84,7 +84,7 @@ def test_the_request_to_stop_is_heard() -> None:
 def test_the_end_of_the_supervisor_ends_the_process() -> None:
     code = """
 import time
-from components.train.contract.control import Control
+from optduel.components.train.contract.control import Control
 Control(None).follow(0)
 time.sleep(60)
 """

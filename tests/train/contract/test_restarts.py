@@ -2,10 +2,10 @@
 
 import pytest
 
-from components.core.errors import LaunchError, OptduelError, StoppedError
-from components.core.stopping import StopRequest
-from components.train.contract import restarts
-from components.train.contract.restarts import Restarts
+from optduel.components.core.errors import LaunchError, OptduelError, StoppedError
+from optduel.components.core.stopping import StopRequest
+from optduel.components.train.contract import restarts
+from optduel.components.train.contract.restarts import Restarts
 
 STOPPED = StoppedError("saved on request")
 LOST = LaunchError("lost")

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from components.core.errors import (
+from optduel.components.core.errors import (
     DataError,
     LaunchError,
     OptduelError,
@@ -22,12 +22,12 @@ from components.core.errors import (
     StoppedError,
     TrainingError,
 )
-from components.train.contract import restarts
-from components.train.contract.task import Task
-from components.train.local import attempt
-from components.train.local import process as local_worker
-from components.train.local.attempt import End, root_cause
-from components.train.local.launch import LocalLauncher
+from optduel.components.train.contract import restarts
+from optduel.components.train.contract.task import Task
+from optduel.components.train.local import attempt
+from optduel.components.train.local import process as local_worker
+from optduel.components.train.local.attempt import End, root_cause
+from optduel.components.train.local.launch import LocalLauncher
 from tests.train.processes import ending, is_running, script, wait_until
 
 Launch = Callable[..., None]
@@ -238,10 +238,10 @@ def test_a_command_that_cannot_be_run_is_told(
 
 LAUNCHER = """
 import sys
-from components.settings.authoring import decode
-from components.core.errors import exit_on_error
-from components.train.local.launch import LocalLauncher
-from components.train.contract.task import Task
+from optduel.components.settings.authoring import decode
+from optduel.components.core.errors import exit_on_error
+from optduel.components.train.local.launch import LocalLauncher
+from optduel.components.train.contract.task import Task
 task = decode(Task, sys.argv[1], "task")
 sys.executable = sys.argv[2]
 with exit_on_error("train"):
@@ -249,7 +249,7 @@ with exit_on_error("train"):
 """
 
 REAL_WORKER = """
-from components.train import worker
+from optduel.components.train import worker
 sys.executable = {trainer!r}
 worker.main([sys.argv[-1]])
 """

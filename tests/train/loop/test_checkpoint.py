@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.core.errors import DamagedError, StorageError, TrainingError
-from components.train.loop import checkpoint
-from components.train.loop.background import Background
-from components.train.loop.checkpoint import Checkpoint, discard, latest, save
+from optduel.components.core.errors import DamagedError, StorageError, TrainingError
+from optduel.components.train.loop import checkpoint
+from optduel.components.train.loop.background import Background
+from optduel.components.train.loop.checkpoint import Checkpoint, discard, latest, save
 from tests.train.checkpoints import step_file
 
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from components.core.errors import StorageError
-from components.storage.objects import list_entries, publish, read
-from components.train.loop.checkpoint import discard, latest, save
+from optduel.components.core.errors import StorageError
+from optduel.components.storage.objects import list_entries, publish, read
+from optduel.components.train.loop.checkpoint import discard, latest, save
 from tests.faults.answers import status
 from tests.faults.proxy import Fault
 from tests.servers.places import Place

@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 import pytest
 
-from components.prepare.prepare import prepare_records
-from components.records.manifest import Records
-from components.results.documents import TrainingRecord, read_document
-from components.results.history import Row, epochs_of, read_history
-from components.train.contract.task import Task
-from pipeline.cli.shipped import load_experiment
+from optduel.components.prepare.prepare import prepare_records
+from optduel.components.records.manifest import Records
+from optduel.components.results.documents import TrainingRecord, read_document
+from optduel.components.results.history import Row, epochs_of, read_history
+from optduel.components.train.contract.task import Task
+from optduel.pipeline.cli.shipped import load_experiment
 from tests.train.conftest import ADAMW, CNN, SGD, TUTORIAL, largest_deviation
 
 MakeTask = Callable[..., Task]
@@ -72,10 +72,10 @@ def test_workers_train_in_bfloat16_together(make_task: MakeTask, run_task: RunTa
 REPLICAS = """
 import sys
 import tensorflow as tf
-from components.settings.authoring import decode
-from components.train.contract.control import Control
-from components.train.loop.loop import train
-from components.train.contract.task import Task
+from optduel.components.settings.authoring import decode
+from optduel.components.train.contract.control import Control
+from optduel.components.train.loop.loop import train
+from optduel.components.train.contract.task import Task
 processor, count = tf.config.list_physical_devices("CPU")[0], int(sys.argv[2])
 tf.config.set_logical_device_configuration(processor, [tf.config.LogicalDeviceConfiguration()] * count)
 devices = [f"CPU:{number}" for number in range(count)]

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from components.storage.objects import list_entries, read
-from components.train.loop.checkpoint import latest, save
+from optduel.components.storage.objects import list_entries, read
+from optduel.components.train.loop.checkpoint import latest, save
 from tests.faults.stored_objects import reading
 from tests.servers.places import PlaceOf
 from tests.train.checkpoints import a_checkpoint, assert_is, step_file
@@ -24,7 +24,7 @@ KEPT = 3
 
 WRITERS = """
 import json, os, signal, sys, time
-from components.train.loop.checkpoint import latest, save
+from optduel.components.train.loop.checkpoint import latest, save
 from tests.train.checkpoints import a_checkpoint
 folder, kept, moments = json.loads(sys.argv[1])
 for moment in moments:

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from components.train.contract.task import Task
-from components.train.loop.recorder import Recorder
+from optduel.components.train.contract.task import Task
+from optduel.components.train.loop.recorder import Recorder
 
 
 def test_what_a_killed_chief_was_writing_is_gone_when_the_next_begins(

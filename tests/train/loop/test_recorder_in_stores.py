@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from components.core.errors import ConflictError, StorageError
-from components.storage.objects import list_entries, stat
-from components.train.contract.task import Task
-from components.train.loop.checkpoint import latest, save
-from components.train.loop.recorder import Recorder
+from optduel.components.core.errors import ConflictError, StorageError
+from optduel.components.storage.objects import list_entries, stat
+from optduel.components.train.contract.task import Task
+from optduel.components.train.loop.checkpoint import latest, save
+from optduel.components.train.loop.recorder import Recorder
 from tests.faults.answers import EXPIRED, status
 from tests.faults.proxy import Fault
 from tests.servers.places import Place

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from components.core.errors import LaunchError
-from components.results.history import Row, read_history
-from components.train.contract.control import Control
-from components.train.contract.task import Task
-from components.train.loop import loop
-from components.train.loop.checkpoint import Checkpoint
-from components.train.loop.state import State
-from components.train.model.engine import Engine
+from optduel.components.core.errors import LaunchError
+from optduel.components.results.history import Row, read_history
+from optduel.components.train.contract.control import Control
+from optduel.components.train.contract.task import Task
+from optduel.components.train.loop import loop
+from optduel.components.train.loop.checkpoint import Checkpoint
+from optduel.components.train.loop.state import State
+from optduel.components.train.model.engine import Engine
 from tests.train.conftest import ADAMW, CNN, SGD, TUTORIAL, largest_deviation, reproducible
 
 MakeTask = Callable[..., Task]
@@ -29,11 +29,11 @@ STOPPED = """
 import json
 import sys
 import tensorflow as tf
-from components.settings.authoring import decode
-from components.core.errors import StoppedError
-from components.train.contract.control import Control
-from components.train.loop.loop import train
-from components.train.contract.task import Task
+from optduel.components.settings.authoring import decode
+from optduel.components.core.errors import StoppedError
+from optduel.components.train.contract.control import Control
+from optduel.components.train.loop.loop import train
+from optduel.components.train.contract.task import Task
 
 class StopAt(Control):
     def __init__(self, phase, step):

@@ -3,9 +3,9 @@
 import json
 import time
 
-from components.results.history import Row
-from components.train.loop.state import State
-from components.train.model.engine import Totals
+from optduel.components.results.history import Row
+from optduel.components.train.loop.state import State
+from optduel.components.train.model.engine import Totals
 
 ROW = Row(
     event="step",

@@ -15,16 +15,16 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.util import event_pb2
 
-from components.core.errors import DataError, ExperimentError, StorageError, TrainingError
-from components.records.manifest import Records
-from components.records.reader import SplitReader
-from components.results.documents import TrainingRecord, read_document
-from components.results.history import Row, epochs_of
-from components.train.contract.control import Control
-from components.train.contract.task import Task
-from components.train.loop.loop import train
-from components.train.loop.tensorboard import MEASURES
-from components.train.worker.tensorflow_errors import in_our_words
+from optduel.components.core.errors import DataError, ExperimentError, StorageError, TrainingError
+from optduel.components.records.manifest import Records
+from optduel.components.records.reader import SplitReader
+from optduel.components.results.documents import TrainingRecord, read_document
+from optduel.components.results.history import Row, epochs_of
+from optduel.components.train.contract.control import Control
+from optduel.components.train.contract.task import WORKER_MODULE, Task
+from optduel.components.train.loop.loop import train
+from optduel.components.train.loop.tensorboard import MEASURES
+from optduel.components.train.worker.tensorflow_errors import in_our_words
 from tests.train.conftest import ADAMW, CNN, SGD, reproducible
 
 MakeTask = Callable[..., Task]
@@ -40,7 +40,7 @@ def test_trial_is_repeatable_and_survives_kill_9(make_task: MakeTask, run_task: 
     task_file = Path(killed.output) / "task.json"
     task_file.parent.mkdir(parents=True)
     task_file.write_text(killed.canonical_json(), encoding="utf-8")
-    process = subprocess.Popen([sys.executable, "-m", "components.train.worker.worker", str(task_file)])
+    process = subprocess.Popen([sys.executable, "-m", WORKER_MODULE, str(task_file)])
     try:
         deadline = time.monotonic() + 120
         while not list(Path(killed.checkpoint_folder).glob("step-*.npz")):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.train.model.batches import Plan
+from optduel.components.train.model.batches import Plan
 
 
 @st.composite
@@ -92,7 +92,7 @@ READ_AHEAD = """
 import threading
 import numpy as np
 import tensorflow as tf
-from components.train.model.batches import PREFETCHED_STEPS, Plan, distribute
+from optduel.components.train.model.batches import PREFETCHED_STEPS, Plan, distribute
 
 class Reader:
     image_shape = (1, 1, 1)

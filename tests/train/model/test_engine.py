@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from components.records.manifest import Records
-from components.records.reader import SplitReader
-from components.settings.authoring import validate
-from components.settings.experiment import Arm, Model, Training
-from components.train.model.batches import Plan, distribute, training_plan
-from components.train.model.dropout import BatchDropout
-from components.train.model.engine import Engine, Totals, Verdict, Wishes
-from components.train.model.models import TrainingLayers, build_model
-from components.train.model.optimizers import Optimizer
+from optduel.components.records.manifest import Records
+from optduel.components.records.reader import SplitReader
+from optduel.components.settings.authoring import validate
+from optduel.components.settings.experiment import Arm, Model, Training
+from optduel.components.train.model.batches import Plan, distribute, training_plan
+from optduel.components.train.model.dropout import BatchDropout
+from optduel.components.train.model.engine import Engine, Totals, Verdict, Wishes
+from optduel.components.train.model.models import TrainingLayers, build_model
+from optduel.components.train.model.optimizers import Optimizer
 from tests.train.conftest import ADAMW, CNN
 
 GO_ON = Wishes(stop=False, pace=5)

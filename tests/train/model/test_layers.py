@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from components.train.model.factored import FactoredDense, kernel_gradient
-from components.train.model.models import KERAS_LAYERS, TrainingLayers
+from optduel.components.train.model.factored import FactoredDense, kernel_gradient
+from optduel.components.train.model.models import KERAS_LAYERS, TrainingLayers
 
 
 @pytest.fixture(autouse=True)
@@ -67,7 +67,7 @@ WITHOUT_EXAMPLES = """
 import sys
 import keras
 import tensorflow as tf
-from components.train.model.models import TrainingLayers
+from optduel.components.train.model.models import TrainingLayers
 devices = [tf.config.LogicalDeviceConfiguration()] * 2
 tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], devices)
 two_replicas = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])

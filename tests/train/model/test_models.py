@@ -4,9 +4,9 @@ import keras
 import numpy as np
 import pytest
 
-from components.settings.authoring import validate
-from components.settings.experiment import Model
-from components.train.model.models import MODELS, build_model
+from optduel.components.settings.authoring import validate
+from optduel.components.settings.experiment import Model
+from optduel.components.train.model.models import MODELS, build_model
 
 
 def build(name: str, image_shape: tuple[int, int, int], classes: int) -> keras.Model:

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from components.settings.authoring import validate
-from components.settings.experiment import AdamArm, AdamwArm, Arm, Model, SgdArm, SgdwArm
-from components.settings.schedules import learning_rate
-from components.train.model.models import MODELS, build_model
-from components.train.model.optimizers import OPTIMIZERS, Optimizer
+from optduel.components.settings.authoring import validate
+from optduel.components.settings.experiment import AdamArm, AdamwArm, Arm, Model, SgdArm, SgdwArm
+from optduel.components.settings.schedules import learning_rate
+from optduel.components.train.model.models import MODELS, build_model
+from optduel.components.train.model.optimizers import OPTIMIZERS, Optimizer
 
 STEPS = 50
 EPOCH_STEPS = 10

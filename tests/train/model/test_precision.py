@@ -2,7 +2,7 @@
 
 import pytest
 
-from components.train.model.precision import choose_precision, resolve_precision
+from optduel.components.train.model.precision import choose_precision, resolve_precision
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from components.core.errors import SetupError
-from components.train.worker.devices import check_gpus
+from optduel.components.core.errors import SetupError
+from optduel.components.train.worker.devices import check_gpus
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 import pytest
 
-from components.core.errors import LaunchError, OptduelError, PeerLostError, StoppedError
-from components.train.worker.group import Group
-from components.train.worker.rendezvous import wait_for_peers
+from optduel.components.core.errors import LaunchError, OptduelError, PeerLostError, StoppedError
+from optduel.components.train.worker.group import Group
+from optduel.components.train.worker.rendezvous import wait_for_peers
 
 
 def free_ports(count: int) -> list[int]:

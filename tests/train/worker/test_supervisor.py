@@ -12,18 +12,18 @@ from pathlib import Path
 
 import pytest
 
-from components.core.errors import read_termination
-from components.core.stopping import StopRequest
-from components.settings.experiment import Compute
-from components.train.contract.control import ProgressFile
-from components.train.contract.task import Task
-from components.train.worker import supervisor
-from components.train.worker.supervisor import Supervisor
+from optduel.components.core.errors import read_termination
+from optduel.components.core.stopping import StopRequest
+from optduel.components.settings.experiment import Compute
+from optduel.components.train.contract.control import ProgressFile
+from optduel.components.train.contract.task import Task
+from optduel.components.train.worker import supervisor
+from optduel.components.train.worker.supervisor import Supervisor
 from tests.train.processes import ending, is_running, script, wait_until
 
 WORKER = """
 import sys
-from components.train import worker
+from optduel.components.train import worker
 sys.executable = sys.argv[2]
 worker.main([sys.argv[1]])
 """
@@ -107,7 +107,7 @@ def test_what_the_training_process_reported_stays(start: Start, log: Path) -> No
 
 def test_a_defect_shows_its_traceback_and_reports_its_last_line(start: Start, log: Path) -> None:
     code = """
-from components.train import trainer
+from optduel.components.train import trainer
 trainer.decode = lambda *_: {}["absent"]
 trainer.main([__file__])
 """
@@ -229,7 +229,7 @@ for _ in range(3000):
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's part of the promise is Linux's")
 @pytest.mark.parametrize(
     "tie",
-    ["from components.train import trainer; trainer._depend_on_parent()", "control.follow(0)"],
+    ["from optduel.components.train import trainer; trainer._depend_on_parent()", "control.follow(0)"],
     ids=["kernel", "standard-input"],
 )
 def test_a_process_ends_with_its_supervisor(start: Start, tmp_path: Path, tie: str) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from components.core.errors import OptduelError, OutOfMemoryError, PeerLostError, StorageError
+from optduel.components.core.errors import OptduelError, OutOfMemoryError, PeerLostError, StorageError
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ def test_failures_of_the_machine_and_of_peers_are_told_apart(
 ) -> None:
     import tensorflow as tf
 
-    from components.train.worker.tensorflow_errors import in_our_words
+    from optduel.components.train.worker.tensorflow_errors import in_our_words
 
     with pytest.raises(error) as raised, in_our_words("worker 0"):
         raise getattr(tf.errors, kind)(None, None, f"\n{message}\nand a page of details")
@@ -46,7 +46,7 @@ The error could be from a previous operation. Restart your program to reset."""
 def test_the_cause_is_told_and_not_where_in_the_graph_it_was_met() -> None:
     import tensorflow as tf
 
-    from components.train.worker.tensorflow_errors import in_our_words
+    from optduel.components.train.worker.tensorflow_errors import in_our_words
 
     with pytest.raises(PeerLostError) as raised, in_our_words("worker 0"):
         raise tf.errors.UnavailableError(None, None, IN_A_GRAPH)
@@ -57,7 +57,7 @@ def test_the_cause_is_told_and_not_where_in_the_graph_it_was_met() -> None:
 
 
 def test_memory_of_the_processor_counts_too() -> None:
-    from components.train.worker.tensorflow_errors import in_our_words
+    from optduel.components.train.worker.tensorflow_errors import in_our_words
 
     message = "worker 0: MemoryError: lower training.global_batch_size"
     with pytest.raises(OutOfMemoryError, match=message), in_our_words("worker 0"):
@@ -67,7 +67,7 @@ def test_memory_of_the_processor_counts_too() -> None:
 def test_what_nobody_foresaw_stays_as_it_is() -> None:
     import tensorflow as tf
 
-    from components.train.worker.tensorflow_errors import in_our_words
+    from optduel.components.train.worker.tensorflow_errors import in_our_words
 
     with pytest.raises(tf.errors.InternalError), in_our_words("worker 0"):
         raise tf.errors.InternalError(None, None, "cuDNN launch failure")
