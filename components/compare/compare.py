@@ -1,17 +1,30 @@
 """The paired comparison of arms over seeds."""
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from optduel.components.compare.cautions import cautions
 from optduel.components.compare.inference import holm, sign_flip_p_value
-from optduel.components.compare.pairing import pair
+from optduel.components.compare.summary import markdown, scalars
 from optduel.components.compare.verdict import judge
 from optduel.components.compare.wording import Metric
-from optduel.components.results.documents import ArmSummary, Comparison, Trial, Trials
+from optduel.components.core.errors import DataError
+from optduel.components.core.narration import say
+from optduel.components.results.documents import (
+    ArmSummary,
+    Comparison,
+    Trial,
+    Trials,
+    read_document,
+    write_document,
+)
+from optduel.components.settings.authoring import decode
 from optduel.components.settings.experiment import Study
+from optduel.components.storage.objects import publish
 
 
 def compare_arms(study: Study, arms: Sequence[str], trials: Trials) -> Comparison:
@@ -77,3 +90,106 @@ def _summarize(arm: str, seeds: tuple[int, ...], trials: Sequence[Trial]) -> Arm
         median_accuracy=float(np.median(accuracy)),
         median_cross_entropy=float(np.median(cross_entropy)),
     )
+
+
+def collect(previous: Trials | None, trials: Sequence[Trial]) -> Trials:
+    """Adds trials to those collected before, in order.
+
+    Args:
+        previous: what an earlier call returned; None in the first call.
+
+    Raises:
+        DataError: a trial's parts belong to different models, a trial comes twice, or two trials were
+            trained on different records.
+    """
+    gathered = (previous.trials if previous else ()) + tuple(trials)
+    seen: set[tuple[str, int]] = set()
+    for trial in gathered:
+        training, evaluation = trial.training, trial.evaluation
+        name = trial_name(trial)
+        for part in ("arm", "seed", "model_sha256"):
+            trained, evaluated = getattr(training, part), getattr(evaluation, part)
+            if trained != evaluated:
+                raise DataError(
+                    f"{name}: {part} = {evaluated} was evaluated, {trained} trained; evaluate again"
+                )
+        if (training.arm, training.seed) in seen:
+            raise DataError(f"{name}: is there twice; a repeated seed is no new evidence")
+        if training.data_fingerprint != gathered[0].training.data_fingerprint:
+            raise DataError(
+                f"{name}: data = {training.data_fingerprint}, but {trial_name(gathered[0])} was trained on "
+                f"{gathered[0].training.data_fingerprint}; run the study again"
+            )
+        seen.add((training.arm, training.seed))
+    return Trials(trials=gathered)
+
+
+def trial_name(trial: Trial) -> str:
+    """How messages call a trial."""
+    return f"trial {trial.training.arm}, seed {trial.training.seed}"
+
+
+def pair(arms: Sequence[str], seeds: Sequence[int], trials: Trials) -> dict[str, tuple[Trial, ...]]:
+    """The trials of each arm, one per seed, in the order of `seeds`.
+
+    Raises:
+        DataError: a trial is missing or not part of the study, or the trials were not evaluated on one split.
+    """
+    found = {(trial.training.arm, trial.training.seed): trial for trial in trials.trials}
+    wanted = [(arm, seed) for arm in arms for seed in seeds]
+    missing = [key for key in wanted if key not in found]
+    foreign = [key for key in found if key not in wanted]
+    if missing or foreign:
+        problems = [f"trial {arm}, seed {seed}: is missing" for arm, seed in missing]
+        problems += [f"trial {arm}, seed {seed}: is not part of the study" for arm, seed in foreign]
+        raise DataError("\n".join(["trials: do not pair up by seed; run the study again", *problems]))
+    first = found[wanted[0]]
+    for trial in found.values():
+        if _evaluated_on(trial) != _evaluated_on(first):
+            raise DataError(
+                f"{trial_name(trial)}: was evaluated on {_evaluated_on(trial)}, but {trial_name(first)} on "
+                f"{_evaluated_on(first)}; evaluate again"
+            )
+    return {arm: tuple(found[arm, seed] for seed in seeds) for arm in arms}
+
+
+def _evaluated_on(trial: Trial) -> str:
+    return f"{trial.evaluation.examples} examples of the {trial.evaluation.split} split"
+
+
+def collect_documents(previous: Path | None, trials: Sequence[Path], collected: Path) -> None:
+    """Writes the trials collected before and these ones, one document each, as one document.
+
+    Args:
+        previous: what an earlier call wrote; None in the first call.
+
+    Raises:
+        DataError: the trials do not belong together.
+        StorageError: a document cannot be read or written.
+    """
+    before = read_document(previous, Trials) if previous else None
+    write_document(collected, collect(before, [read_document(trial, Trial) for trial in trials]))
+
+
+def compare_documents(
+    study: str, arms: str, collected: Path, comparison: Path, summary: Path
+) -> dict[str, float | str]:
+    """Compares the arms, writes the comparison and a Markdown page about it.
+
+    Args:
+        study: the experiment's section, JSON.
+        arms: names in the experiment's order, a JSON list; the first is the baseline.
+
+    Returns:
+        Names and values for KFP's table of metrics.
+
+    Raises:
+        DataError: a trial is missing or foreign, or the trials were not evaluated on one split.
+        StorageError: a document cannot be read or written.
+    """
+    questions = decode(Study, study, "study")
+    result = compare_arms(questions, json.loads(arms), read_document(collected, Trials))
+    write_document(comparison, result)
+    publish(summary, markdown(questions, result).encode())
+    say(f"compare: {len(result.arms)} arms, {len(questions.seeds)} paired seed(s), by {questions.metric}")
+    return scalars(result)

@@ -20,7 +20,7 @@ def collect_arm(
     """
     from pathlib import Path
 
-    from optduel.components.compare.compare_documents import collect_documents
+    from optduel.components.compare.compare import collect_documents
     from optduel.components.core.errors import exit_on_error
 
     with exit_on_error("compare"):
@@ -49,7 +49,7 @@ def compare(
     """
     from pathlib import Path
 
-    from optduel.components.compare.compare_documents import compare_documents
+    from optduel.components.compare.compare import compare_documents
     from optduel.components.core.errors import exit_on_error
     from optduel.components.settings.experiment import canonical_json
     from optduel.components.storage.objects import publish

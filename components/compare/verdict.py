@@ -17,8 +17,8 @@ from optduel.components.compare.wording import (
     significance_level,
 )
 from optduel.components.results.documents import Answer, PairedComparison
+from optduel.components.settings.cautions import seeds_needed
 from optduel.components.settings.experiment import Study
-from optduel.components.settings.repetition import seeds_needed
 
 LOWER_IS_BETTER: dict[Metric, bool] = {"accuracy": False, "cross_entropy": True}
 

@@ -1,13 +1,17 @@
 """The evaluate stage's one call: from a trained model to the trial's place in the comparison."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from optduel.components.core.errors import DataError
 from optduel.components.core.narration import say
 from optduel.components.evaluate.metrics import evaluate_probabilities
 from optduel.components.evaluate.model import load_model
-from optduel.components.evaluate.predict import predict
-from optduel.components.records.manifest import load_records
+from optduel.components.records.manifest import Records, load_records
+from optduel.components.records.reader import SplitReader
+from optduel.components.records.staging import stage
 from optduel.components.results.documents import TrainingRecord, Trial, read_document
 from optduel.components.results.history import read_history
 from optduel.components.storage.location import join
@@ -41,3 +45,39 @@ def evaluate_trial(records_file: Path, model_folder: str, history_file: Path, co
         f"cross-entropy {evaluation.cross_entropy.value:.4f}"
     )
     return Trial(training=training, history=read_history(history_file), evaluation=evaluation)
+
+
+if TYPE_CHECKING:
+    import keras
+
+BATCH_EXAMPLES = 256
+"""Examples of one forward pass: large enough to fill a processor, small enough for any memory."""
+
+
+def predict(model: "keras.Model", records: Records, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Class probabilities of every example of a split.
+
+    Args:
+        model: takes the data set's images, and gives logits.
+        records: the data set.
+        split: the name of the split.
+
+    Returns:
+        probabilities float64 [examples, classes], each row summing to 1, and labels int32 [examples].
+
+    Raises:
+        DataError: a shard is damaged.
+        StorageError: a shard cannot be read or brought here.
+    """
+    import scipy.special
+
+    logits, labels = [], []
+    with stage(records, records.manifest.splits[split].shards) as staged:
+        reader = SplitReader(staged, split)
+        shard_count = len(reader.shard_sizes)
+        for start in range(0, len(reader), BATCH_EXAMPLES):
+            positions = np.arange(start, min(start + BATCH_EXAMPLES, len(reader)))
+            images, batch_labels = reader.read(positions % shard_count, positions // shard_count)
+            logits.append(model.predict_on_batch(images))
+            labels.append(batch_labels)
+    return scipy.special.softmax(np.concatenate(logits).astype(np.float64), axis=1), np.concatenate(labels)

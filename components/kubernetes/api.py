@@ -3,20 +3,27 @@
 import contextlib
 import itertools
 import json
+import os
 import random
 import re
 import time
 import urllib.parse
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import urllib3
-from kubernetes.client import ApiClient
+from kubernetes.client import ApiClient, Configuration
+from kubernetes.config import (
+    ConfigException,
+    list_kube_config_contexts,
+    load_incluster_config,
+    load_kube_config,
+)
 
-from optduel.components.core.errors import ClusterError, StoppedError
+from optduel.components.core.errors import ClusterError, SetupError, StoppedError
 from optduel.components.core.stopping import StopRequest
-from optduel.components.kubernetes.grants import Grants
 from optduel.components.kubernetes.timing import Timing
 
 JsonObject = dict[str, Any]
@@ -267,3 +274,97 @@ def _selectors(labels: str, fields: str) -> dict[str, str]:
 def _in_words(error: Exception) -> str:
     """The cause alone: urllib3 begins its messages with the connection."""
     return _CONNECTION.sub("", str(error)) or type(error).__name__
+
+
+class Grants:
+    """What the server has allowed so far.
+
+    A server that has just started answers 403 to everybody, or 401, until it has read the cluster's Roles and
+    accounts. So a refusal of what was allowed before counts only when it lasts.
+
+    Args:
+        seconds: that such a refusal may last.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._refused_since: dict[str, float | None] = {}
+
+    def allow(self, what: str) -> None:
+        """Takes note that a kind of requests is allowed."""
+        self._refused_since[what] = None
+
+    def may_return(self, what: str) -> bool:
+        """Takes note that a kind of requests is refused; whether it may soon be allowed again."""
+        if what not in self._refused_since:
+            return False
+        since = self._refused_since[what] or time.monotonic()
+        self._refused_since[what] = since
+        return time.monotonic() - since < self._seconds
+
+
+def refused(doing: str, failure: ApiFailure) -> SetupError:
+    """The error for an answer that another attempt would not change.
+
+    Args:
+        doing: what was tried, for example "TrainJob x cannot be created".
+        failure: the answer.
+    """
+    return SetupError(f"{doing}: {failure.message}; {_remedy(failure)}")
+
+
+def _remedy(failure: ApiFailure) -> str:
+    if failure.code == 401:
+        return "this step's service account is not known to the cluster: check the kubeconfig or its token"
+    if isinstance(failure, NotFound):
+        return "install the operator of the deployment's job.kind, or choose the other one"
+    if "unknown field" in failure.message:
+        return "install an operator that knows it: Kubeflow Trainer 2.2 or newer, training-operator 1.9"
+    if failure.code == 403 and "cannot" in failure.message and "admission" not in failure.message:
+        return (
+            "bind the Role optduel-launcher to this step's service account: apply optduel's manifests "
+            "(`optduel doctor` says what is missing)"
+        )
+    return "change the deployment, or what the cluster admits"
+
+
+_NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+
+def connect(workers: int, timing: Timing, request: StopRequest) -> Api:
+    """The API of the cluster and namespace that this process belongs to.
+
+    Args:
+        workers: whose logs are followed, each on a connection of its own.
+        timing: of every request.
+        request: to stop.
+
+    Raises:
+        SetupError: neither a service account nor a kubeconfig is there.
+    """
+    configuration = Configuration()
+    configuration.connection_pool_maxsize = workers + 8
+    namespace = _in_cluster(configuration) or _by_kubeconfig(configuration)
+    return Api(ApiClient(configuration), namespace, timing, request)
+
+
+def _in_cluster(configuration: Configuration) -> str:
+    try:
+        load_incluster_config(client_configuration=configuration)
+        return _NAMESPACE_FILE.read_text(encoding="utf-8").strip()
+    except (ConfigException, FileNotFoundError):
+        return ""
+
+
+def _by_kubeconfig(configuration: Configuration) -> str:
+    # The client reads the variable once, when it is imported.
+    file = os.environ.get("KUBECONFIG")
+    try:
+        load_kube_config(config_file=file, client_configuration=configuration)
+        _, active = list_kube_config_contexts(config_file=file)
+    except ConfigException as error:
+        raise SetupError(
+            f"Kubernetes: this process has no service account, and no kubeconfig was found ({error}); "
+            "run it as a step of a pipeline, or set KUBECONFIG"
+        ) from error
+    return str(active["context"].get("namespace") or "default")

@@ -23,7 +23,7 @@ def prepare(
     from pathlib import Path
 
     from optduel.components.core.errors import exit_on_error
-    from optduel.components.prepare.prepare_documents import prepare_documents
+    from optduel.components.prepare.prepare import prepare_documents
 
     with exit_on_error("prepare"):
         paths = [Path(artifact.path) for artifact in (records, card, metrics)]

@@ -12,20 +12,32 @@ from pathlib import Path
 
 from optduel.components.core.errors import ConflictError
 from optduel.components.core.narration import say, seconds_in_words
-from optduel.components.prepare.finished import finished_shards, intact_shards, known_manifest
+from optduel.components.prepare.card import records_card
 from optduel.components.prepare.identity import compose_manifest, count_in_words, fingerprint
-from optduel.components.prepare.shards import plan_shards, write_shards
+from optduel.components.prepare.shards import (
+    finished_shards,
+    intact_shards,
+    known_manifest,
+    plan_shards,
+    write_shards,
+)
 from optduel.components.prepare.sources.digits import Digits
-from optduel.components.prepare.sources.folder import Folder
+from optduel.components.prepare.sources.folder import Folder, StoredFolder
 from optduel.components.prepare.sources.source import Source
-from optduel.components.prepare.sources.stored_folder import StoredFolder
 from optduel.components.prepare.sources.tfds import Tfds
 from optduel.components.prepare.split import divide
 from optduel.components.prepare.survey import Survey, decode_all, read_contents, refuse
 from optduel.components.records.integrity import remove_stale_parts
 from optduel.components.records.manifest import MANIFEST_FILE, Manifest, Records, Shard, load_manifest
-from optduel.components.records.scratch import staging_folder
-from optduel.components.settings.experiment import Data, DigitsSource, FolderSource, TfdsSource
+from optduel.components.records.staging import staging_folder
+from optduel.components.settings.authoring import decode
+from optduel.components.settings.experiment import (
+    Data,
+    DigitsSource,
+    FolderSource,
+    TfdsSource,
+    canonical_json,
+)
 from optduel.components.storage.location import Location, is_remote, join, local_path
 from optduel.components.storage.objects import publish, stat
 
@@ -137,3 +149,40 @@ def _publish(manifest: Manifest, place: str, version: str | None) -> Manifest:
             ) from None
         return found
     return manifest
+
+
+def prepare_documents(data: str, root: str, records: Path, card: Path, metrics: Path) -> dict[str, float]:
+    """Prepares records and writes what later stages and people read of them.
+
+    Args:
+        data: canonical JSON of the experiment's data section.
+        root: the folder for data sets, a path or a URI.
+        records: where the `Records` document goes, as canonical JSON.
+        card: where the card goes, as HTML.
+        metrics: where the counts go, as JSON; a local run of KFP caches no stage that lacks one of its files.
+
+    Returns:
+        The counts.
+
+    Raises:
+        ExperimentError: the section breaks a rule, or names something that does not exist.
+        DataError: the images cannot be used.
+        StorageError: a place cannot be written.
+    """
+    prepared = prepare_records(decode(Data, data, "data"), root)
+    counts = _counts(prepared)
+    publish(records, prepared.canonical_json().encode())
+    publish(card, records_card(prepared).encode())
+    publish(metrics, canonical_json(counts).encode())
+    return counts
+
+
+def _counts(records: Records) -> dict[str, float]:
+    manifest = records.manifest
+    return {
+        "classes": float(len(manifest.classes)),
+        "bytes": float(sum(shard.bytes for split in manifest.splits.values() for shard in split.shards)),
+        "duplicates": float(manifest.duplicates.images),
+        "left_out": float(len(manifest.skipped)),
+        **{f"{name}_images": float(split.records) for name, split in manifest.splits.items()},
+    }

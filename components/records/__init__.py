@@ -14,8 +14,14 @@ from optduel.components.records.manifest import (
     load_records,
 )
 from optduel.components.records.reader import LocalShards, SplitReader
-from optduel.components.records.scratch import BUDGET_VARIABLE, STAGING_VARIABLE, check_room, staging_folder
-from optduel.components.records.staging import StagedRecords, stage
+from optduel.components.records.staging import (
+    BUDGET_VARIABLE,
+    STAGING_VARIABLE,
+    StagedRecords,
+    check_room,
+    stage,
+    staging_folder,
+)
 
 __all__ = [
     "BUDGET_VARIABLE",

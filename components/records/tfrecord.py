@@ -5,6 +5,8 @@ Examples of equally large images are equally long. Every TFRecord and Example re
 """
 
 import struct
+from collections.abc import Iterator
+from pathlib import Path
 
 import google_crc32c
 
@@ -94,3 +96,24 @@ def _read_varint(data: bytes, position: int) -> tuple[int, int]:
         shift += 7
         if byte < 0x80:
             return value, position
+
+
+def sound_examples(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Yields where each example starts, and the example, up to the end or to the first damaged record.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    left = path.stat().st_size
+    position = 0
+    with path.open("rb") as file:
+        while header := file.read(HEADER_BYTES):
+            length = int.from_bytes(header[:8], "little")
+            left -= HEADER_BYTES + length + FOOTER_BYTES
+            if left < 0:  # also what a damaged length comes to
+                return
+            example = file.read(length)
+            if header + example + file.read(FOOTER_BYTES) != frame(example):
+                return
+            yield position + HEADER_BYTES, example
+            position += HEADER_BYTES + length + FOOTER_BYTES

@@ -2,15 +2,92 @@
 
 import textwrap
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 
-from optduel.components.report.curves import Column, HistorySplit, curve
+from optduel.components.core.errors import DataError
+from optduel.components.report.diagnostics import pooled_calibration
 from optduel.components.report.drawing import COLOURS, MARKERS
 from optduel.components.results.documents import Trial
+from optduel.components.results.history import epochs_of
 from optduel.components.settings.experiment import AdamwArm, Arm, SgdArm
+
+Column = Literal["cross_entropy", "penalty", "total", "accuracy"]
+HistorySplit = Literal["train", "validation"]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Median, minimum and maximum over the seeds; all float64 [epochs], as is `epochs` itself."""
+
+    epochs: NDArray[np.float64]
+    median: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+
+
+def curve(trials: Sequence[Trial], split: HistorySplit, column: Column) -> Curve:
+    """The curve of one arm.
+
+    Raises:
+        DataError: a history has no epochs, or other ones than the first history.
+    """
+    histories = [epochs_of(trial.history, split) for trial in trials]
+    epochs = [row.epoch for row in histories[0]]
+    for trial, rows in zip(trials, histories, strict=True):
+        measured = [row.epoch for row in rows]
+        if not measured or measured != epochs:
+            raise DataError(
+                f"trial {trial.training.arm}, seed {trial.training.seed}: {split} epochs = {measured}: "
+                f"must be those of its arm's first seed, {epochs}; train again"
+            )
+    values = np.array([[getattr(row, column) for row in rows] for rows in histories], dtype=np.float64)
+    return Curve(
+        np.array(epochs, dtype=np.float64), np.median(values, axis=0), values.min(axis=0), values.max(axis=0)
+    )
+
+
+@dataclass(frozen=True)
+class Descriptions:
+    """What the figures show, one text each."""
+
+    total: str
+    accuracy: str
+    parts: str
+    calibration: str
+
+
+def describe(arms: Mapping[str, Sequence[Trial]]) -> Descriptions:
+    """Where each line ends, and how far confidence and accuracy lie apart."""
+    return Descriptions(
+        total=_ends(arms, "total"),
+        accuracy=_ends(arms, "accuracy"),
+        parts=" ".join(f"{title}: {_ends(arms, column)}" for column, title in LOSS_PARTS),
+        calibration=" ".join(f"{arm}: {_calibration(trials)}" for arm, trials in arms.items()),
+    )
+
+
+def _ends(arms: Mapping[str, Sequence[Trial]], column: Column) -> str:
+    sentences = []
+    for arm, trials in arms.items():
+        train, validation = (curve(trials, split, column) for split in ("train", "validation"))
+        sentences.append(
+            f"{arm} ends after epoch {train.epochs[-1]:.0f} at {train.median[-1]:.3f} in training and "
+            f"{validation.median[-1]:.3f} in validation."
+        )
+    return " ".join(sentences)
+
+
+def _calibration(trials: Sequence[Trial]) -> str:
+    confidence, accuracy, share = pooled_calibration(trials)
+    return f"mean confidence {float(confidence @ share):.3f}, accuracy {float(accuracy @ share):.3f}."
+
 
 FEW_ARMS = 3
 """With more arms than this the legend stands beside the plot, and bands would only cover one another."""

@@ -9,7 +9,7 @@ import yaml
 
 from optduel.components.core.errors import DataError
 from optduel.components.records.manifest import Records
-from optduel.components.report import descriptions, diagnostics, differences, numbers, outcomes, plots
+from optduel.components.report import diagnostics, differences, numbers, outcomes, plots
 from optduel.components.report import provenance as lineage
 from optduel.components.report.arms import (
     SPARKLINE_HEIGHT,
@@ -20,7 +20,7 @@ from optduel.components.report.arms import (
     schedule_warnings,
 )
 from optduel.components.report.drawing import figure_files, figure_style
-from optduel.components.report.markdown import summary_page
+from optduel.components.report.outcomes import metric_rows
 from optduel.components.results.documents import Comparison, Trial, Trials
 from optduel.components.settings.experiment import Experiment
 
@@ -71,7 +71,7 @@ def build_report(experiment: Experiment, records: Records, trials: Trials, compa
             ),
             cautions=[*comparison.cautions, *warnings],
             images={name: _data_uri(content) for name, content in figures.items() if name.endswith(".svg")},
-            described=descriptions.describe(arms),
+            described=plots.describe(arms),
             few_arms=len(arms) <= plots.FEW_ARMS,
             subject=plots.plot_subject(experiment.arms),
             metrics=outcomes.metric_rows(arms),
@@ -150,3 +150,35 @@ def _as_yaml(experiment: Experiment) -> str:
 
 def _data_uri(svg: bytes) -> str:
     return "data:image/svg+xml;base64," + base64.b64encode(svg).decode()
+
+
+def summary_page(
+    experiment: Experiment,
+    arms: Mapping[str, Sequence[Trial]],
+    comparison: Comparison,
+    warnings: Sequence[str],
+) -> str:
+    """Verdict, cautions and the table of final results."""
+    seeds = len(experiment.study.seeds)
+    lines = [f"# {_plain(experiment.title)}", ""]
+    for pair in comparison.comparisons:
+        lines += [f"**{pair.sentence}**", ""]
+    cautions = [*comparison.cautions, *warnings]
+    if cautions:
+        lines += [*(f"- {caution}" for caution in cautions), ""]
+    lines += [
+        f"Final results on the {comparison.split} split: median (smallest to largest) of {seeds} "
+        f"seed{'' if seeds == 1 else 's'}.",
+        "",
+        f"| metric | {' | '.join(arms)} |",
+        f"| --- |{' ---: |' * len(arms)}",
+    ]
+    for row in metric_rows(arms):
+        cells = " | ".join(f"{spread.median} ({spread.low} to {spread.high})" for spread in row.arms)
+        lines.append(f"| {row.name} ({row.better} is better) | {cells} |")
+    return "\n".join([*lines, "", "The whole report is the artifact `page` of this task."]) + "\n"
+
+
+def _plain(text: str) -> str:
+    """Text that Markdown and the HTML in it leave alone."""
+    return "".join(f"\\{character}" if character in "\\`*_[]<>&#|" else character for character in text)

@@ -1,14 +1,23 @@
 """The report stage's one call, from the documents of the stages before to the page and its figures."""
 
+import datetime
 from pathlib import Path
 
 from optduel.components.core.narration import say
 from optduel.components.records.manifest import load_records
 from optduel.components.report.render import build_report
-from optduel.components.report.tables import write_tables
-from optduel.components.results.documents import Comparison, Trials, read_document
+from optduel.components.results.documents import Comparison, PairedComparison, Trial, Trials, read_document
+from optduel.components.results.tables import (
+    HISTORY_NAME,
+    IndexedArm,
+    TrialHistory,
+    run_folder,
+    write_history_table,
+    write_index,
+)
 from optduel.components.settings.authoring import decode
 from optduel.components.settings.experiment import Experiment
+from optduel.components.storage.location import join
 from optduel.components.storage.objects import publish
 
 
@@ -45,3 +54,65 @@ def write_report(
     publish(page, report.html.encode())
     write_tables(root, run, study, trials, verdict)
     say(f"report: a page and {len(report.figures)} figures")
+
+
+def write_tables(root: str, run: str, experiment: Experiment, trials: Trials, comparison: Comparison) -> None:
+    """Writes both; the index last, so that whatever it names is there.
+
+    Args:
+        root: of datasets and runs.
+        run: the run's name, unique below root.
+        trials: of all arms and seeds.
+        comparison: of these trials.
+
+    Raises:
+        StorageError: a table cannot be written.
+    """
+    histories = [_history(run, experiment, trial) for trial in trials.trials]
+    write_history_table(join(run_folder(root, run), HISTORY_NAME), histories)
+    write_index(root, run, _arms(experiment, histories, comparison))
+
+
+def _history(run: str, experiment: Experiment, trial: Trial) -> TrialHistory:
+    training = trial.training
+    started = datetime.datetime.fromisoformat(training.started).astimezone(datetime.UTC)
+    return TrialHistory(
+        run=run,
+        experiment=experiment.name,
+        fingerprint=experiment.fingerprint,
+        data_fingerprint=training.data_fingerprint,
+        arm=training.arm,
+        seed=training.seed,
+        code_version=training.environment.code_version,
+        # DuckDB's Python client needs one more package to hand out times with a zone.
+        started=started.replace(tzinfo=None),
+        precision=training.precision,
+        workers=training.workers,
+        replicas=training.replicas,
+        rows=trial.history,
+    )
+
+
+def _arms(experiment: Experiment, histories: list[TrialHistory], comparison: Comparison) -> list[IndexedArm]:
+    first = min(histories, key=lambda history: history.started)
+    run = {
+        "run": first.run,
+        "experiment": experiment.name,
+        "title": experiment.title,
+        "fingerprint": experiment.fingerprint,
+        "data_fingerprint": first.data_fingerprint,
+        "code_version": first.code_version,
+        "started": first.started,
+        "split": comparison.split,
+    }
+    verdicts = {pair.challenger: _verdict(pair) for pair in comparison.comparisons}
+    arms = []
+    for summary in comparison.arms:
+        medians = summary.model_dump(include={"arm", "median_accuracy", "median_cross_entropy"})
+        verdict = verdicts.get(summary.arm, {})
+        arms.append(IndexedArm.model_validate(run | medians | {"seeds": len(summary.seeds)} | verdict))
+    return arms
+
+
+def _verdict(pair: PairedComparison) -> dict[str, object]:
+    return pair.model_dump(include=set(IndexedArm.model_fields) - {"seeds"})

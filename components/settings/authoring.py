@@ -2,13 +2,15 @@
 
 import difflib
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args, get_origin
 
+import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
+from yaml.composer import ComposerError
 
 from optduel.components.core.errors import ExperimentError
-from optduel.components.settings import plain_yaml
 from optduel.components.settings.deployment import Deployment
 from optduel.components.settings.experiment import Experiment
 
@@ -65,7 +67,7 @@ def parse_deployment(text: str, where: str, assignments: Iterable[str] = ()) -> 
 def _authored(
     text: str, where: str, assignments: Iterable[str], option: _Option, what: str
 ) -> dict[str, Any]:
-    authored = plain_yaml.load(text, where)
+    authored = load_yaml(text, where)
     if not isinstance(authored, dict):
         raise ExperimentError(f"{where} = {_shown(authored)}: must hold the fields of {what}")
     for assignment in assignments:
@@ -114,7 +116,7 @@ def _assign(authored: dict[str, Any], assignment: str, option: _Option) -> None:
     where = f"{option.flag} {_shortened(assignment)}"
     if not equals or not path:
         raise ExperimentError(f"{where}: write path=value, for example {option.example}")
-    value = plain_yaml.load(text, where)
+    value = load_yaml(text, where)
     *parents, last = path.split(".")
     place: Any = authored
     for depth, part in enumerate(parents):
@@ -255,3 +257,67 @@ def _tags(model: type[BaseModel]) -> list[Any]:
     """The values of a model's literal fields: what a discriminator may put into a location."""
     annotations = [field.annotation for field in model.model_fields.values()]
     return [tag for kind in annotations if get_origin(kind) is Literal for tag in get_args(kind)]
+
+
+MAX_CHARACTERS = 1 << 16
+"""Fifty times the longest shipped experiment; PyYAML reads as much in about half a second."""
+
+
+def load_yaml(text: str, where: str) -> Any:
+    """The value of one YAML document.
+
+    Args:
+        text: the document.
+        where: names the text in messages.
+
+    Raises:
+        ExperimentError: the text is not such a document; names line and column where they are known.
+    """
+    if len(text) > MAX_CHARACTERS:
+        raise ExperimentError(f"{where}: {len(text):,} characters long: the limit is {MAX_CHARACTERS:,}")
+    try:
+        return yaml.load(text, _PlainLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise ExperimentError(f"{where}: not YAML: {place}{error.problem}") from error
+    except (yaml.YAMLError, ValueError) as error:  # a character or a number that YAML does not know
+        raise ExperimentError(f"{where}: not YAML: {' '.join(str(error).split())}") from error
+    except RecursionError as error:
+        raise ExperimentError(f"{where}: not an experiment: nested too deeply") from error
+
+
+# Numbers and truth values as YAML 1.2 has them. PyYAML follows 1.1, where 1:30 is 90, 010 is 8 and no is
+# false; it also knows dates, which no setting is.
+_SCALARS = {
+    "bool": "true|True|TRUE|false|False|FALSE",
+    "int": "[-+]?(?:0|[1-9][0-9]*)",
+    "float": r"[-+]?(?:\.[0-9]+|[0-9]+\.[0-9]*)(?:[eE][-+]?[0-9]+)?|[-+]?[0-9]+[eE][-+]?[0-9]+"
+    r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
+    "null": "~|null|Null|NULL|",
+}
+
+
+class _PlainLoader(yaml.SafeLoader):
+    yaml_implicit_resolvers = {
+        None: [
+            (f"tag:yaml.org,2002:{kind}", re.compile(f"(?:{pattern})$")) for kind, pattern in _SCALARS.items()
+        ]
+    }
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]  # its stub has no types
+        mark = event.start_mark
+        if isinstance(event, yaml.AliasEvent):
+            raise ComposerError(None, None, f"the alias *{event.anchor} is not supported; write it out", mark)
+        if getattr(event, "tag", None) is not None:
+            raise ComposerError(None, None, f"the tag {event.tag} is not supported", mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        known: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in known:
+                raise ComposerError(None, None, f"{key.value} occurs twice", key.start_mark)
+            known.add(str(key.value))
+        return super().construct_mapping(node, deep)

@@ -13,7 +13,7 @@ from optduel.components.settings.experiment import canonical_json
 from optduel.components.storage.location import join
 from optduel.components.storage.objects import publish
 from optduel.components.train.contract.task import Task
-from optduel.components.train.local.launch import Launcher, LocalLauncher
+from optduel.components.train.local.launcher import Launcher, LocalLauncher
 from optduel.components.train.loop import checkpoint
 
 MODELS_VARIABLE = "OPTDUEL_MODELS"

@@ -77,11 +77,10 @@ def add_cluster_commands(add: Adder) -> None:
 
 
 def _submit(options: argparse.Namespace) -> None:
-    from optduel.pipeline.cli.plan import print_plan, run_plan
+    from optduel.pipeline.cli.showing import print_plan, run_plan
     from optduel.pipeline.kfp.connection import Connection
     from optduel.pipeline.kfp.following import follow
-    from optduel.pipeline.kfp.submission import prepare
-    from optduel.pipeline.kfp.submitting import submit
+    from optduel.pipeline.kfp.submission import prepare, submit
 
     submission = prepare(experiment_of(options), deployment_of(options))
     if options.dry_run:

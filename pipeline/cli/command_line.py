@@ -223,7 +223,7 @@ def _show(options: argparse.Namespace) -> None:
 
 
 def _check(options: argparse.Namespace) -> None:
-    from optduel.components.settings.checking import cautions
+    from optduel.components.settings.cautions import cautions
 
     experiment = experiment_of(options)
     found = cautions(experiment)
@@ -238,7 +238,7 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from optduel.components.settings.checking import cautions
+    from optduel.components.settings.cautions import cautions
     from optduel.pipeline.local.run import run_experiment
 
     experiment = experiment_of(options)
@@ -256,7 +256,7 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _compile(options: argparse.Namespace) -> None:
-    from optduel.pipeline.graph.compiling import compile_pipeline
+    from optduel.pipeline.graph.definition import compile_pipeline
 
     path = Path(options.output)
     compile_pipeline(experiment_of(options), deployment_of(options), path)

@@ -1,15 +1,156 @@
 """Tells what was measured while runs trained, trial by trial, and how far they are apart; lists the runs."""
 
 import dataclasses
+import difflib
 import statistics
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
-from optduel.components.results.history import Row, epochs_of
-from optduel.components.results.run_index import IndexedArm, read_index
-from optduel.pipeline.cli.deviation import Deviation, deviation
-from optduel.pipeline.cli.named_histories import NamedTrial, read_named
+from optduel.components.core.errors import DataError, StorageError
+from optduel.components.results.history import Row, decode_history, epochs_of
+from optduel.components.results.tables import (
+    HISTORY_NAME,
+    IndexedArm,
+    TrialHistory,
+    decode_history_table,
+    indexed_runs,
+    read_index,
+    run_folder,
+)
+from optduel.components.storage.location import join
+from optduel.components.storage.objects import read, stat
 from optduel.pipeline.cli.tabular import Shown, as_csv, as_json, as_text
+
+_PLACE = ("event", "split", "step")
+"""What pairs a row of one history with a row of the other."""
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """The result of comparing two histories.
+
+    Attributes:
+        compared_rows: that both histories have.
+        unpaired_rows: that one of them lacks.
+        deviating_columns: in which any two paired rows differ.
+        largest_deviation: the largest relative one, |a - b| / max(|a|, |b|): 0 where all are equal, None
+            where no rows were compared.
+        deviates_most_in: its column, None where there is no deviation.
+        deviates_most_at: its optimizer step.
+    """
+
+    compared_rows: int
+    unpaired_rows: int
+    deviating_columns: tuple[str, ...]
+    largest_deviation: float | None
+    deviates_most_in: str | None = None
+    deviates_most_at: int | None = None
+
+
+def deviation(reference: Sequence[Row], other: Sequence[Row]) -> Deviation:
+    """Compares two histories row by row; timing is left out."""
+    expected = {_place(row): row for row in reference}
+    found = {_place(row): row for row in other}
+    places = [place for place in expected if place in found]
+    unpaired = len(expected) + len(found) - 2 * len(places)
+    largest, column, step = 0.0, None, None
+    deviating: dict[str, None] = {}
+    for place in places:
+        values = found[place].reproducible()
+        for name, value in expected[place].reproducible().items():
+            if values[name] == value:
+                continue
+            deviating[name] = None
+            relative = _relative(float(value), float(values[name]))
+            if relative > largest:
+                largest, column, step = relative, name, expected[place].step
+    return Deviation(len(places), unpaired, tuple(deviating), largest if places else None, column, step)
+
+
+def _place(row: Row) -> tuple[object, ...]:
+    return tuple(getattr(row, name) for name in _PLACE)
+
+
+def _relative(first: float, second: float) -> float:
+    """Two different numbers; the larger one is not 0."""
+    return abs(first - second) / max(abs(first), abs(second))
+
+
+_PARQUET = b"PAR1"
+"""Begins every Parquet file."""
+
+
+@dataclass(frozen=True)
+class NamedTrial:
+    """The rows of one trial.
+
+    Attributes:
+        run: what the person is told; the run's name where the history knows it.
+        known: all that the history says of the trial; None for a JSON-lines file, which holds rows alone.
+    """
+
+    run: str
+    known: TrialHistory | None
+    rows: tuple[Row, ...]
+
+    @property
+    def pair(self) -> tuple[str, int] | None:
+        """What the trial has in common with the trial of another run that it is compared with."""
+        return (self.known.arm, self.known.seed) if self.known else None
+
+
+def read_named(named: str, root: str) -> list[NamedTrial]:
+    """The trials of a run.
+
+    Args:
+        named: the run's name, its folder, or a history file, Parquet or JSON lines; a path or a URI.
+        root: where runs are looked for by name.
+
+    Raises:
+        StorageError: nothing of that name is there.
+        DataError: what is there is damaged, empty, or no history; or the run left none.
+    """
+    location = _locate(named, root)
+    content = read(location)
+    if not content.startswith(_PARQUET):
+        trials = [NamedTrial(named, None, decode_history(content, location))]
+    else:
+        trials = [
+            NamedTrial(trial.run, trial, trial.rows) for trial in decode_history_table(content, location)
+        ]
+    if not any(trial.rows for trial in trials):
+        raise DataError(f"{location}: holds no rows yet; wait for the first ones")
+    return trials
+
+
+def _locate(named: str, root: str) -> str:
+    place = named.rstrip("/") or named
+    folders = [place]
+    if "/" not in place and place not in ("", ".", ".."):
+        folders.append(run_folder(root, place))
+    for location in (place, *(join(folder, HISTORY_NAME) for folder in folders)):
+        if stat(location):
+            return location
+    for folder in folders:
+        if stat(join(folder, "run.json")):
+            raise DataError(
+                f"RUN = {named}: has no {HISTORY_NAME}, which a run leaves when it has finished; "
+                "a trial's history.jsonl below its folder can be given instead"
+            )
+    raise StorageError(
+        f"RUN = {named}: is no history file, no folder of a run and no run below {root}{_hint(place, root)}"
+    )
+
+
+def _hint(named: str, root: str) -> str:
+    runs = indexed_runs(root)
+    if not runs:
+        return ", where no run has finished"
+    if close := difflib.get_close_matches(named, runs, n=1):
+        return f"; did you mean {close[0]!r}?"
+    return "; `optduel history` lists those"
+
 
 Format = Literal["table", "csv", "json"]
 

@@ -75,7 +75,7 @@ def add_schedule_commands(schedule: argparse.ArgumentParser) -> None:
 
 
 def _create(options: argparse.Namespace) -> None:
-    from optduel.pipeline.cli.plan import print_plan, schedule_plan
+    from optduel.pipeline.cli.showing import print_plan, schedule_plan
     from optduel.pipeline.kfp.connection import Connection
     from optduel.pipeline.kfp.cron import parse_cron
     from optduel.pipeline.kfp.scheduling import create_schedule

@@ -2,14 +2,45 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from optduel.components.core.errors import ClusterError
 from optduel.components.kubernetes.doctor_api import ForbiddenError, KubernetesReader
 from optduel.components.settings.deployment import WORKER_PORT, Deployment, Job
 from optduel.components.train.contract.task import WORKER_MODULE
-from optduel.pipeline.doctor.check import Check, failed, ok, skipped
+
+
+@dataclass(frozen=True)
+class Check:
+    """A check's outcome.
+
+    Attributes:
+        name: what was looked at.
+        status: "skipped" where it could not be looked at from here, or nothing asks for it.
+        detail: what was found; for a failure with its remedy.
+    """
+
+    name: str
+    status: Literal["ok", "failed", "skipped"]
+    detail: str
+
+
+def ok(name: str, detail: str) -> Check:
+    """All is well."""
+    return Check(name, "ok", detail)
+
+
+def failed(name: str, detail: object) -> Check:
+    """A run would fail; `detail` is an error or a message, with the remedy."""
+    return Check(name, "failed", str(detail))
+
+
+def skipped(name: str, detail: str) -> Check:
+    """Nothing can be said."""
+    return Check(name, "skipped", detail)
+
 
 OLDEST_TRAINER = (2, 2)
 

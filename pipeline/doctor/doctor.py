@@ -11,7 +11,7 @@ from optduel.components.storage.location import join
 from optduel.components.storage.objects import delete, publish, read
 from optduel.components.storage.retries import SECONDS_VARIABLE
 from optduel.components.storage.s3 import ENDPOINT_VARIABLES
-from optduel.pipeline.doctor.check import Check, failed, ok, skipped
+from optduel.pipeline.doctor.cluster import Check, failed, ok, skipped
 from optduel.pipeline.kfp.connection import Access, Connection, Health
 
 _STORAGE_SECONDS = "20"

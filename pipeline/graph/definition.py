@@ -5,17 +5,22 @@ prepare -> for each arm: ParallelFor(seeds): train -> evaluate -> compare -> rep
 On a cluster an arm begins when the one before it is done, so that a limit of trials holds for the whole run.
 """
 
+import tempfile
+import warnings
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from kfp import dsl
 
 from optduel.components.compare.component import collect_arm, compare
+from optduel.components.core.errors import ExperimentError
 from optduel.components.evaluate.component import evaluate
 from optduel.components.prepare.component import prepare
 from optduel.components.report.component import report
 from optduel.components.settings.deployment import Deployment
 from optduel.components.settings.experiment import Arm, Experiment, Source, TfdsSource, canonical_json
 from optduel.components.storage.location import join
+from optduel.components.storage.objects import publish
 from optduel.components.train.component import train, train_on_cluster
 from optduel.pipeline.graph.placement import LOCAL_IMAGE, Placement, pipeline_config
 
@@ -148,3 +153,33 @@ def build(
         )
 
     return optduel
+
+
+def compiled(experiment: Experiment, deployment: Deployment) -> bytes:
+    """An experiment's pipeline as YAML; the same experiment and deployment give the same bytes."""
+    from kfp.compiler import Compiler
+
+    from optduel.pipeline.graph.definition import build
+
+    with tempfile.TemporaryDirectory(prefix="optduel-") as scratch, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about defaults of the SDK that this pipeline does not use
+        path = Path(scratch) / "pipeline.yaml"
+        Compiler().compile(build(experiment, deployment), str(path))
+        return path.read_bytes()
+
+
+def compile_pipeline(experiment: Experiment, deployment: Deployment, path: Path) -> None:
+    """Compiles an experiment's pipeline into a file.
+
+    Args:
+        experiment: what to run.
+        deployment: where.
+        path: where the YAML goes, .yaml or .yml.
+
+    Raises:
+        ExperimentError: the path cannot be used.
+        StorageError: the file cannot be written.
+    """
+    if path.suffix not in {".yaml", ".yml"}:
+        raise ExperimentError(f"--output = {path}: must end in .yaml")
+    publish(path, compiled(experiment, deployment))

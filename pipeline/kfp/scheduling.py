@@ -11,8 +11,7 @@ from typing import Any
 from optduel.components.core.errors import ExperimentError
 from optduel.pipeline.kfp.connection import Connection, named
 from optduel.pipeline.kfp.cron import Cron
-from optduel.pipeline.kfp.submission import Submission
-from optduel.pipeline.kfp.submitting import place
+from optduel.pipeline.kfp.submission import Submission, place
 
 _SERVICE = "recurring_runs"
 _LIST = "recurring_run_service_list_recurring_runs"

@@ -1,13 +1,18 @@
 """What a run on Kubeflow Pipelines needs: pipeline, version and experiment; and the requests for them."""
 
+import dataclasses
 import datetime
 import hashlib
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from optduel.components.core.errors import ClusterError
 from optduel.components.settings.deployment import Deployment
 from optduel.components.settings.experiment import Experiment
-from optduel.pipeline.graph.compiling import compiled
+from optduel.pipeline.graph.definition import compiled
+from optduel.pipeline.kfp.connection import Connection, named
 
 _SHORT = 12
 """Hexadecimal characters of a hash: enough to tell versions apart, and to read."""
@@ -91,3 +96,144 @@ def _reference(pipeline_id: str, version_id: str) -> dict[str, Any]:
 
 def _known(body: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in body.items() if value is not None}
+
+
+@dataclasses.dataclass(frozen=True)
+class Placed:
+    """Where a submission is kept: KFP's identifiers of pipeline, version and experiment."""
+
+    pipeline_id: str
+    version_id: str
+    experiment_id: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Submitted:
+    """A run that has been created.
+
+    Attributes:
+        address: of its page, if the UI's address is known.
+    """
+
+    run_id: str
+    name: str
+    pipeline: str
+    version: str
+    address: str | None
+
+
+def submit(connection: Connection, submission: Submission) -> Submitted:
+    """Creates the run, and before it what is missing of pipeline, version and experiment.
+
+    Raises:
+        ClusterError: the server does not answer, is too old, or refuses.
+    """
+    connection.open()
+    placed = place(connection, submission)
+    body = submission.run_body(*dataclasses.astuple(placed))
+    run = connection.call("create a run", "runs", "run_service_create_run", run=body)
+    return Submitted(
+        run_id=run.run_id,
+        name=submission.run,
+        pipeline=submission.pipeline,
+        version=submission.version,
+        address=connection.page(f"runs/details/{run.run_id}"),
+    )
+
+
+def place(connection: Connection, submission: Submission) -> Placed:
+    """Creates what is missing of pipeline, version and experiment.
+
+    Raises:
+        ClusterError: the server does not answer, or refuses.
+    """
+    pipeline_id = _pipeline(connection, submission)
+    return Placed(
+        pipeline_id, _version(connection, submission, pipeline_id), _experiment(connection, submission)
+    )
+
+
+def _pipeline(connection: Connection, submission: Submission) -> str:
+    def find() -> Any:
+        return connection.call(
+            "look for the pipeline",
+            "pipelines",
+            "pipeline_service_get_pipeline_by_name",
+            none_for=404,
+            name=submission.pipeline,
+            namespace=connection.namespace,
+        )
+
+    def create() -> Any:
+        body = submission.pipeline_body(connection.namespace)
+        return connection.call(
+            "create a pipeline", "pipelines", "pipeline_service_create_pipeline", none_for=409, pipeline=body
+        )
+
+    found = find() or create() or find()
+    return _identifier(found, connection, f"pipeline {submission.pipeline}", "pipeline_id")
+
+
+def _version(connection: Connection, submission: Submission, pipeline_id: str) -> str:
+    def find() -> Any:
+        versions = connection.pages(
+            "list the pipeline's versions",
+            "pipelines",
+            "pipeline_service_list_pipeline_versions",
+            "pipeline_versions",
+            pipeline_id=pipeline_id,
+            filter=named(submission.version),
+        )
+        return next((one for one in versions if one.display_name == submission.version), None)
+
+    def upload() -> Any:
+        with tempfile.TemporaryDirectory(prefix="optduel-") as scratch:
+            path = Path(scratch) / "pipeline.yaml"
+            path.write_bytes(submission.package)
+            return connection.call(
+                "upload a pipeline version",
+                "pipeline_uploads",
+                "upload_pipeline_version",
+                none_for=409,
+                uploadfile=str(path),
+                name=submission.version,
+                pipelineid=pipeline_id,
+                description=submission.description,
+            )
+
+    found = find() or upload() or find()
+    return _identifier(found, connection, f"version {submission.version}", "pipeline_version_id")
+
+
+def _experiment(connection: Connection, submission: Submission) -> str:
+    def find() -> Any:
+        experiments = connection.pages(
+            "list experiments",
+            "experiments",
+            "experiment_service_list_experiments",
+            "experiments",
+            filter=named(submission.pipeline),
+            **connection.scope(),
+        )
+        return next((one for one in experiments if one.display_name == submission.pipeline), None)
+
+    def create() -> Any:
+        body = submission.experiment_body(connection.namespace)
+        return connection.call(
+            "create an experiment",
+            "experiments",
+            "experiment_service_create_experiment",
+            none_for=409,
+            experiment=body,
+        )
+
+    found = find() or create() or find()
+    return _identifier(found, connection, f"experiment {submission.pipeline}", "experiment_id")
+
+
+def _identifier(found: Any, connection: Connection, what: str, field: str) -> str:
+    """The identifier, of what the server had, made, or has said that it has."""
+    if found is None or not getattr(found, field):
+        raise ClusterError(f"{connection.host}: {what}: exists, but cannot be found; try again, or rename it")
+    identifier: str = getattr(found, field)
+    return identifier

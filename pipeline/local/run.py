@@ -30,8 +30,8 @@ from optduel.components.core.errors import (
     read_termination,
 )
 from optduel.components.results.documents import Comparison, read_document
-from optduel.components.results.history_table import run_folder
 from optduel.components.results.lineage import code_version, now
+from optduel.components.results.tables import run_folder
 from optduel.components.settings.authoring import decode
 from optduel.components.settings.experiment import Experiment, Section
 from optduel.components.storage.bulk import Upload, upload

@@ -14,8 +14,8 @@ import numpy as np
 from PIL import Image
 
 from optduel.components.core.errors import exit_on_error
-from optduel.components.prepare.prepare_documents import prepare_documents
-from optduel.components.prepare.sources.tfds_archive import Archive
+from optduel.components.prepare.prepare import prepare_documents
+from optduel.components.prepare.sources.archives import Archive
 from optduel.components.records.manifest import load_records
 from optduel.components.records.reader import SplitReader
 from optduel.components.settings.experiment import Data

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from optduel.components.train.cluster.names import QUEUE
+from optduel.components.train.cluster.jobs import QUEUE
 from tests.cluster.kubernetes_objects import Object, now
 from tests.cluster.kubernetes_server import KubernetesServer
 

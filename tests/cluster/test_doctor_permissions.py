@@ -7,7 +7,7 @@ import pytest
 
 from optduel.pipeline.cli.shipped import load_deployment
 from optduel.pipeline.doctor import cluster as doctor_kubernetes
-from optduel.pipeline.doctor.check import Check
+from optduel.pipeline.doctor.cluster import Check
 from tests.cluster.kubernetes_objects import ApiError
 from tests.cluster.kubernetes_reviews import Permission
 from tests.cluster.kubernetes_server import KubernetesServer

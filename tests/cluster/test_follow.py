@@ -11,8 +11,7 @@ from optduel.pipeline.cli.shipped import load_deployment, load_experiment
 from optduel.pipeline.kfp import following
 from optduel.pipeline.kfp.connection import Access, Connection
 from optduel.pipeline.kfp.following import follow
-from optduel.pipeline.kfp.submission import Submission, prepare
-from optduel.pipeline.kfp.submitting import submit
+from optduel.pipeline.kfp.submission import Submission, prepare, submit
 from tests.cluster.kfp_server import KfpServer
 
 LAUNCHER = "I1124 10:15:00.000000      22 launcher_v2.go:220] ExecutorInput: {}"

@@ -6,8 +6,7 @@ import kubernetes_validate
 from kubeflow_trainer_api import models
 
 from optduel.components.settings.authoring import validate
-from optduel.components.train.cluster.jobs import Order
-from optduel.components.train.cluster.names import labels
+from optduel.components.train.cluster.jobs import Order, labels
 from optduel.components.train.cluster.settings import JobSettings, pod_settings
 from optduel.components.train.cluster.tfjob import TFJobs
 from optduel.components.train.cluster.trainjob import TrainJobs

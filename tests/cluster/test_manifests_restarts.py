@@ -11,9 +11,9 @@ from optduel.components.core.errors import (
     OutOfMemoryError,
     StoppedError,
 )
-from optduel.components.records.scratch import STAGING_VARIABLE
+from optduel.components.records.staging import STAGING_VARIABLE
 from optduel.components.settings.experiment import Compute
-from optduel.components.train.local.attempt import End
+from optduel.components.train.local.launcher import End
 from optduel.components.train.worker.group import INDEX_VARIABLE
 from tests.cluster.kustomize import OVERLAYS, Object, find, needs_kubectl, overlay, runtime_job
 

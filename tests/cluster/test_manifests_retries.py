@@ -20,7 +20,7 @@ from optduel.components.core.errors import (
     OutOfMemoryError,
     write_termination,
 )
-from optduel.components.train.local.attempt import End
+from optduel.components.train.local.launcher import End
 from tests.cluster.kustomize import MANIFESTS, Object
 
 FINAL = sorted(

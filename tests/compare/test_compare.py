@@ -8,8 +8,7 @@ import scipy.stats
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from optduel.components.compare.collect import collect
-from optduel.components.compare.compare import compare_arms
+from optduel.components.compare.compare import collect, compare_arms
 from optduel.components.core.errors import DataError
 from optduel.components.results.documents import Comparison, Trial, Trials, read_document, write_document
 from optduel.components.settings.experiment import Study

@@ -9,7 +9,7 @@ import pytest
 from optduel.components.records.manifest import Records
 from optduel.components.settings.authoring import validate
 from optduel.components.train.contract.task import Task
-from optduel.components.train.local.launch import LocalLauncher
+from optduel.components.train.local.launcher import LocalLauncher
 from tests.faults.groups import history
 
 EPOCHS = 25

@@ -25,7 +25,7 @@ LAUNCHER = """
 import sys
 from optduel.components.settings.authoring import decode
 from optduel.components.core.errors import exit_on_error
-from optduel.components.train.local.launch import LocalLauncher
+from optduel.components.train.local.launcher import LocalLauncher
 from optduel.components.train.contract.task import Task
 with exit_on_error("train"):
     LocalLauncher().run(decode(Task, sys.argv[1], "task"))

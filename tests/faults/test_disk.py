@@ -60,7 +60,7 @@ def test_a_full_disk_is_named_and_the_run_goes_on_with_room(
 
 
 def test_events_on_a_full_disk_name_their_folder(disk: Path, tmp_path: Path) -> None:
-    from optduel.components.train.loop.tensorboard import Events
+    from optduel.components.train.loop.recorder import Events
 
     numbers = dict.fromkeys(Row.model_fields, 1)
     row = Row.model_validate(numbers | {"event": "step", "split": "train"})

@@ -10,7 +10,7 @@ from optduel.components.core.errors import DataError
 from optduel.components.records.manifest import Records
 from optduel.components.results.documents import TrainingRecord, read_document
 from optduel.components.storage.objects import delete, list_entries, publish, read
-from optduel.components.train.local.launch import LocalLauncher
+from optduel.components.train.local.launcher import LocalLauncher
 from tests.faults.conftest import STEPS
 from tests.faults.groups import Fault, history, launched
 from tests.faults.stored_objects import reading

@@ -13,7 +13,7 @@ from optduel.components.prepare.prepare import prepare_records
 from optduel.components.records.manifest import Records
 from optduel.components.settings.experiment import Data, DigitsSource
 from optduel.components.train.contract.task import Task
-from optduel.components.train.local.launch import LocalLauncher
+from optduel.components.train.local.launcher import LocalLauncher
 from tests.faults.conftest import make_task
 from tests.faults.groups import Fault as Kill
 from tests.faults.groups import history, launched

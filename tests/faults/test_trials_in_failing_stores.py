@@ -10,7 +10,7 @@ from optduel.components.records.manifest import Records
 from optduel.components.results.documents import TrainingRecord, read_document
 from optduel.components.storage.objects import list_entries, stat
 from optduel.components.train.contract.task import Task
-from optduel.components.train.local.launch import LocalLauncher
+from optduel.components.train.local.launcher import LocalLauncher
 from tests.faults.answers import EXPIRED, status
 from tests.faults.groups import history
 from tests.faults.proxy import Fault

@@ -15,7 +15,7 @@ from optduel.components.core.errors import TERMINATION_LOG_VARIABLE
 from optduel.components.settings.deployment import Deployment
 from optduel.components.train.cluster.settings import job_settings
 from optduel.pipeline.cli.shipped import load_deployment, load_experiment
-from optduel.pipeline.graph.compiling import compile_pipeline, compiled
+from optduel.pipeline.graph.definition import compile_pipeline, compiled
 
 each_deployment = pytest.mark.parametrize("name", ["pod", "trainjob", "tfjob"])
 IMAGE = "registry.example/optduel@sha256:" + "0" * 64

@@ -15,7 +15,7 @@ import pytest
 
 from optduel.components.evaluate.model import load_model
 from optduel.components.records.manifest import load_records
-from optduel.components.results.history_table import decode_history_table
+from optduel.components.results.tables import decode_history_table
 from optduel.components.storage.location import join
 from optduel.components.storage.objects import delete, list_entries, read
 from optduel.pipeline.cli.command_line import main

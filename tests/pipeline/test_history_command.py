@@ -12,11 +12,10 @@ from typing import Any
 import pytest
 
 from optduel.components.results.history import Row, write_history
-from optduel.components.results.history_table import TrialHistory, write_history_table
-from optduel.components.results.run_index import IndexedArm, write_index
+from optduel.components.results.tables import IndexedArm, TrialHistory, write_history_table, write_index
 from optduel.components.storage.location import join
 from optduel.pipeline.cli.command_line import main
-from optduel.pipeline.cli.deviation import deviation
+from optduel.pipeline.cli.histories import deviation
 
 Answer = tuple[int, str, str]
 Ask = Callable[..., Answer]

@@ -7,8 +7,7 @@ import yaml
 from kfp.compiler import Compiler
 
 from optduel.pipeline.cli.shipped import load_deployment, load_experiment
-from optduel.pipeline.graph.compiling import compile_pipeline
-from optduel.pipeline.graph.definition import build
+from optduel.pipeline.graph.definition import build, compile_pipeline
 
 
 def report_inputs(path: Path) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from optduel.components.core.errors import DataError
-from optduel.components.prepare.sources import archive_scan
-from optduel.components.prepare.sources.archive_scan import scan_archive
+from optduel.components.prepare.sources import archives as archive_scan
+from optduel.components.prepare.sources.archives import scan_archive
 
 Member = tuple[tarfile.TarInfo, bytes]
 
@@ -172,7 +172,7 @@ def test_a_header_of_gigabytes_is_refused_without_its_memory(tmp_path: Path) -> 
 import resource
 from pathlib import Path
 from optduel.components.core.errors import DataError
-from optduel.components.prepare.sources.archive_scan import scan_archive
+from optduel.components.prepare.sources.archives import scan_archive
 in_use = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (in_use + 100 * 2**20, -1))
 try:

@@ -14,8 +14,7 @@ from optduel.components.core.errors import DataError, StorageError
 from optduel.components.prepare.prepare import prepare_records
 from optduel.components.records import reader
 from optduel.components.records.manifest import Duplicates, Manifest, Records, RecordsSplit, Shard
-from optduel.components.records.open_files import OpenFile
-from optduel.components.records.reader import SplitReader
+from optduel.components.records.reader import OpenFile, SplitReader
 from optduel.components.records.tfrecord import example_offsets, frame, serialize_example
 from optduel.components.settings.experiment import Data, FolderSource, Split
 

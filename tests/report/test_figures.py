@@ -9,7 +9,6 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from optduel.components.core.errors import DataError
-from optduel.components.report.curves import curve
 from optduel.components.report.diagnostics import (
     ROC_PANELS,
     calibration_figure,
@@ -19,7 +18,13 @@ from optduel.components.report.diagnostics import (
     roc_figure,
 )
 from optduel.components.report.drawing import COLOURS, MARKERS, figure_files, figure_style, printable
-from optduel.components.report.plots import accuracy_figure, loss_parts_figure, losses_figure, plot_subject
+from optduel.components.report.plots import (
+    accuracy_figure,
+    curve,
+    loss_parts_figure,
+    losses_figure,
+    plot_subject,
+)
 from optduel.components.results.history import epochs_of
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -7,7 +7,7 @@ from kfp import dsl
 
 from optduel.components.report.component import report as report_component
 from optduel.components.results.documents import write_document
-from optduel.components.results.run_index import indexed_runs
+from optduel.components.results.tables import indexed_runs
 from optduel.components.storage.objects import publish
 
 

@@ -7,9 +7,8 @@ import pytest
 from pyarrow import dataset
 
 from optduel.components.core.errors import StorageError
-from optduel.components.report.tables import write_tables
-from optduel.components.results.history_table import decode_history_table
-from optduel.components.results.run_index import indexed_runs, read_index
+from optduel.components.report.report import write_tables
+from optduel.components.results.tables import decode_history_table, indexed_runs, read_index
 
 
 def write(study, root: Path, run: str) -> None:

@@ -12,14 +12,18 @@ from pyarrow import parquet
 
 from optduel.components.core.errors import DataError
 from optduel.components.results.history import Row
-from optduel.components.results.history_table import (
+from optduel.components.results.tables import (
     HISTORY,
+    RUNS,
+    IndexedArm,
+    Schema,
     TrialHistory,
     decode_history_table,
+    encode,
+    read_index,
     write_history_table,
+    write_index,
 )
-from optduel.components.results.parquet import Schema, encode
-from optduel.components.results.run_index import RUNS, IndexedArm, read_index, write_index
 
 Numbers = st.floats(allow_nan=False, allow_infinity=False)
 

@@ -1,7 +1,7 @@
 import pytest
 
 from optduel.components.core.errors import ExperimentError
-from optduel.components.settings import plain_yaml
+from optduel.components.settings.authoring import MAX_CHARACTERS, load_yaml
 
 BOMB = "a: &a [x, x]\n" + "".join(
     f"{name}: &{name} [*{before}, *{before}]\n" for before, name in zip("abcdefgh", "bcdefghi", strict=True)
@@ -21,7 +21,7 @@ BOMB = "a: &a [x, x]\n" + "".join(
     ],
 )
 def test_plain_data_is_read(text: str, value: object) -> None:
-    assert plain_yaml.load(text, "x") == value
+    assert load_yaml(text, "x") == value
 
 
 @pytest.mark.parametrize(
@@ -39,12 +39,12 @@ def test_plain_data_is_read(text: str, value: object) -> None:
         ("[" * 30_000, "here: not an experiment: nested too deeply"),
         ("{a: " * 15_000, "here: not an experiment: nested too deeply"),
         ("a: 1\n---\nb: 2", "here: not YAML: line 2, column 1: but found another document"),
-        ("x" * (plain_yaml.MAX_CHARACTERS + 1), "here: 65,537 characters long: the limit is 65,536"),
+        ("x" * (MAX_CHARACTERS + 1), "here: 65,537 characters long: the limit is 65,536"),
     ],
 )
 def test_other_text_is_refused_with_its_place(text: str, message: str) -> None:
     with pytest.raises(ExperimentError) as raised:
-        plain_yaml.load(text, "here")
+        load_yaml(text, "here")
     assert str(raised.value).startswith(message)
 
 
@@ -53,4 +53,4 @@ def test_other_text_is_refused_with_its_place(text: str, message: str) -> None:
 )
 def test_tags_are_refused_before_anything_is_constructed(tag: str) -> None:
     with pytest.raises(ExperimentError, match="line 1, column 4: the tag .* is not supported"):
-        plain_yaml.load(f"a: {tag}", "here")
+        load_yaml(f"a: {tag}", "here")

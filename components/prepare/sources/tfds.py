@@ -5,19 +5,31 @@ random access to the images as they were encoded. TensorFlow Datasets, and so Te
 such a source is opened.
 """
 
+import contextlib
+import difflib
+import errno
 import functools
+import http.client
 import os
-from collections.abc import Callable, Sequence
+import sys
+import tarfile
+import urllib.error
+import urllib.request
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-from optduel.components.core.errors import ExperimentError
+from optduel.components.core.errors import DataError, ExperimentError, OptduelError
+from optduel.components.core.narration import say
+from optduel.components.prepare.sources.archives import Archive, download_path
 from optduel.components.prepare.sources.source import Example
-from optduel.components.prepare.sources.tfds_archive import Archive
-from optduel.components.prepare.sources.tfds_builder import find_builder, open_builder, run_builder
 from optduel.components.prepare.sources.tfds_prepared import PreparedData
 from optduel.components.records.manifest import Skipped
 from optduel.components.settings.experiment import TfdsSource
+from optduel.components.storage.local import as_storage_error
 
 
 class Tfds:
@@ -99,3 +111,146 @@ def _describe(builder: Any, source: TfdsSource, archive: Archive | None) -> str:
     splits = f"split {source.split}" + (f", test split {source.test_split}" if source.test_split else "")
     origin = f", from {archive.description}" if archive else ""
     return f"TensorFlow Datasets {builder.info.full_name}, {splits}{origin}"
+
+
+_PROBE_SECONDS = 10.0
+_PROBED_HOSTS = 3
+_QUOTED_CHARACTERS = 400
+
+# Builders are other people's code reading other people's files; these are their errors for unexpected files.
+_BUILDER_FAILURES = (
+    ArithmeticError,
+    AssertionError,
+    EOFError,
+    ImportError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+def find_builder(tfds: Any, source: TfdsSource) -> Any:
+    """The builder's class.
+
+    Args:
+        tfds: the module `tensorflow_datasets`.
+        source: names the builder.
+
+    Raises:
+        ExperimentError: there is no such builder; names similar ones.
+    """
+    name = source.name.partition("/")[0]
+    try:
+        return tfds.builder_cls(name)
+    except tfds.core.DatasetNotFoundError as error:
+        # Without the community's builders, whose list lies in a bucket on the network.
+        known = tfds.list_builders(with_community_datasets=False)
+        close = difflib.get_close_matches(name, known, n=3)
+        remedy = f"did you mean {' or '.join(close)}?" if close else "tfds.list_builders() names them"
+        message = f"data.source.name = {source.name}: TensorFlow Datasets has no such builder; {remedy}"
+        raise ExperimentError(message) from error
+
+
+def open_builder(tfds: Any, source: TfdsSource, place: Path) -> Any:
+    """The builder with its configuration and version; it keeps its data under `place`.
+
+    Raises:
+        ExperimentError: it has no such configuration or version.
+    """
+    version = {"version": source.version} if source.version is not None else {}
+    try:
+        return tfds.builder(source.name, data_dir=place, file_format="array_record", **version)
+    except (AssertionError, ValueError, RuntimeError) as error:
+        version_asked = f", version = {source.version}" if source.version is not None else ""
+        reason = _quote(error).rpartition('}": ')[2]
+        raise ExperimentError(f"data.source.name = {source.name}{version_asked}: {reason}") from error
+
+
+def run_builder(tfds: Any, builder: Any, source: TfdsSource, archive: Archive | None) -> None:
+    """Runs the builder unless it has run; what it says goes to standard error.
+
+    Raises:
+        DataError: the download failed, or the builder cannot use the files.
+        StorageError: the data cannot be written.
+    """
+    if Path(builder.data_dir).exists():  # it appears when the builder has finished
+        return
+    downloads = Path(builder.data_dir_root) / "downloads"
+    if not sys.stderr.isatty():
+        tfds.disable_progress_bar()
+    # The public bucket of prepared data is not asked: it may be out of reach, and the archive has to count.
+    config = tfds.download.DownloadConfig(
+        try_download_gcs=False, compute_stats=tfds.download.ComputeStatsMode.SKIP
+    )
+    with _failures_explained(tfds, builder, source), contextlib.redirect_stdout(sys.stderr):
+        if archive is not None:
+            say(f"prepare: {archive.description} stands for what {builder.name} downloads")
+            archive.place(downloads)
+        elif builder.MANUAL_DOWNLOAD_INSTRUCTIONS is not None:
+            instructions = " ".join(builder.MANUAL_DOWNLOAD_INSTRUCTIONS.split())
+            raise DataError(
+                f"data.source.archive: {builder.name} needs files fetched by hand: {instructions}"
+            )
+        else:
+            infos = (builder.url_infos or {}).items()
+            absent = [
+                url for url, info in infos if not download_path(downloads, builder.name, url, info).exists()
+            ]
+            _probe_network(source, absent)
+        builder.download_and_prepare(download_dir=downloads, download_config=config)
+
+
+def _probe_network(source: TfdsSource, urls: Iterable[str]) -> None:
+    """Asks one of the hosts for a sign of life: TensorFlow Datasets retries a dead one for minutes."""
+    by_host = {urlsplit(url).netloc: url for url in urls if url.startswith("http")}
+    failure: DataError | None = None
+    for url in list(by_host.values())[:_PROBED_HOSTS]:
+        try:
+            with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=_PROBE_SECONDS):
+                return
+        except (urllib.error.HTTPError, http.client.HTTPException):
+            return  # an answer, if only that HEAD is not allowed
+        except OSError as error:
+            failure = _download_failure(source, url, getattr(error, "reason", error))
+    if failure is not None:
+        raise failure
+
+
+@contextlib.contextmanager
+def _failures_explained(tfds: Any, builder: Any, source: TfdsSource) -> Iterator[None]:
+    from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
+
+    try:
+        yield
+    except OptduelError:
+        raise
+    except (tfds.download.DownloadError, NonMatchingChecksumError) as error:
+        raise _download_failure(source, "a file", error) from error
+    except OSError as error:
+        # TensorFlow Datasets downloads with requests, whose errors are OSErrors that hold the request.
+        if (request := getattr(error, "request", None)) is not None:
+            raise _download_failure(source, request.url, error) from error
+        raise as_storage_error(error, Path(builder.data_dir)) from error
+    except _BUILDER_FAILURES as error:
+        if os.strerror(errno.ENOSPC) in str(error):
+            full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            raise as_storage_error(full, Path(builder.data_dir)) from error
+        cause = f"{type(error).__name__}: {_quote(error)}"
+        raise DataError(
+            f"data.source.name = {source.name}: its builder cannot use the files: {cause}"
+        ) from error
+
+
+def _download_failure(source: TfdsSource, url: str, reason: object) -> DataError:
+    remedy = "fetch it where there is a network and name the file in data.source.archive"
+    return DataError(f"data.source.name = {source.name}: cannot download {url} ({_quote(reason)}); {remedy}")
+
+
+def _quote(error: object) -> str:
+    """What an exception says, in one line of bounded length."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= _QUOTED_CHARACTERS else f"{text[:_QUOTED_CHARACTERS]}..."

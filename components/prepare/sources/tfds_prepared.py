@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from optduel.components.core.errors import DataError, ExperimentError
-from optduel.components.records.record_files import sound_examples
-from optduel.components.records.scratch import check_room, staging_folder
+from optduel.components.records.staging import check_room, staging_folder
+from optduel.components.records.tfrecord import sound_examples
 from optduel.components.storage.bulk import Download, download
 from optduel.components.storage.entry import Entry
 from optduel.components.storage.local import as_storage_error

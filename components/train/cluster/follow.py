@@ -2,24 +2,93 @@
 
 import contextlib
 import queue
+import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from enum import Enum
 
 from optduel.components.core.errors import LaunchError, OptduelError, StoppedError
 from optduel.components.core.narration import say, seconds_in_words
 from optduel.components.core.stopping import StopRequest
-from optduel.components.kubernetes.api import PODS, Api, ApiFailure, JsonObject
-from optduel.components.kubernetes.refusals import refused
+from optduel.components.kubernetes.api import EVENTS, PODS, Api, ApiFailure, JsonObject, refused
 from optduel.components.kubernetes.timing import Timing
 from optduel.components.kubernetes.watching import Changed, Listed, Refused, Sight, Watcher
-from optduel.components.train.cluster.deadlines import Deadlines, Stage
-from optduel.components.train.cluster.events import warnings
 from optduel.components.train.cluster.gang import Gang
 from optduel.components.train.cluster.jobs import JobKind, Phase
 from optduel.components.train.cluster.logs import LogFollower
 from optduel.components.train.cluster.pods import has_ended, has_started
+from optduel.components.train.cluster.settings import JobSettings
+from optduel.components.train.contract.outcome import End, Outcome
 from optduel.components.train.contract.task import Task
-from optduel.components.train.local.attempt import Attempt, End
+
+
+class Stage(Enum):
+    """What a job's time is spent on; the value is the deployment's field with the deadline."""
+
+    QUEUE = "queue_seconds"
+    GANG = "gang_seconds"
+    RUN = "run_seconds"
+
+
+class Deadlines:
+    """Adds up the time of each stage.
+
+    The time of the run counts from the first moment at which all workers run, restarts and preemptions
+    included; that of the other stages anew whenever all workers run. So every path ends.
+    """
+
+    def __init__(self, settings: JobSettings) -> None:
+        self._settings = settings
+        self._spent = {Stage.QUEUE: 0.0, Stage.GANG: 0.0}
+        self._looked = time.monotonic()
+        self._begun: float | None = None
+
+    def spend(self, stage: Stage) -> Stage | None:
+        """Counts the time since the last call for a stage; returns the stage whose deadline has passed."""
+        now = time.monotonic()
+        elapsed, self._looked = now - self._looked, now
+        if stage is Stage.RUN:
+            self._begun = self._begun or now
+            self._spent = dict.fromkeys(self._spent, 0.0)
+        else:
+            self._spent[stage] += elapsed
+        if self._begun is not None and now - self._begun > self.seconds(Stage.RUN):
+            return Stage.RUN
+        return next((over for over, spent in self._spent.items() if spent > self.seconds(over)), None)
+
+    def seconds(self, stage: Stage) -> float:
+        """The deadline."""
+        return float(getattr(self._settings, stage.value))
+
+
+_SHOWN = 3
+_SHOWN_CHARACTERS = 400
+_GENERATED = re.compile(r"-[bcdfghjklmnpqrstvwxz2-9]{5}\b")
+"""Ends the name of a pod that could not be created: the next attempt's has another."""
+
+
+def warnings(api: Api, names: Iterable[str]) -> list[str]:
+    """The last warnings about objects of these names, each once, newest first."""
+    try:
+        found = [
+            event
+            for name in names
+            for event in api.find(EVENTS, fields=f"involvedObject.name={name},type=Warning")
+        ]
+    except ApiFailure as failure:
+        return [f"events cannot be read: {failure}"]
+    told = [
+        f"{event.get('reason')}: {event.get('message')}" for event in sorted(found, key=_when, reverse=True)
+    ]
+    different: dict[str, str] = {}
+    for text in told:
+        different.setdefault(_GENERATED.sub("", text), text[:_SHOWN_CHARACTERS].rstrip("."))
+    return list(different.values())[:_SHOWN]
+
+
+def _when(event: JsonObject) -> str:
+    return str(event.get("lastTimestamp") or event.get("eventTime") or "")
+
 
 _EXPLANATIONS = 3
 
@@ -57,7 +126,7 @@ class Follower:
         self._stage: Stage | None = None
         self._podless_since = time.monotonic()
 
-    def wait(self) -> Attempt:
+    def wait(self) -> Outcome:
         """Returns when the job is complete, or has failed.
 
         Raises:
@@ -91,7 +160,7 @@ class Follower:
                 watcher.stop()
             self._finish_logs(is_complete)
 
-    def failure(self, told: str) -> Attempt:
+    def failure(self, told: str) -> Outcome:
         """What came of a job that has failed.
 
         Args:
@@ -103,12 +172,12 @@ class Follower:
         if cause is None:
             words = told or "its controller does not say why"
             error = LaunchError(f"{self._title} has failed and its workers told nothing: {words}")
-            return Attempt(End(error.worker_exit_code, error), self._gang.step)
+            return Outcome(End(error.worker_exit_code, error), self._gang.step)
         error_type = type(cause.error)
         told = f" ({self._kind.title} {self._name}: {told})" if told else ""
-        return Attempt(End(cause.code, error_type(f"{cause.error}{told}")), self._gang.step)
+        return Outcome(End(cause.code, error_type(f"{cause.error}{told}")), self._gang.step)
 
-    def _settled(self, watchers: Sequence[Watcher]) -> Attempt:
+    def _settled(self, watchers: Sequence[Watcher]) -> Outcome:
         while True:
             self._look()
             if self._request.is_made:
@@ -120,7 +189,7 @@ class Follower:
                 continue
             phase, told = self._kind.phase(self._job)
             if phase is Phase.COMPLETE:
-                return Attempt(None, self._gang.step)
+                return Outcome(None, self._gang.step)
             if phase is Phase.FAILED:
                 attempt = self.failure(told)
                 for pod in self._gang.pods():

@@ -17,8 +17,8 @@ from optduel.components.train.cluster.pods import (
     lingering,
     obstacle,
 )
+from optduel.components.train.contract.outcome import End, root_cause
 from optduel.components.train.contract.restarts import crash_loop
-from optduel.components.train.local.attempt import End, root_cause
 
 _BACK_OFF = "ImagePullBackOff"
 """Between two attempts the kubelet says no more than that it waits; why, it said before."""

@@ -14,7 +14,7 @@ from optduel.components.core.errors import (
     decode_termination,
 )
 from optduel.components.kubernetes.api import JsonObject
-from optduel.components.train.local.attempt import End
+from optduel.components.train.contract.outcome import End
 
 _UNSTARTABLE = {
     "ErrImagePull",

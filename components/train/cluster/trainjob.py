@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from optduel.components.core.errors import SetupError
-from optduel.components.kubernetes.api import Api, ApiFailure, JsonObject, NotFound, Resource
-from optduel.components.kubernetes.refusals import refused
+from optduel.components.kubernetes.api import Api, ApiFailure, JsonObject, NotFound, Resource, refused
 from optduel.components.train.cluster.jobs import Order, Phase, condition, peers
 from optduel.components.train.worker.group import PEERS_VARIABLE
 

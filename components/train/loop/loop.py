@@ -34,11 +34,15 @@ from optduel.components.train.contract.control import STAGING, STARTING, Control
 from optduel.components.train.contract.task import Task
 from optduel.components.train.loop import checkpoint
 from optduel.components.train.loop.export import export
-from optduel.components.train.loop.own_shards import own_shards, stage_own_shards
 from optduel.components.train.loop.recorder import Recorder
-from optduel.components.train.loop.rows import training_row, validation_row
-from optduel.components.train.loop.state import State, named_variables
-from optduel.components.train.model.batches import distribute, training_plan, validation_plan
+from optduel.components.train.loop.state import State, named_variables, training_row, validation_row
+from optduel.components.train.model.batches import (
+    distribute,
+    own_shards,
+    stage_own_shards,
+    training_plan,
+    validation_plan,
+)
 from optduel.components.train.model.engine import Engine, Totals, Verdict, Wishes
 from optduel.components.train.model.models import TrainingLayers, build_model
 from optduel.components.train.model.optimizers import Optimizer

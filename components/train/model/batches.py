@@ -14,10 +14,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from optduel.components.core.errors import OptduelError
+from optduel.components.core.errors import ExperimentError, OptduelError
+from optduel.components.records.manifest import Shard
 from optduel.components.records.reader import SplitReader
+from optduel.components.records.staging import StagedRecords, stage
 from optduel.components.settings.experiment import Training
 from optduel.components.settings.schedules import steps_per_epoch
+from optduel.components.train.contract.task import Task
 
 PREFETCHED_STEPS = 3
 """Steps that are read ahead: one in use, one ready, one being gathered."""
@@ -153,3 +156,23 @@ def distribute(
         return batches.prefetch(PREFETCHED_STEPS * local)
 
     return iter(strategy.distribute_datasets_from_function(worker_batches))
+
+
+def own_shards(task: Task, split: str, worker: int) -> tuple[Shard, ...]:
+    """Those that are `worker` modulo the number of workers.
+
+    Raises:
+        ExperimentError: the workers do not divide the shards.
+    """
+    shards, workers = task.records.manifest.splits[split].shards, task.compute.workers
+    if len(shards) % workers:
+        raise ExperimentError(f"compute.workers = {workers}: must divide the records' {len(shards)} shards")
+    return shards[worker::workers]
+
+
+def stage_own_shards(task: Task, worker: int) -> StagedRecords:
+    """Verifies them and brings them to the worker's disk, those of training first. Raises as `stage` does."""
+    return stage(
+        task.records,
+        [shard for split in ("train", "validation") for shard in own_shards(task, split, worker)],
+    )

@@ -15,8 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from optduel.components.train.model.dropout import Batch, BatchDropout
-from optduel.components.train.model.factored import FactoredDense, kernel_gradient
+from optduel.components.train.model.layers import Batch, BatchDropout, FactoredDense, kernel_gradient
 from optduel.components.train.model.optimizers import Optimizer
 
 

@@ -9,9 +9,13 @@ from typing import Any
 import keras
 
 from optduel.components.settings.experiment import CnnModel, LinearModel, Model, TutorialCnnModel
-from optduel.components.train.model.dropout import BatchDropout
-from optduel.components.train.model.factored import FactoredDense
-from optduel.components.train.model.pooled import Conv2D, MaxPooling2D, PooledConv2D
+from optduel.components.train.model.layers import (
+    BatchDropout,
+    Conv2D,
+    FactoredDense,
+    MaxPooling2D,
+    PooledConv2D,
+)
 
 
 class KerasLayers:

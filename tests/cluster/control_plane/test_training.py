@@ -11,7 +11,7 @@ from optduel.components.records.manifest import Records
 from optduel.components.storage.objects import delete, list_entries
 from optduel.components.train.cluster.launcher import ClusterLauncher
 from optduel.components.train.contract.task import Task
-from optduel.components.train.local.launch import LocalLauncher
+from optduel.components.train.local.launcher import LocalLauncher
 from tests.cluster.conftest import job_json
 from tests.cluster.containers.podman import IMAGE
 from tests.cluster.control_plane.disposable import Disposable

@@ -8,7 +8,7 @@ from PIL import Image
 
 from optduel.components.core.errors import DataError, StorageError
 from optduel.components.prepare.prepare import prepare_records
-from optduel.components.prepare.sources.stored_folder import StoredFolder
+from optduel.components.prepare.sources.folder import StoredFolder
 from optduel.components.settings.experiment import Data, FolderSource
 from optduel.components.storage.bulk import Upload, upload
 from optduel.components.storage.location import join

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from optduel.components.core.errors import DamagedError, StorageError, TrainingError
 from optduel.components.train.loop import checkpoint
-from optduel.components.train.loop.background import Background
 from optduel.components.train.loop.checkpoint import Checkpoint, discard, latest, save
+from optduel.components.train.loop.recorder import Background
 from tests.train.checkpoints import step_file
 
 

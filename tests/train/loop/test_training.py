@@ -23,7 +23,7 @@ from optduel.components.results.history import Row, epochs_of
 from optduel.components.train.contract.control import Control
 from optduel.components.train.contract.task import WORKER_MODULE, Task
 from optduel.components.train.loop.loop import train
-from optduel.components.train.loop.tensorboard import MEASURES
+from optduel.components.train.loop.recorder import MEASURES
 from optduel.components.train.worker.tensorflow_errors import in_our_words
 from tests.train.conftest import ADAMW, CNN, SGD, reproducible
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from optduel.components.train.model.dropout import Batch, BatchDropout
+from optduel.components.train.model.layers import Batch, BatchDropout
 
 RATE = 0.4
 FEATURES = 50

@@ -12,8 +12,8 @@ from optduel.components.records.reader import SplitReader
 from optduel.components.settings.authoring import validate
 from optduel.components.settings.experiment import Arm, Model, Training
 from optduel.components.train.model.batches import Plan, distribute, training_plan
-from optduel.components.train.model.dropout import BatchDropout
 from optduel.components.train.model.engine import Engine, Totals, Verdict, Wishes
+from optduel.components.train.model.layers import BatchDropout
 from optduel.components.train.model.models import TrainingLayers, build_model
 from optduel.components.train.model.optimizers import Optimizer
 from tests.train.conftest import ADAMW, CNN

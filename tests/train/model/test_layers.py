@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from optduel.components.train.model.factored import FactoredDense, kernel_gradient
+from optduel.components.train.model.layers import FactoredDense, kernel_gradient
 from optduel.components.train.model.models import KERAS_LAYERS, TrainingLayers
 
 

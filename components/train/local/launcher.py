@@ -7,17 +7,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
-from optduel.components.core.errors import (
-    LaunchError,
-    OptduelError,
-    OutOfMemoryError,
-    PeerLostError,
-    StoppedError,
-)
-from optduel.components.core.stopping import StopRequest
+from optduel.components.core.errors import LaunchError, StoppedError
+from optduel.components.core.stopping import StopRequest, stop_on_signals
+from optduel.components.storage.objects import publish
+from optduel.components.train.contract.outcome import End, Outcome, root_cause
+from optduel.components.train.contract.restarts import Restarts
 from optduel.components.train.contract.task import WORKER_MODULE, Task
 from optduel.components.train.local.process import LocalWorker
 
@@ -29,54 +26,9 @@ MARGIN_SECONDS = 5.0
 
 _END_SECONDS = 1.0
 _POLL_SECONDS = 0.05
-_REPEATABLE = {LaunchError.worker_exit_code, OutOfMemoryError.worker_exit_code, StoppedError.worker_exit_code}
 
 
-@dataclass(frozen=True)
-class End:
-    """How a worker ended other than well.
-
-    Attributes:
-        code: its exit code; negative for a signal; `LaunchError`'s where the launcher had to end it.
-    """
-
-    code: int
-    error: OptduelError
-
-    @property
-    def may_be_repeated(self) -> bool:
-        """Whether another attempt can succeed; a wrong request, bad data or a defect stays what it is."""
-        return self.code < 0 or self.code in _REPEATABLE
-
-    @property
-    def _rank(self) -> int:
-        if not self.may_be_repeated:
-            return 0
-        if isinstance(self.error, OutOfMemoryError):
-            return 1
-        # A worker that lost another one tells nothing of the cause, even when it was the first to end.
-        return 3 if isinstance(self.error, PeerLostError) else 2
-
-
-def root_cause(ends: Sequence[End]) -> End:
-    """Of several ends, in the order of time, the one that brought the others about."""
-    return min(ends, key=lambda end: end._rank)
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """What came of an attempt.
-
-    Attributes:
-        cause: why it failed; None when every worker has succeeded.
-        step: the last optimizer step that a worker has reported.
-    """
-
-    cause: End | None
-    step: int
-
-
-def run_attempt(task: Task, task_file: Path, request: StopRequest) -> Attempt:
+def run_attempt(task: Task, task_file: Path, request: StopRequest) -> Outcome:
     """Starts a group on ports of its own and waits for its end; no process of it outlives this call.
 
     Whoever is not done `REPORT_SECONDS` after the first failure is killed; at once where that failure is
@@ -100,7 +52,7 @@ def run_attempt(task: Task, task_file: Path, request: StopRequest) -> Attempt:
             group.append(LocalWorker(task, index, addresses, command, folder))
         ends = list(_watch(task, group, request))
         step = max(worker.progress.step for worker in group)
-    return Attempt(root_cause(ends) if ends else None, step)
+    return Outcome(root_cause(ends) if ends else None, step)
 
 
 def _watch(task: Task, group: Sequence[LocalWorker], request: StopRequest) -> Iterator[End]:
@@ -154,3 +106,39 @@ def _free_addresses(count: int) -> list[str]:
         for one in held:
             one.bind(("127.0.0.1", 0))
         return [f"127.0.0.1:{one.getsockname()[1]}" for one in held]
+
+
+class Launcher(Protocol):
+    """Runs the workers of a trial somewhere."""
+
+    def run(self, task: Task) -> None:
+        """Returns when every worker has succeeded and `task.output` is complete.
+
+        Raises:
+            StoppedError: this process was asked to stop, and the workers have saved.
+            OptduelError: the root cause of the last failure.
+        """
+
+
+class LocalLauncher:
+    """Each worker is a process of this host; several talk over the loopback interface."""
+
+    def run(self, task: Task) -> None:
+        """Runs `task.compute.workers` processes; returns when every one has succeeded.
+
+        A group that lost a worker, ran out of memory, or could not use a place is started again from its
+        last checkpoint, at most `compute.restarts` times; where a worker was asked to stop, without counting.
+        SIGTERM and SIGINT stop all workers within `compute.grace_seconds`. To be called in the main thread.
+
+        Raises:
+            StoppedError: this process was asked to stop, and the workers have saved.
+            OptduelError: the root cause of the last failure.
+        """
+        with tempfile.TemporaryDirectory(prefix="optduel-") as scratch, stop_on_signals() as request:
+            task_file = Path(scratch) / "task.json"
+            publish(task_file, task.canonical_json().encode())
+            restarts = Restarts(task.name, task.compute.restarts, request)
+            while cause := (attempt := run_attempt(task, task_file, request)).cause:
+                if request.is_made or not cause.may_be_repeated:
+                    raise cause.error
+                restarts.wait(cause.error, attempt.step)

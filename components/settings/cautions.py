@@ -4,7 +4,6 @@ from itertools import combinations
 
 from optduel.components.settings.decay import COMPARABLE_FACTOR, coefficient_per_step, overshoots
 from optduel.components.settings.experiment import Experiment, Source
-from optduel.components.settings.repetition import seeds_needed
 from optduel.components.settings.schedules import schedules_differ
 from optduel.components.storage.location import is_remote, local_path
 
@@ -76,3 +75,23 @@ def _different_strengths(experiment: Experiment) -> list[str]:
                 f"({known[strong]:.2g} against {known[weak]:.2g} a step); see `optduel show --examples`"
             )
     return found
+
+
+def seeds_needed(confidence: float, comparisons: int) -> int:
+    """The smallest number of paired seeds with which a difference can be shown.
+
+    A two-sided sign-flip test of n pairs cannot fall below p = 2 / 2^n, and Holm's correction multiplies
+    that by the number of comparisons.
+
+    Args:
+        confidence: a difference is shown when p < 1 - confidence.
+        comparisons: arms that are compared with the first.
+
+    Example:
+        >>> seeds_needed(0.95, comparisons=1), seeds_needed(0.99, comparisons=1)
+        (6, 8)
+    """
+    seeds = 2
+    while comparisons * 2.0 ** (1 - seeds) >= 1 - confidence:
+        seeds += 1
+    return seeds
