@@ -10,7 +10,7 @@ import hypothesis
 import pytest
 
 from optduel.components.prepare.prepare import prepare_records
-from optduel.components.records.manifest import Records
+from optduel.components.records import Records
 from optduel.pipeline.cli.shipped import load_experiment
 from tests.servers.fixtures import (
     fake_gcs_url,

@@ -4,9 +4,8 @@ from collections.abc import Iterable
 
 from optduel.components.compare.inference import smallest_p_value
 from optduel.components.compare.wording import count, percent
-from optduel.components.results.documents import Evaluation
-from optduel.components.settings.cautions import seeds_needed
-from optduel.components.settings.experiment import Study
+from optduel.components.results import Evaluation
+from optduel.components.settings import Study, seeds_needed
 
 WIDE_HALF_INTERVAL = 0.02
 """A split is called small when it leaves an accuracy uncertain by more than 2 points, which two well-tuned

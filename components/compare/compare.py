@@ -12,19 +12,10 @@ from optduel.components.compare.inference import holm, sign_flip_p_value
 from optduel.components.compare.summary import markdown, scalars
 from optduel.components.compare.verdict import judge
 from optduel.components.compare.wording import Metric
-from optduel.components.core.errors import DataError
-from optduel.components.core.narration import say
-from optduel.components.results.documents import (
-    ArmSummary,
-    Comparison,
-    Trial,
-    Trials,
-    read_document,
-    write_document,
-)
-from optduel.components.settings.authoring import decode
-from optduel.components.settings.experiment import Study
-from optduel.components.storage.objects import publish
+from optduel.components.core import DataError, say
+from optduel.components.results import ArmSummary, Comparison, Trial, Trials, read_document, write_document
+from optduel.components.settings import Study, decode
+from optduel.components.storage import publish
 
 
 def compare_arms(study: Study, arms: Sequence[str], trials: Trials) -> Comparison:

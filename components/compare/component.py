@@ -21,7 +21,7 @@ def collect_arm(
     from pathlib import Path
 
     from optduel.components.compare.compare import collect_documents
-    from optduel.components.core.errors import exit_on_error
+    from optduel.components.core import exit_on_error
 
     with exit_on_error("compare"):
         before = Path(previous.path) if previous else None
@@ -50,9 +50,9 @@ def compare(
     from pathlib import Path
 
     from optduel.components.compare.compare import compare_documents
-    from optduel.components.core.errors import exit_on_error
-    from optduel.components.settings.experiment import canonical_json
-    from optduel.components.storage.objects import publish
+    from optduel.components.core import exit_on_error
+    from optduel.components.settings import canonical_json
+    from optduel.components.storage import publish
 
     with exit_on_error("compare"):
         paths = [Path(artifact.path) for artifact in (collected, comparison, summary)]

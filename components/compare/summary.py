@@ -7,8 +7,8 @@ from optduel.components.compare.wording import (
     percent,
     signed,
 )
-from optduel.components.results.documents import Comparison, PairedComparison
-from optduel.components.settings.experiment import Study
+from optduel.components.results import Comparison, PairedComparison
+from optduel.components.settings import Study
 
 
 def scalars(comparison: Comparison) -> dict[str, float | str]:

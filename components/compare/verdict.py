@@ -16,9 +16,8 @@ from optduel.components.compare.wording import (
     signed,
     significance_level,
 )
-from optduel.components.results.documents import Answer, PairedComparison
-from optduel.components.settings.cautions import seeds_needed
-from optduel.components.settings.experiment import Study
+from optduel.components.results import Answer, PairedComparison
+from optduel.components.settings import Study, seeds_needed
 
 LOWER_IS_BETTER: dict[Metric, bool] = {"accuracy": False, "cross_entropy": True}
 

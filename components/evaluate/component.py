@@ -26,10 +26,10 @@ def evaluate(
     """
     from pathlib import Path
 
-    from optduel.components.core.errors import exit_on_error
+    from optduel.components.core import exit_on_error
     from optduel.components.evaluate.display import show_classification, show_metrics
     from optduel.components.evaluate.evaluate import evaluate_trial
-    from optduel.components.storage.objects import publish
+    from optduel.components.storage import publish
 
     with exit_on_error("evaluate"):
         result = evaluate_trial(Path(records.path), model.uri, Path(history.path), confidence)

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from optduel.components.results.documents import Evaluation
-from optduel.components.settings.experiment import canonical_json
-from optduel.components.storage.objects import publish
+from optduel.components.results import Evaluation
+from optduel.components.settings import canonical_json
+from optduel.components.storage import publish
 
 SHOWN_CLASSES = 50
 """The confusion matrix of more classes is unreadable and its JSON too large for the metadata store."""

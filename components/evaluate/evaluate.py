@@ -5,16 +5,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from optduel.components.core.errors import DataError
-from optduel.components.core.narration import say
+from optduel.components.core import DataError, say
 from optduel.components.evaluate.metrics import evaluate_probabilities
 from optduel.components.evaluate.model import load_model
-from optduel.components.records.manifest import Records, load_records
-from optduel.components.records.reader import SplitReader
-from optduel.components.records.staging import stage
-from optduel.components.results.documents import TrainingRecord, Trial, read_document
-from optduel.components.results.history import read_history
-from optduel.components.storage.location import join
+from optduel.components.records import Records, SplitReader, load_records, stage
+from optduel.components.results import TrainingRecord, Trial, read_document, read_history
+from optduel.components.storage import join
 
 
 def evaluate_trial(records_file: Path, model_folder: str, history_file: Path, confidence: float) -> Trial:

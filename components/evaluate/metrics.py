@@ -14,8 +14,8 @@ import scipy.stats
 import sklearn.metrics
 from numpy.typing import NDArray
 
-from optduel.components.core.errors import DataError, TrainingError
-from optduel.components.results.documents import CalibrationBin, ClassMetrics, Evaluation, Interval
+from optduel.components.core import DataError, TrainingError
+from optduel.components.results import CalibrationBin, ClassMetrics, Evaluation, Interval
 
 ROC_POINTS = 101
 """Points that a thinned ROC has at most: KFP's page stays quick up to some hundred."""

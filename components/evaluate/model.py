@@ -8,11 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from optduel.components.core.errors import DataError
-from optduel.components.records.manifest import Manifest
-from optduel.components.storage.bulk import Download, download
-from optduel.components.storage.local import as_storage_error
-from optduel.components.storage.location import Location, is_remote, local_path
+from optduel.components.core import DataError
+from optduel.components.records import Manifest
+from optduel.components.storage import Download, Location, as_storage_error, download, is_remote, local_path
 
 if TYPE_CHECKING:
     import keras

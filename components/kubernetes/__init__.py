@@ -1,1 +1,42 @@
 """The one client of the Kubernetes API, for the launcher of training jobs and for the doctor."""
+
+from optduel.components.kubernetes.api import (
+    EVENTS,
+    PODS,
+    WORKFLOWS,
+    Api,
+    ApiFailure,
+    Conflict,
+    JsonObject,
+    NotFound,
+    Resource,
+    Unreachable,
+    connect,
+    refused,
+)
+from optduel.components.kubernetes.doctor_api import ForbiddenError, KubernetesReader
+from optduel.components.kubernetes.timing import Timing
+from optduel.components.kubernetes.watching import Changed, Listed, Refused, Sight, Watcher
+
+__all__ = [
+    "Api",
+    "ApiFailure",
+    "Changed",
+    "Conflict",
+    "EVENTS",
+    "ForbiddenError",
+    "JsonObject",
+    "KubernetesReader",
+    "Listed",
+    "NotFound",
+    "PODS",
+    "Refused",
+    "Resource",
+    "Sight",
+    "Timing",
+    "Unreachable",
+    "WORKFLOWS",
+    "Watcher",
+    "connect",
+    "refused",
+]

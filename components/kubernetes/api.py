@@ -22,8 +22,7 @@ from kubernetes.config import (
     load_kube_config,
 )
 
-from optduel.components.core.errors import ClusterError, SetupError, StoppedError
-from optduel.components.core.stopping import StopRequest
+from optduel.components.core import ClusterError, SetupError, StoppedError, StopRequest
 from optduel.components.kubernetes.timing import Timing
 
 JsonObject = dict[str, Any]

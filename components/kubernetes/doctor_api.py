@@ -8,7 +8,7 @@ from kubernetes.client import ApiClient, ApiException, Configuration
 from kubernetes.config import ConfigException, load_incluster_config, load_kube_config
 from urllib3.exceptions import HTTPError
 
-from optduel.components.core.errors import ClusterError
+from optduel.components.core import ClusterError
 
 _SECONDS = (5, 15)
 """To connect and to wait for an answer."""

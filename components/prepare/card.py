@@ -9,9 +9,7 @@ import jinja2
 import numpy as np
 from PIL import Image
 
-from optduel.components.records.manifest import SPLITS, Records
-from optduel.components.records.reader import SplitReader
-from optduel.components.records.staging import stage
+from optduel.components.records import SPLITS, Records, SplitReader, stage
 
 SHEET_CLASSES = 24
 """Classes on the contact sheet; with more it would grow past a few megabytes."""

@@ -22,7 +22,7 @@ def prepare(
     """
     from pathlib import Path
 
-    from optduel.components.core.errors import exit_on_error
+    from optduel.components.core import exit_on_error
     from optduel.components.prepare.prepare import prepare_documents
 
     with exit_on_error("prepare"):

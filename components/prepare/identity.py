@@ -5,12 +5,20 @@ from collections import Counter
 from collections.abc import Mapping
 
 from optduel.components.prepare.shards import plan_shards
-from optduel.components.prepare.sources.source import Source
+from optduel.components.prepare.sources import Source
 from optduel.components.prepare.split import Division
 from optduel.components.prepare.survey import Survey
-from optduel.components.records.manifest import SPLITS, Duplicates, Manifest, RecordsSplit, Shard, Skipped
-from optduel.components.records.tfrecord import example_offsets, serialize_example
-from optduel.components.settings.experiment import Data, canonical_json
+from optduel.components.records import (
+    SPLITS,
+    Duplicates,
+    Manifest,
+    RecordsSplit,
+    Shard,
+    Skipped,
+    example_offsets,
+    serialize_example,
+)
+from optduel.components.settings import Data, canonical_json
 
 WRITER_VERSION = 1
 """Part of the fingerprint; raised when the same source and settings give other records."""

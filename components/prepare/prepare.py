@@ -10,8 +10,7 @@ import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
-from optduel.components.core.errors import ConflictError
-from optduel.components.core.narration import say, seconds_in_words
+from optduel.components.core import ConflictError, say, seconds_in_words
 from optduel.components.prepare.card import records_card
 from optduel.components.prepare.identity import compose_manifest, count_in_words, fingerprint
 from optduel.components.prepare.shards import (
@@ -21,25 +20,20 @@ from optduel.components.prepare.shards import (
     plan_shards,
     write_shards,
 )
-from optduel.components.prepare.sources.digits import Digits
-from optduel.components.prepare.sources.folder import Folder, StoredFolder
-from optduel.components.prepare.sources.source import Source
-from optduel.components.prepare.sources.tfds import Tfds
+from optduel.components.prepare.sources import Digits, Folder, Source, StoredFolder, Tfds
 from optduel.components.prepare.split import divide
 from optduel.components.prepare.survey import Survey, decode_all, read_contents, refuse
-from optduel.components.records.integrity import remove_stale_parts
-from optduel.components.records.manifest import MANIFEST_FILE, Manifest, Records, Shard, load_manifest
-from optduel.components.records.staging import staging_folder
-from optduel.components.settings.authoring import decode
-from optduel.components.settings.experiment import (
-    Data,
-    DigitsSource,
-    FolderSource,
-    TfdsSource,
-    canonical_json,
+from optduel.components.records import (
+    MANIFEST_FILE,
+    Manifest,
+    Records,
+    Shard,
+    load_manifest,
+    remove_stale_parts,
+    staging_folder,
 )
-from optduel.components.storage.location import Location, is_remote, join, local_path
-from optduel.components.storage.objects import publish, stat
+from optduel.components.settings import Data, DigitsSource, FolderSource, TfdsSource, canonical_json, decode
+from optduel.components.storage import Location, is_remote, join, local_path, publish, stat
 
 _MOST_THREADS = 16
 """Each holds an image, and up to 32 MiB of a shard on its way to a store."""

@@ -8,7 +8,7 @@ from typing import Self
 
 from tqdm import tqdm
 
-from optduel.components.core.narration import say, seconds_in_words
+from optduel.components.core import say, seconds_in_words
 
 LINE_INTERVAL_SECONDS = 5.0
 

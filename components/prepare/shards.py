@@ -11,20 +11,32 @@ from pathlib import Path
 import google_crc32c
 from PIL import Image
 
-from optduel.components.core.errors import DataError, ExperimentError
-from optduel.components.core.narration import say
+from optduel.components.core import DataError, ExperimentError, say
 from optduel.components.prepare.image import decode_resized
 from optduel.components.prepare.progress import Progress
-from optduel.components.prepare.sources.source import Source
+from optduel.components.prepare.sources import Source
 from optduel.components.prepare.split import Content
 from optduel.components.prepare.threads import in_threads
-from optduel.components.records.integrity import inspect_shards
-from optduel.components.records.manifest import Manifest, Records, Shard, load_manifest
-from optduel.components.records.tfrecord import frame, serialize_example, sound_examples
-from optduel.components.settings.experiment import Data
-from optduel.components.storage.local import as_storage_error
-from optduel.components.storage.location import Location, is_remote, join, local_path
-from optduel.components.storage.objects import publishing, stat
+from optduel.components.records import (
+    Manifest,
+    Records,
+    Shard,
+    frame,
+    inspect_shards,
+    load_manifest,
+    serialize_example,
+    sound_examples,
+)
+from optduel.components.settings import Data
+from optduel.components.storage import (
+    Location,
+    as_storage_error,
+    is_remote,
+    join,
+    local_path,
+    publishing,
+    stat,
+)
 
 JPEG_QUALITY = 95
 """Pillow's upper end: above it files grow without a visible gain."""

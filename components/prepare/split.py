@@ -9,9 +9,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from optduel.components.core.errors import DataError
-from optduel.components.records.manifest import SPLITS
-from optduel.components.settings.experiment import Split
+from optduel.components.core import DataError
+from optduel.components.records import SPLITS
+from optduel.components.settings import Split
 
 
 @dataclass(frozen=True, slots=True)

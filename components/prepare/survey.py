@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from optduel.components.core.errors import DataError
+from optduel.components.core import DataError
 from optduel.components.prepare.image import UnusableImageError, check_content, decode
 from optduel.components.prepare.progress import Progress
-from optduel.components.prepare.sources.source import Source
+from optduel.components.prepare.sources import Source
 from optduel.components.prepare.split import Content
 from optduel.components.prepare.threads import in_threads
-from optduel.components.records.manifest import Skipped
+from optduel.components.records import Skipped
 
 PROBLEMS_SHOWN = 20
 """Lines of a message that lists problems."""

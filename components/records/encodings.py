@@ -7,9 +7,9 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
-from optduel.components.core.errors import DataError
+from optduel.components.core import DataError
 from optduel.components.records.manifest import Manifest, Shard
-from optduel.components.records.reader import OpenFile
+from optduel.components.records.open_files import OpenFile
 from optduel.components.records.tfrecord import (
     FOOTER_BYTES,
     HEADER_BYTES,

@@ -10,12 +10,9 @@ from typing import TypeVar
 
 import google_crc32c
 
-from optduel.components.core.errors import DataError
+from optduel.components.core import DataError
 from optduel.components.records.manifest import Records, Shard
-from optduel.components.storage.entry import Entry
-from optduel.components.storage.local import as_storage_error
-from optduel.components.storage.location import is_remote
-from optduel.components.storage.objects import list_entries, stat
+from optduel.components.storage import Entry, as_storage_error, is_remote, list_entries, stat
 
 _BLOCK_BYTES = 1 << 20
 _THREADS = 8

@@ -11,11 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from optduel.components.core.errors import DataError
-from optduel.components.settings.authoring import validate
-from optduel.components.settings.experiment import Section
-from optduel.components.storage.location import Location, join, local_path
-from optduel.components.storage.objects import read
+from optduel.components.core import DataError
+from optduel.components.settings import Section, validate
+from optduel.components.storage import Location, join, local_path, read
 
 SCHEMA = 1
 MANIFEST_FILE = "manifest.json"

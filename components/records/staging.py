@@ -15,14 +15,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from optduel.components.core.errors import SetupError, StorageError
+from optduel.components.core import SetupError, StorageError
 from optduel.components.records.integrity import file_damage, remove_stale_parts, verify_shards
 from optduel.components.records.manifest import Manifest, Records, Shard
-from optduel.components.storage.bulk import Download, download
-from optduel.components.storage.entry import Entry
-from optduel.components.storage.local import as_storage_error
-from optduel.components.storage.location import is_remote
-from optduel.components.storage.objects import list_entries
+from optduel.components.storage import Download, Entry, as_storage_error, download, is_remote, list_entries
 
 STAGING_VARIABLE = "OPTDUEL_STAGING"
 """Names the folder; below the temporary directory by default."""

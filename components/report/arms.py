@@ -7,20 +7,14 @@ import numpy as np
 
 from optduel.components.report.drawing import COLOURS
 from optduel.components.report.numbers import significant
-from optduel.components.settings.decay import (
+from optduel.components.settings import (
     COMPARABLE_FACTOR,
-    Decay,
-    convert,
-    equivalent_weight_decay,
-    learning_rates,
-    overshoots,
-)
-from optduel.components.settings.experiment import (
     AdamArm,
     AdamwArm,
     Arm,
     ConstantSchedule,
     CosineSchedule,
+    Decay,
     Experiment,
     ExponentialSchedule,
     Schedule,
@@ -28,8 +22,13 @@ from optduel.components.settings.experiment import (
     SgdwArm,
     StepSchedule,
     Training,
+    convert,
+    equivalent_weight_decay,
+    learning_rates,
+    overshoots,
+    schedules_differ,
+    steps_per_epoch,
 )
-from optduel.components.settings.schedules import schedules_differ, steps_per_epoch
 
 NEGLIGIBLE_SHRINK_PERCENT = 0.1
 """A decay that shrinks a weight by less than this over the whole run is called practically zero: those that

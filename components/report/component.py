@@ -30,7 +30,7 @@ def report(
     """
     from pathlib import Path
 
-    from optduel.components.core.errors import exit_on_error
+    from optduel.components.core import exit_on_error
     from optduel.components.report.report import write_report
 
     with exit_on_error("report"):

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from optduel.components.report.drawing import COLOURS, MARKERS, printable
-from optduel.components.results.documents import Trial
+from optduel.components.results import Trial
 
 ROC_PANELS = 20
 """With more classes than this only those with the smallest areas get a panel; tables list them all."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from matplotlib.ticker import MaxNLocator
 
-from optduel.components.results.documents import PairedComparison
+from optduel.components.results import PairedComparison
 
 WIDTH = 640
 _LEFT, _RIGHT = 24, WIDTH - 24

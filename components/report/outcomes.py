@@ -8,7 +8,7 @@ import numpy as np
 
 from optduel.components.report.diagnostics import pooled_confusion
 from optduel.components.report.numbers import ABSENT, decimal, percentage
-from optduel.components.results.documents import ClassMetrics, Evaluation, Trial
+from optduel.components.results import ClassMetrics, Evaluation, Trial
 
 CONFUSIONS_LISTED = 5
 """Of each arm: the most frequent kinds of mistake."""

@@ -11,12 +11,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from optduel.components.core.errors import DataError
+from optduel.components.core import DataError
 from optduel.components.report.diagnostics import pooled_calibration
 from optduel.components.report.drawing import COLOURS, MARKERS
-from optduel.components.results.documents import Trial
-from optduel.components.results.history import epochs_of
-from optduel.components.settings.experiment import AdamwArm, Arm, SgdArm
+from optduel.components.results import Trial, epochs_of
+from optduel.components.settings import AdamwArm, Arm, SgdArm
 
 Column = Literal["cross_entropy", "penalty", "total", "accuracy"]
 HistorySplit = Literal["train", "validation"]

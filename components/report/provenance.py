@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from optduel.components.core.narration import seconds_in_words
-from optduel.components.records.manifest import SPLITS, Manifest
-from optduel.components.results.documents import Trial
-from optduel.components.results.lineage import Environment
+from optduel.components.core import seconds_in_words
+from optduel.components.records import SPLITS, Manifest
+from optduel.components.results import Environment, Trial
 
 SKIPPED_LISTED = 20
 """Images left out that the page names; the manifest has all."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import jinja2
 import yaml
 
-from optduel.components.core.errors import DataError
-from optduel.components.records.manifest import Records
+from optduel.components.core import DataError
+from optduel.components.records import Records
 from optduel.components.report import diagnostics, differences, numbers, outcomes, plots
 from optduel.components.report import provenance as lineage
 from optduel.components.report.arms import (
@@ -21,8 +21,8 @@ from optduel.components.report.arms import (
 )
 from optduel.components.report.drawing import figure_files, figure_style
 from optduel.components.report.outcomes import metric_rows
-from optduel.components.results.documents import Comparison, Trial, Trials
-from optduel.components.settings.experiment import Experiment
+from optduel.components.results import Comparison, Trial, Trials
+from optduel.components.settings import Experiment
 
 
 @dataclass(frozen=True)

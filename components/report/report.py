@@ -3,22 +3,24 @@
 import datetime
 from pathlib import Path
 
-from optduel.components.core.narration import say
-from optduel.components.records.manifest import load_records
+from optduel.components.core import say
+from optduel.components.records import load_records
 from optduel.components.report.render import build_report
-from optduel.components.results.documents import Comparison, PairedComparison, Trial, Trials, read_document
-from optduel.components.results.tables import (
+from optduel.components.results import (
     HISTORY_NAME,
+    Comparison,
     IndexedArm,
+    PairedComparison,
+    Trial,
     TrialHistory,
+    Trials,
+    read_document,
     run_folder,
     write_history_table,
     write_index,
 )
-from optduel.components.settings.authoring import decode
-from optduel.components.settings.experiment import Experiment
-from optduel.components.storage.location import join
-from optduel.components.storage.objects import publish
+from optduel.components.settings import Experiment, decode
+from optduel.components.storage import join, publish
 
 
 def write_report(

@@ -3,13 +3,11 @@
 import json
 from typing import Literal, TypeVar
 
-from optduel.components.core.errors import DataError, ExperimentError
+from optduel.components.core import DataError, ExperimentError
 from optduel.components.results.history import Row
 from optduel.components.results.lineage import Environment
-from optduel.components.settings.authoring import validate
-from optduel.components.settings.experiment import Section
-from optduel.components.storage.location import Location
-from optduel.components.storage.objects import publish, read
+from optduel.components.settings import Section, validate
+from optduel.components.storage import Location, publish, read
 
 
 class Interval(Section):

@@ -8,11 +8,9 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
-from optduel.components.core.errors import DataError, ExperimentError
-from optduel.components.settings.authoring import validate
-from optduel.components.settings.experiment import Section
-from optduel.components.storage.location import Location
-from optduel.components.storage.objects import publish, read
+from optduel.components.core import DataError, ExperimentError
+from optduel.components.settings import Section, validate
+from optduel.components.storage import Location, publish, read
 
 TIMING_FIELDS = ("examples_per_second", "wall_seconds")
 """Columns that differ between two runs of the same experiment; all others are reproducible."""

@@ -9,8 +9,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from optduel.components.core.machine import usable_cores
-from optduel.components.settings.experiment import Section
+from optduel.components.core import usable_cores
+from optduel.components.settings import Section
 
 CODE_VERSION_VARIABLE = "OPTDUEL_CODE_VERSION"
 """Set in images at build time: the commit that they were built from."""

@@ -10,13 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from optduel.components.core.errors import DataError, ExperimentError
+from optduel.components.core import DataError, ExperimentError
 from optduel.components.results.documents import Answer
 from optduel.components.results.history import Row
-from optduel.components.settings.authoring import validate
-from optduel.components.settings.experiment import Section
-from optduel.components.storage.location import Location, join
-from optduel.components.storage.objects import list_entries, publish, read
+from optduel.components.settings import Section, validate
+from optduel.components.storage import Location, join, list_entries, publish, read
 
 TABLE_KEY, VERSION_KEY = b"optduel.table", b"optduel.schema_version"
 """In the metadata of every file: which table it is a part of, and the version of that table's schema."""

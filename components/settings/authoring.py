@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from yaml.composer import ComposerError
 
-from optduel.components.core.errors import ExperimentError
+from optduel.components.core import ExperimentError
 from optduel.components.settings.deployment import Deployment
 from optduel.components.settings.experiment import Experiment
 

@@ -5,7 +5,7 @@ from itertools import combinations
 from optduel.components.settings.decay import COMPARABLE_FACTOR, coefficient_per_step, overshoots
 from optduel.components.settings.experiment import Experiment, Source
 from optduel.components.settings.schedules import schedules_differ
-from optduel.components.storage.location import is_remote, local_path
+from optduel.components.storage import is_remote, local_path
 
 
 def cautions(experiment: Experiment) -> list[str]:

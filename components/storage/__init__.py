@@ -6,7 +6,7 @@ A place is a path, or a URI with the scheme `gs`, `s3`, `minio` (the store of Ku
 from optduel.components.storage.bulk import Download, Upload, download, upload
 from optduel.components.storage.entry import Entry
 from optduel.components.storage.local import as_storage_error, errno_name
-from optduel.components.storage.location import Location, is_remote, join, local_path
+from optduel.components.storage.location import ENDPOINT_VARIABLES, Location, is_remote, join, local_path
 from optduel.components.storage.objects import (
     delete,
     delete_unfinished,
@@ -16,11 +16,14 @@ from optduel.components.storage.objects import (
     read,
     stat,
 )
+from optduel.components.storage.retries import SECONDS_VARIABLE
 
 __all__ = [
     "Download",
+    "ENDPOINT_VARIABLES",
     "Entry",
     "Location",
+    "SECONDS_VARIABLE",
     "Upload",
     "as_storage_error",
     "delete",

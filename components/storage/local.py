@@ -14,7 +14,7 @@ from typing import IO
 
 import google_crc32c
 
-from optduel.components.core.errors import ConflictError, StorageError
+from optduel.components.core import ConflictError, StorageError
 from optduel.components.storage.entry import ABSENT, Entry
 
 UNFINISHED = ".part"

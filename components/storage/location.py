@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
-from optduel.components.core.errors import StorageError
+from optduel.components.core import StorageError
 from optduel.components.storage.redaction import redacted
 
 Location: TypeAlias = str | Path
@@ -16,6 +16,9 @@ Location: TypeAlias = str | Path
 AnyLocation = TypeVar("AnyLocation", str, Path)
 
 REMOTE_SCHEMES = ("gs", "s3", "minio")
+
+ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+"""Name the server for `s3://` and `minio://`, as AWS's own tools read them."""
 
 LONGEST_KEY = 1024
 """Bytes of an object's name in UTF-8, the limit of Cloud Storage and of S3."""

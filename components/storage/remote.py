@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO, Protocol
 
-from optduel.components.core.errors import ConflictError, DamagedError, StorageError
+from optduel.components.core import ConflictError, DamagedError, StorageError
 from optduel.components.storage.content import Content, Sink
 from optduel.components.storage.entry import Entry
 from optduel.components.storage.failures import (

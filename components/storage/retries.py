@@ -11,7 +11,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Generic, TypeVar
 
-from optduel.components.core.errors import DamagedError, SetupError, StorageError
+from optduel.components.core import DamagedError, SetupError, StorageError
 from optduel.components.storage.failures import DamagedFailure, Failure, HangingFailure, TransientFailure
 from optduel.components.storage.redaction import redacted
 

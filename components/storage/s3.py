@@ -29,10 +29,8 @@ from optduel.components.storage.failures import (
     failure_of_connection,
     failure_of_status,
 )
+from optduel.components.storage.location import ENDPOINT_VARIABLES
 from optduel.components.storage.retries import Attempt, timeouts
-
-ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
-"""Name the server for `s3://` and `minio://`, as AWS's own tools read them."""
 
 KUBEFLOW_ENDPOINT = "http://seaweedfs.kubeflow:9000"
 """Where Kubeflow Pipelines 2.17 keeps its artifacts unless it is configured otherwise."""

@@ -30,7 +30,7 @@ def train(
     """
     from pathlib import Path
 
-    from optduel.components.core.errors import exit_on_error
+    from optduel.components.core import exit_on_error
     from optduel.components.train.stage import model_folder, train_trial
 
     with exit_on_error("train"):
@@ -89,8 +89,8 @@ def train_on_cluster(
     """
     from pathlib import Path
 
-    from optduel.components.core.errors import exit_on_error
-    from optduel.components.train.cluster.launcher import ClusterLauncher
+    from optduel.components.core import exit_on_error
+    from optduel.components.train.cluster.cluster_launcher import ClusterLauncher
     from optduel.components.train.stage import train_trial
 
     with exit_on_error("train"):

@@ -5,15 +5,12 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from optduel.components.records.manifest import load_records
-from optduel.components.results.documents import TrainingRecord, read_document
-from optduel.components.results.history import epochs_of, read_history, write_history
-from optduel.components.settings.authoring import validate
-from optduel.components.settings.experiment import canonical_json
-from optduel.components.storage.location import join
-from optduel.components.storage.objects import publish
+from optduel.components.records import load_records
+from optduel.components.results import TrainingRecord, epochs_of, read_document, read_history, write_history
+from optduel.components.settings import canonical_json, validate
+from optduel.components.storage import join, publish
 from optduel.components.train.contract.task import Task
-from optduel.components.train.local.launcher import Launcher, LocalLauncher
+from optduel.components.train.local.local_launcher import Launcher, LocalLauncher
 from optduel.components.train.loop import checkpoint
 
 MODELS_VARIABLE = "OPTDUEL_MODELS"

@@ -4,8 +4,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
-from optduel.components.settings.deployment import Deployment
-from optduel.components.settings.experiment import Experiment
+from optduel.components.settings import Deployment, Experiment
 
 if TYPE_CHECKING:
     from optduel.pipeline.kfp.connection import Access

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from optduel.components.core.errors import ExperimentError
+from optduel.components.core import ExperimentError
 from optduel.pipeline.cli.arguments import (
     access_of,
     add_access_arguments,

@@ -11,9 +11,9 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from optduel.components.core.errors import ExperimentError, OptduelError
-from optduel.components.results.lineage import code_version
-from optduel.components.storage.location import is_remote, join, local_path
+from optduel.components.core import ExperimentError, OptduelError
+from optduel.components.results import code_version
+from optduel.components.storage import is_remote, join, local_path
 from optduel.pipeline.cli.arguments import (
     add_deployment_arguments,
     add_experiment_arguments,
@@ -209,7 +209,7 @@ def _list(options: argparse.Namespace) -> None:
 
 
 def _show(options: argparse.Namespace) -> None:
-    from optduel.components.settings.authoring import json_schema
+    from optduel.components.settings import json_schema
     from optduel.pipeline.cli.showing import describe, describe_json
 
     if options.schema:
@@ -223,7 +223,7 @@ def _show(options: argparse.Namespace) -> None:
 
 
 def _check(options: argparse.Namespace) -> None:
-    from optduel.components.settings.cautions import cautions
+    from optduel.components.settings import cautions
 
     experiment = experiment_of(options)
     found = cautions(experiment)
@@ -238,7 +238,7 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from optduel.components.settings.cautions import cautions
+    from optduel.components.settings import cautions
     from optduel.pipeline.local.run import run_experiment
 
     experiment = experiment_of(options)

@@ -7,19 +7,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from optduel.components.core.errors import DataError, StorageError
-from optduel.components.results.history import Row, decode_history, epochs_of
-from optduel.components.results.tables import (
+from optduel.components.core import DataError, StorageError
+from optduel.components.results import (
     HISTORY_NAME,
     IndexedArm,
+    Row,
     TrialHistory,
+    decode_history,
     decode_history_table,
+    epochs_of,
     indexed_runs,
     read_index,
     run_folder,
 )
-from optduel.components.storage.location import join
-from optduel.components.storage.objects import read, stat
+from optduel.components.storage import join, read, stat
 from optduel.pipeline.cli.tabular import Shown, as_csv, as_json, as_text
 
 _PLACE = ("event", "split", "step")

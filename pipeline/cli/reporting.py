@@ -1,11 +1,10 @@
 """Makes the report of a finished run again, with today's code, from what the run has kept."""
 
-from optduel.components.core.errors import DataError
-from optduel.components.records.manifest import load_records
+from optduel.components.core import DataError
+from optduel.components.records import load_records
 from optduel.components.report.render import build_report
-from optduel.components.results.documents import Comparison, Trials, read_document
-from optduel.components.storage.location import join
-from optduel.components.storage.objects import publish
+from optduel.components.results import Comparison, Trials, read_document
+from optduel.components.storage import join, publish
 from optduel.pipeline.local.run import load_run
 
 

@@ -6,10 +6,8 @@ from collections.abc import Iterable
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from optduel.components.core.errors import ExperimentError
-from optduel.components.settings.authoring import parse_deployment, parse_experiment
-from optduel.components.settings.deployment import Deployment
-from optduel.components.settings.experiment import Experiment
+from optduel.components.core import ExperimentError
+from optduel.components.settings import Deployment, Experiment, parse_deployment, parse_experiment
 
 _EXPERIMENTS = importlib.resources.files("optduel.pipeline") / "experiments"
 _DEPLOYMENTS = importlib.resources.files("optduel.pipeline") / "deployments"

@@ -4,13 +4,14 @@ import dataclasses
 import json
 import sys
 import urllib.parse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from optduel.components.settings.decay import Decay, convert
-from optduel.components.settings.experiment import Experiment
-from optduel.pipeline.kfp.submission import Submission
+from optduel.components.settings import Decay, Experiment, convert
+
+if TYPE_CHECKING:
+    from optduel.pipeline.kfp.submission import Submission
 
 _ROWS = {
     "l2_keras": "L2 coefficient, Keras: adds l2 * sum(w^2) to the loss",
@@ -66,7 +67,7 @@ _PLACED = ("<pipeline_id>", "<pipeline_version_id>", "<experiment_id>")
 Plan = list[dict[str, Any]]
 
 
-def run_plan(submission: Submission, namespace: str | None) -> Plan:
+def run_plan(submission: "Submission", namespace: str | None) -> Plan:
     """The requests that make a run where nothing of it is there yet; in angle brackets what answers tell.
 
     Args:
@@ -75,13 +76,15 @@ def run_plan(submission: Submission, namespace: str | None) -> Plan:
     return [*_place(submission, namespace), _post("runs", submission.run_body(*_PLACED))]
 
 
-def schedule_plan(submission: Submission, name: str, cron: str, enabled: bool, namespace: str | None) -> Plan:
+def schedule_plan(
+    submission: "Submission", name: str, cron: str, enabled: bool, namespace: str | None
+) -> Plan:
     """The same for a recurring run."""
     body = submission.schedule_body(name, cron, enabled, *_PLACED)
     return [*_place(submission, namespace), _post("recurringruns", body)]
 
 
-def print_plan(plan: Plan, submission: Submission, as_json: bool) -> None:
+def print_plan(plan: Plan, submission: "Submission", as_json: bool) -> None:
     """Prints the requests, then the compiled pipeline; or all of it as JSON."""
     package = submission.package.decode()
     if as_json:
@@ -95,7 +98,7 @@ def print_plan(plan: Plan, submission: Submission, as_json: bool) -> None:
     print(package, end="")
 
 
-def _place(submission: Submission, namespace: str | None) -> Plan:
+def _place(submission: "Submission", namespace: str | None) -> Plan:
     file = {"uploadfile": {"sha256": submission.digest, "bytes": len(submission.package)}}
     query = {"name": submission.version, "pipelineid": _PLACED[0], "description": submission.description}
     return [

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
-from optduel.components.core.errors import ClusterError
-from optduel.components.kubernetes.doctor_api import ForbiddenError, KubernetesReader
-from optduel.components.settings.deployment import WORKER_PORT, Deployment, Job
+from optduel.components.core import ClusterError
+from optduel.components.kubernetes import ForbiddenError, KubernetesReader
+from optduel.components.settings import WORKER_PORT, Deployment, Job
 from optduel.components.train.contract.task import WORKER_MODULE
 
 

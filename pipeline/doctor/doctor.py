@@ -5,12 +5,9 @@ import os
 import uuid
 from collections.abc import Iterator
 
-from optduel.components.core.errors import ClusterError, OptduelError
-from optduel.components.settings.deployment import Deployment
-from optduel.components.storage.location import join
-from optduel.components.storage.objects import delete, publish, read
-from optduel.components.storage.retries import SECONDS_VARIABLE
-from optduel.components.storage.s3 import ENDPOINT_VARIABLES
+from optduel.components.core import ClusterError, OptduelError
+from optduel.components.settings import Deployment
+from optduel.components.storage import ENDPOINT_VARIABLES, SECONDS_VARIABLE, delete, join, publish, read
 from optduel.pipeline.doctor.cluster import Check, failed, ok, skipped
 from optduel.pipeline.kfp.connection import Access, Connection, Health
 

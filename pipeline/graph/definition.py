@@ -13,14 +13,12 @@ from typing import Any, NamedTuple
 from kfp import dsl
 
 from optduel.components.compare.component import collect_arm, compare
-from optduel.components.core.errors import ExperimentError
+from optduel.components.core import ExperimentError
 from optduel.components.evaluate.component import evaluate
 from optduel.components.prepare.component import prepare
 from optduel.components.report.component import report
-from optduel.components.settings.deployment import Deployment
-from optduel.components.settings.experiment import Arm, Experiment, Source, TfdsSource, canonical_json
-from optduel.components.storage.location import join
-from optduel.components.storage.objects import publish
+from optduel.components.settings import Arm, Deployment, Experiment, Source, TfdsSource, canonical_json
+from optduel.components.storage import join, publish
 from optduel.components.train.component import train, train_on_cluster
 from optduel.pipeline.graph.placement import LOCAL_IMAGE, Placement, pipeline_config
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from kfp import dsl, kubernetes
 
-from optduel.components.core.errors import POD_TERMINATION_LOG, TERMINATION_LOG_VARIABLE
-from optduel.components.settings.deployment import USER, Deployment, Resources
+from optduel.components.core import POD_TERMINATION_LOG, TERMINATION_LOG_VARIABLE
+from optduel.components.settings import USER, Deployment, Resources
 
 LOCAL_IMAGE = "python"
 """The local runner ignores images, and warns of a name without this word."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from optduel.components.core.errors import ClusterError, ExperimentError
+from optduel.components.core import ClusterError, ExperimentError
 from optduel.pipeline.kfp.refusals import SignInPage, told
 
 CONNECT_SECONDS = 10

@@ -8,7 +8,7 @@ import datetime
 from dataclasses import dataclass
 from typing import NoReturn
 
-from optduel.components.core.errors import ExperimentError
+from optduel.components.core import ExperimentError
 
 _NAMES = ("second", "minute", "hour", "day of month", "month", "day of week")
 _LIMITS = ((0, 59), (0, 59), (0, 23), (1, 31), (1, 12), (0, 6))

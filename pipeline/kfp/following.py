@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from optduel.components.core.errors import ClusterError, ExperimentError, RunError
+from optduel.components.core import ClusterError, ExperimentError, RunError
 from optduel.pipeline.kfp.connection import Connection, named
 from optduel.pipeline.kfp.run_tasks import FINAL, RunTask, run_tasks
 

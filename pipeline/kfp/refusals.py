@@ -4,7 +4,7 @@ import json
 import re
 from typing import Any
 
-from optduel.components.core.errors import ClusterError
+from optduel.components.core import ClusterError
 
 _LONGEST = 400
 """Characters of a server's own words."""

@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from optduel.components.core.errors import ExperimentError
+from optduel.components.core import ExperimentError
 from optduel.pipeline.kfp.connection import Connection, named
 from optduel.pipeline.kfp.cron import Cron
 from optduel.pipeline.kfp.submission import Submission, place

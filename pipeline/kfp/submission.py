@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from optduel.components.core.errors import ClusterError
-from optduel.components.settings.deployment import Deployment
-from optduel.components.settings.experiment import Experiment
+from optduel.components.core import ClusterError
+from optduel.components.settings import Deployment, Experiment
 from optduel.pipeline.graph.definition import compiled
 from optduel.pipeline.kfp.connection import Connection, named
 

@@ -18,10 +18,9 @@ from docker.models.containers import Container
 from docker.types import Mount
 from kfp.local import DockerRunner, docker_task_handler
 
-from optduel.components.core.errors import TERMINATION_LOG_VARIABLE, ExperimentError, LaunchError
-from optduel.components.settings.deployment import USER
-from optduel.components.settings.experiment import DigitsSource, FolderSource, Source, TfdsSource
-from optduel.components.storage.location import is_remote, local_path
+from optduel.components.core import TERMINATION_LOG_VARIABLE, ExperimentError, LaunchError
+from optduel.components.settings import USER, DigitsSource, FolderSource, Source, TfdsSource
+from optduel.components.storage import is_remote, local_path
 from optduel.pipeline.local.tasks import LocalTasks, replaced
 
 _LABEL = "optduel.run"

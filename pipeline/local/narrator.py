@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from typing import TextIO
 
-from optduel.components.core.narration import MARK, seconds_in_words
+from optduel.components.core import MARK, seconds_in_words
 
 _TRIAL_DONE = f"{MARK}evaluate "
 """A trial's last line begins like this."""

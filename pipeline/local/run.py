@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
-from optduel.components.core.errors import (
+from optduel.components.core import (
     TERMINATION_LOG_VARIABLE,
     ConflictError,
     ExperimentError,
@@ -29,14 +29,19 @@ from optduel.components.core.errors import (
     StorageError,
     read_termination,
 )
-from optduel.components.results.documents import Comparison, read_document
-from optduel.components.results.lineage import code_version, now
-from optduel.components.results.tables import run_folder
-from optduel.components.settings.authoring import decode
-from optduel.components.settings.experiment import Experiment, Section
-from optduel.components.storage.bulk import Upload, upload
-from optduel.components.storage.location import is_remote, join, local_path
-from optduel.components.storage.objects import list_entries, publish, read, stat
+from optduel.components.results import Comparison, code_version, now, read_document, run_folder
+from optduel.components.settings import Experiment, Section, decode
+from optduel.components.storage import (
+    Upload,
+    is_remote,
+    join,
+    list_entries,
+    local_path,
+    publish,
+    read,
+    stat,
+    upload,
+)
 from optduel.pipeline.local.interrupts import stopped_by_signals
 from optduel.pipeline.local.narrator import Narrator
 

@@ -16,7 +16,7 @@ from typing import Protocol
 
 from kfp.local import subprocess_task_handler
 
-from optduel.components.core.errors import LaunchError
+from optduel.components.core import LaunchError
 
 
 class RunningTask(Protocol):

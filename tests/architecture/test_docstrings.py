@@ -6,7 +6,7 @@ import pytest
 
 REPOSITORY = Path(__file__).parents[2]
 WITH_EXAMPLES = [
-    ".".join(path.relative_to(REPOSITORY).with_suffix("").parts)
+    ".".join(["optduel", *path.relative_to(REPOSITORY).with_suffix("").parts])
     for package in ("pipeline", "components")
     for path in sorted((REPOSITORY / package).rglob("*.py"))
     if ">>> " in path.read_text()

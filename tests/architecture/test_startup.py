@@ -27,9 +27,9 @@ def test_importing_the_command_line_loads_no_framework() -> None:
     assert heavy_modules_after("import optduel.pipeline.cli.command_line") == []
 
 
-def test_importing_the_core_loads_no_framework() -> None:
-    modules = sorted(path.stem for path in (REPOSITORY / "components" / "core").glob("*.py"))
-    assert heavy_modules_after(f"from optduel.components.core import {', '.join(modules[1:])}") == []
+def test_importing_the_shared_rooms_loads_no_framework() -> None:
+    rooms = ("core", "settings", "storage", "records", "results")
+    assert heavy_modules_after(f"from optduel.components import {', '.join(rooms)}") == []
 
 
 @pytest.mark.parametrize(

@@ -15,12 +15,13 @@ def test_the_wheel_holds_code_experiments_and_templates(tmp_path: Path) -> None:
         licenses = [name for name in archive.namelist() if name.endswith("/licenses/LICENSE")]
     sources = [path for package in ("pipeline", "components") for path in (REPOSITORY / package).rglob("*")]
     expected = {
-        str(path.relative_to(REPOSITORY))
+        f"optduel/{path.relative_to(REPOSITORY)}"
         for path in sources
         if path.is_file()
-        and not {"__pycache__", "results"} & set(path.parts)
+        and "__pycache__" not in path.parts
+        and path.parent != REPOSITORY / "pipeline/experiments/results"
         and not path.name.startswith(".")
     }
     assert packed == expected
-    assert any(name.startswith("pipeline/experiments/") and name.endswith(".yaml") for name in packed)
+    assert any(name.startswith("optduel/pipeline/experiments/") and name.endswith(".yaml") for name in packed)
     assert licenses

@@ -10,9 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from optduel.components.core.narration import say
-from optduel.components.results.lineage import now
-from optduel.components.storage.objects import publish
+from optduel.components.core import say
+from optduel.components.results import now
+from optduel.components.storage import publish
 from tests.benchmarks.benchmark import Benchmark, Contestant
 from tests.benchmarks.catalogue import CATALOGUE, ON_REQUEST, WITHOUT_PHOTOS, Setting
 from tests.benchmarks.document import render

@@ -9,8 +9,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from optduel.components.records.manifest import load_records
-from optduel.components.records.reader import SplitReader
+from optduel.components.records import SplitReader, load_records
 from optduel.components.train.model.batches import distribute, training_plan
 from optduel.pipeline.cli.shipped import load_experiment
 from tests.benchmarks.rates import median_after_first

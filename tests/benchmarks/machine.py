@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from optduel.components.results.lineage import environment
+from optduel.components.results import environment
 
 BFLOAT16_FLAGS = ("amx_bf16", "avx512_bf16", "avx_ne_convert")
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from optduel.components.core.narration import say, seconds_in_words
+from optduel.components.core import say, seconds_in_words
 from tests.benchmarks.benchmark import Benchmark, Contestant
 
 REPOSITORY = Path(__file__).parents[2]

@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from optduel.components.core.errors import OptduelError
-from optduel.components.results.documents import TrainingRecord, read_document
-from optduel.components.results.history import Row, epochs_of, read_history
+from optduel.components.core import OptduelError
+from optduel.components.results import Row, TrainingRecord, epochs_of, read_document, read_history
 from optduel.components.train.stage import train_trial
 from optduel.pipeline.cli.shipped import load_experiment
 from tests.benchmarks.rates import median_after_first

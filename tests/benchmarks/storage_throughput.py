@@ -63,8 +63,7 @@ def run(seed: int, folder: Path, store: str, client: str, files: int, megabytes:
 
 
 def _ours(store: str, files: Sequence[Path], copies: Sequence[Path]) -> tuple[float, float]:
-    from optduel.components.storage.bulk import Download, Upload, download, upload
-    from optduel.components.storage.objects import stat
+    from optduel.components.storage import Download, Upload, download, stat, upload
 
     root = f"{store}://{stores.BUCKET}/files"
     stat(f"{root}/none")  # imports the client

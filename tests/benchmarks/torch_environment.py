@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from optduel.components.core.narration import say
+from optduel.components.core import say
 
 VERSION = "2.13.0"
 NEEDED_BYTES = 12 * 10**9

@@ -13,12 +13,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from optduel.components.core.errors import exit_on_error
+from optduel.components.core import exit_on_error
 from optduel.components.prepare.prepare import prepare_documents
 from optduel.components.prepare.sources.archives import Archive
-from optduel.components.records.manifest import load_records
-from optduel.components.records.reader import SplitReader
-from optduel.components.settings.experiment import Data
+from optduel.components.records import SplitReader, load_records
+from optduel.components.settings import Data
 from optduel.pipeline.cli.shipped import load_experiment
 
 CLASSES = ("dandelion", "daisy", "tulips", "sunflowers", "roses")

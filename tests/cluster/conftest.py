@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from optduel.components.kubernetes.timing import Timing
-from optduel.components.settings.authoring import validate
-from optduel.components.train.cluster.launcher import ClusterLauncher
+from optduel.components.kubernetes import Timing
+from optduel.components.settings import validate
+from optduel.components.train.cluster.cluster_launcher import ClusterLauncher
 from optduel.components.train.contract import restarts
 from optduel.components.train.contract.task import Task
 from tests.cluster.controllers import Cluster, meanwhile

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from optduel.components.storage.objects import list_entries
+from optduel.components.storage import list_entries
 from optduel.pipeline.cli.command_line import main
 from tests.cluster.kfp_server import KfpServer
 from tests.cluster.kubernetes_server import KubernetesServer

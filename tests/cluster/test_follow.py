@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from optduel.components.core.errors import RunError
+from optduel.components.core import RunError
 from optduel.pipeline.cli.command_line import main
 from optduel.pipeline.cli.shipped import load_deployment, load_experiment
 from optduel.pipeline.kfp import following

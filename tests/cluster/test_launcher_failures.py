@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from optduel.components.core.errors import (
+from optduel.components.core import (
     DataError,
     LaunchError,
     OptduelError,

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kfp import dsl
 
-from optduel.components.core.errors import ExperimentError
+from optduel.components.core import ExperimentError
+from optduel.components.train.cluster.cluster_launcher import ClusterLauncher
 from optduel.components.train.cluster.jobs import LONGEST_NAME, job_name, task_digest
-from optduel.components.train.cluster.launcher import ClusterLauncher
 from tests.cluster.conftest import IMAGE, RUNTIME_TOLERATION, Train, job_json, make_task
 from tests.cluster.controllers import Cluster
 from tests.cluster.kubernetes_objects import Object

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from optduel.components.core.errors import ClusterError, SetupError
+from optduel.components.core import ClusterError, SetupError
 from tests.cluster.conftest import Train
 from tests.cluster.controllers import Cluster, until
 from tests.cluster.kubernetes_objects import ApiError

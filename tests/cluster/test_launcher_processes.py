@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from optduel.components.core.errors import StoppedError
+from optduel.components.core import StoppedError
 from optduel.components.train.contract.task import Task
 from tests.cluster.conftest import FAST, job_json
 from tests.cluster.controllers import Cluster, until
@@ -20,7 +20,7 @@ LAUNCHER = """
 import json, sys
 from optduel.components.settings.authoring import decode
 from optduel.components.core.errors import exit_on_error
-from optduel.components.train.cluster.launcher import ClusterLauncher
+from optduel.components.train.cluster.cluster_launcher import ClusterLauncher
 from optduel.components.kubernetes.timing import Timing
 from optduel.components.train.contract.task import Task
 task, job, timing = sys.argv[1:]

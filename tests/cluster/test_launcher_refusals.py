@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from optduel.components.core.errors import SetupError
+from optduel.components.core import SetupError
 from tests.cluster.conftest import Train
 from tests.cluster.controllers import Cluster
 from tests.cluster.kubernetes_server import KubernetesServer

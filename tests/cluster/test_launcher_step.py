@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from kfp import dsl
 
-from optduel.components.records.manifest import Records
-from optduel.components.settings.experiment import canonical_json
+from optduel.components.records import Records
+from optduel.components.settings import canonical_json
 from optduel.components.train.component import train_on_cluster
 from optduel.components.train.contract.task import WORKER_MODULE, Task
 from tests.cluster.conftest import job_json, make_task

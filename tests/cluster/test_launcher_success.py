@@ -3,7 +3,7 @@
 import io
 from pathlib import Path
 
-from optduel.components.settings.authoring import decode
+from optduel.components.settings import decode
 from optduel.components.train.contract.task import Task
 from tests.cluster.conftest import Train, make_task
 from tests.cluster.controllers import Cluster, until

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from optduel.components.core.errors import DataError, LaunchError, OutOfMemoryError
+from optduel.components.core import DataError, LaunchError, OutOfMemoryError
 from tests.cluster.conftest import Train, make_task
 from tests.cluster.controllers import Cluster
 

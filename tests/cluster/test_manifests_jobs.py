@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import kubernetes_validate
 from kubeflow_trainer_api import models
 
-from optduel.components.settings.authoring import validate
+from optduel.components.settings import validate
 from optduel.components.train.cluster.jobs import Order, labels
 from optduel.components.train.cluster.settings import JobSettings, pod_settings
 from optduel.components.train.cluster.tfjob import TFJobs

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from optduel.components.core.errors import (
+from optduel.components.core import (
     ERROR_TYPES,
     TERMINATION_LOG_VARIABLE,
     OptduelError,
@@ -12,8 +12,8 @@ from optduel.components.core.errors import (
     StoppedError,
 )
 from optduel.components.records.staging import STAGING_VARIABLE
-from optduel.components.settings.experiment import Compute
-from optduel.components.train.local.launcher import End
+from optduel.components.settings import Compute
+from optduel.components.train.local.local_launcher import End
 from optduel.components.train.worker.group import INDEX_VARIABLE
 from tests.cluster.kustomize import OVERLAYS, Object, find, needs_kubectl, overlay, runtime_job
 

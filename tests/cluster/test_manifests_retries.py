@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from optduel.components.core.errors import (
+from optduel.components.core import (
     ERROR_TYPES,
     TERMINATION_LOG_VARIABLE,
     DataError,
@@ -20,7 +20,7 @@ from optduel.components.core.errors import (
     OutOfMemoryError,
     write_termination,
 )
-from optduel.components.train.local.launcher import End
+from optduel.components.train.local.local_launcher import End
 from tests.cluster.kustomize import MANIFESTS, Object
 
 FINAL = sorted(

@@ -7,7 +7,7 @@ import contextlib
 
 import pytest
 
-from optduel.components.core.errors import OptduelError
+from optduel.components.core import OptduelError
 from tests.cluster.conftest import Train
 from tests.cluster.controllers import Cluster
 from tests.cluster.kubernetes_server import KubernetesServer

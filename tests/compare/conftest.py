@@ -4,8 +4,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from optduel.components.results.documents import Evaluation, Interval, TrainingRecord, Trial, Trials
-from optduel.components.results.lineage import Environment
+from optduel.components.results import Environment, Evaluation, Interval, TrainingRecord, Trial, Trials
 
 ENVIRONMENT = Environment(
     code_version="1", python="3.11", platform="Linux", processor="cpu", cores=2, packages={}

@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from optduel.components.compare.compare import collect, compare_arms
-from optduel.components.core.errors import DataError
-from optduel.components.results.documents import Comparison, Trial, Trials, read_document, write_document
-from optduel.components.settings.experiment import Study
+from optduel.components.core import DataError
+from optduel.components.results import Comparison, Trial, Trials, read_document, write_document
+from optduel.components.settings import Study
 
 MakeTrial = Callable[..., Trial]
 MakeTrials = Callable[..., Trials]

@@ -16,7 +16,7 @@ from optduel.components.compare.inference import (
     sign_flip_p_value,
     smallest_p_value,
 )
-from optduel.components.settings.cautions import seeds_needed
+from optduel.components.settings import seeds_needed
 
 DIFFERENCES = st.lists(
     st.one_of(

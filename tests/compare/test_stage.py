@@ -9,8 +9,8 @@ import pytest
 from kfp import dsl
 
 from optduel.components.compare.component import collect_arm, compare
-from optduel.components.results.documents import Comparison, Trial, Trials, read_document, write_document
-from optduel.components.settings.experiment import Study
+from optduel.components.results import Comparison, Trial, Trials, read_document, write_document
+from optduel.components.settings import Study
 
 VALUES = {"sgd-l2": [0.90, 0.91, 0.89, 0.92, 0.90, 0.91], "adamw": [0.92, 0.92, 0.92, 0.93, 0.93, 0.92]}
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from optduel.components.core.errors import (
+from optduel.components.core import (
     ERROR_TYPES,
     TERMINATION_LOG_VARIABLE,
     DataError,

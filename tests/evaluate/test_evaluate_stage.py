@@ -14,11 +14,16 @@ import pytest
 from kfp import dsl
 
 from optduel.components.evaluate.component import evaluate
-from optduel.components.records.manifest import Records
-from optduel.components.records.reader import SplitReader
-from optduel.components.results.documents import TrainingRecord, Trial, read_document, write_document
-from optduel.components.results.history import write_history
-from optduel.components.results.lineage import environment, now
+from optduel.components.records import Records, SplitReader
+from optduel.components.results import (
+    TrainingRecord,
+    Trial,
+    environment,
+    now,
+    read_document,
+    write_document,
+    write_history,
+)
 
 
 def write_model(folder: Path, model: keras.Model, records: Records) -> None:

@@ -8,9 +8,9 @@ import sklearn.metrics
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from optduel.components.core.errors import DataError, TrainingError
+from optduel.components.core import DataError, TrainingError
 from optduel.components.evaluate.metrics import ROC_POINTS, Scores, evaluate_probabilities, wilson_interval
-from optduel.components.results.documents import Evaluation
+from optduel.components.results import Evaluation
 
 THREE_ROWS = np.array([[0.7, 0.3], [0.4, 0.6], [0.8, 0.2]])
 """Class 0 is predicted for rows 0 and 2, class 1 for row 1."""

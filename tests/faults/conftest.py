@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from optduel.components.records.manifest import Records
-from optduel.components.settings.authoring import validate
+from optduel.components.records import Records
+from optduel.components.settings import validate
 from optduel.components.train.contract.task import Task
-from optduel.components.train.local.launcher import LocalLauncher
+from optduel.components.train.local.local_launcher import LocalLauncher
 from tests.faults.groups import history
 
 EPOCHS = 25

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from optduel.components.results.history import read_history
+from optduel.components.results import read_history
 from optduel.components.train.contract.control import Progress, ProgressFile
 from optduel.components.train.contract.task import Task
 from tests.train.conftest import reproducible
@@ -25,7 +25,7 @@ LAUNCHER = """
 import sys
 from optduel.components.settings.authoring import decode
 from optduel.components.core.errors import exit_on_error
-from optduel.components.train.local.launcher import LocalLauncher
+from optduel.components.train.local.local_launcher import LocalLauncher
 from optduel.components.train.contract.task import Task
 with exit_on_error("train"):
     LocalLauncher().run(decode(Task, sys.argv[1], "task"))

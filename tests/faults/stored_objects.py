@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-from optduel.components.core.errors import StorageError
-from optduel.components.records.tfrecord import frame
-from optduel.components.results.history import decode_history
-from optduel.components.storage.objects import list_entries, read, stat
+from optduel.components.core import StorageError
+from optduel.components.records import frame
+from optduel.components.results import decode_history
+from optduel.components.storage import list_entries, read, stat
 
 PAUSE_SECONDS = 0.05
 """Between two looks at everything that is there."""

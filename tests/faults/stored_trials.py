@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from optduel.components.records.manifest import Records
-from optduel.components.storage.bulk import Upload, upload
+from optduel.components.records import Records
+from optduel.components.storage import Upload, upload
 from optduel.components.train.contract.task import Task
 from tests.faults.conftest import make_task
 

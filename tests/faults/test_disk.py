@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from optduel.components.core.errors import StorageError
-from optduel.components.records.manifest import Records
-from optduel.components.results.history import Row
+from optduel.components.core import StorageError
+from optduel.components.records import Records
+from optduel.components.results import Row
 from optduel.components.train.contract.control import Progress, ProgressFile
 from tests.faults.conftest import STEPS, make_task
 from tests.faults.groups import history, launched

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from optduel.components.records.manifest import Records
+from optduel.components.records import Records
 from optduel.components.train.contract.task import Task
-from optduel.components.train.local.launcher import LocalLauncher
+from optduel.components.train.local.local_launcher import LocalLauncher
 from tests.faults.conftest import STEPS, make_task
 from tests.faults.groups import Fault, history, launched
 

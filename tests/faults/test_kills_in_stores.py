@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from optduel.components.core.errors import DataError
-from optduel.components.records.manifest import Records
-from optduel.components.results.documents import TrainingRecord, read_document
-from optduel.components.storage.objects import delete, list_entries, publish, read
-from optduel.components.train.local.launcher import LocalLauncher
+from optduel.components.core import DataError
+from optduel.components.records import Records
+from optduel.components.results import TrainingRecord, read_document
+from optduel.components.storage import delete, list_entries, publish, read
+from optduel.components.train.local.local_launcher import LocalLauncher
 from tests.faults.conftest import STEPS
 from tests.faults.groups import Fault, history, launched
 from tests.faults.stored_objects import reading

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from optduel.components.prepare.prepare import prepare_records
-from optduel.components.records.manifest import Records
-from optduel.components.settings.experiment import Data, DigitsSource
+from optduel.components.records import Records
+from optduel.components.settings import Data, DigitsSource
 from optduel.components.train.contract.task import Task
-from optduel.components.train.local.launcher import LocalLauncher
+from optduel.components.train.local.local_launcher import LocalLauncher
 from tests.faults.conftest import make_task
 from tests.faults.groups import Fault as Kill
 from tests.faults.groups import history, launched

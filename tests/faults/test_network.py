@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from optduel.components.core.errors import PeerLostError, read_termination
+from optduel.components.core import PeerLostError, read_termination
 from optduel.components.train.contract.task import WORKER_MODULE, Task
 from tests.faults.conftest import STEPS
 from tests.faults.groups import history, read_progress

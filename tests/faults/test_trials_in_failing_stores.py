@@ -5,12 +5,12 @@ from collections.abc import Callable
 
 import pytest
 
-from optduel.components.core.errors import StorageError
-from optduel.components.records.manifest import Records
-from optduel.components.results.documents import TrainingRecord, read_document
-from optduel.components.storage.objects import list_entries, stat
+from optduel.components.core import StorageError
+from optduel.components.records import Records
+from optduel.components.results import TrainingRecord, read_document
+from optduel.components.storage import list_entries, stat
 from optduel.components.train.contract.task import Task
-from optduel.components.train.local.launcher import LocalLauncher
+from optduel.components.train.local.local_launcher import LocalLauncher
 from tests.faults.answers import EXPIRED, status
 from tests.faults.groups import history
 from tests.faults.proxy import Fault

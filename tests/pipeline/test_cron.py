@@ -7,7 +7,7 @@ import datetime
 
 import pytest
 
-from optduel.components.core.errors import ExperimentError
+from optduel.components.core import ExperimentError
 from optduel.pipeline.kfp.cron import parse_cron
 
 NOW = datetime.datetime(2026, 11, 24, 10, 15, 30, tzinfo=datetime.UTC)

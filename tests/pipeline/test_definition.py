@@ -11,8 +11,8 @@ from kfp import components
 from kfp.kubernetes.kubernetes_executor_config_pb2 import KubernetesExecutorConfig
 from kfp.pipeline_spec import pipeline_spec_pb2
 
-from optduel.components.core.errors import TERMINATION_LOG_VARIABLE
-from optduel.components.settings.deployment import Deployment
+from optduel.components.core import TERMINATION_LOG_VARIABLE
+from optduel.components.settings import Deployment
 from optduel.components.train.cluster.settings import job_settings
 from optduel.pipeline.cli.shipped import load_deployment, load_experiment
 from optduel.pipeline.graph.definition import compile_pipeline, compiled

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from optduel.components.core.errors import ExperimentError
-from optduel.components.settings.deployment import Deployment, Resources
+from optduel.components.core import ExperimentError
+from optduel.components.settings import Deployment, Resources
 from optduel.pipeline.cli.shipped import load_deployment
 
 

@@ -14,10 +14,9 @@ from typing import Any
 import pytest
 
 from optduel.components.evaluate.model import load_model
-from optduel.components.records.manifest import load_records
-from optduel.components.results.tables import decode_history_table
-from optduel.components.storage.location import join
-from optduel.components.storage.objects import delete, list_entries, read
+from optduel.components.records import load_records
+from optduel.components.results import decode_history_table
+from optduel.components.storage import delete, join, list_entries, read
 from optduel.pipeline.cli.command_line import main
 from optduel.pipeline.cli.shipped import load_experiment
 from optduel.pipeline.local.run import load_run

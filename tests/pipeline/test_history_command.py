@@ -11,9 +11,15 @@ from typing import Any
 
 import pytest
 
-from optduel.components.results.history import Row, write_history
-from optduel.components.results.tables import IndexedArm, TrialHistory, write_history_table, write_index
-from optduel.components.storage.location import join
+from optduel.components.results import (
+    IndexedArm,
+    Row,
+    TrialHistory,
+    write_history,
+    write_history_table,
+    write_index,
+)
+from optduel.components.storage import join
 from optduel.pipeline.cli.command_line import main
 from optduel.pipeline.cli.histories import deviation
 

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from optduel.components.results.history import write_history
-from optduel.components.storage.entry import Entry
-from optduel.components.storage.objects import delete, list_entries
+from optduel.components.results import write_history
+from optduel.components.storage import Entry, delete, list_entries
 from optduel.pipeline.cli.command_line import main
 from tests.pipeline.test_history_command import leave, rows, trial
 from tests.servers import stores

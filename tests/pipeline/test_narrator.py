@@ -6,7 +6,7 @@ import io
 import os
 import threading
 
-from optduel.components.core.narration import MARK
+from optduel.components.core import MARK
 from optduel.pipeline.local.narrator import Narrator
 
 

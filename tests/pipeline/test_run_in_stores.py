@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from optduel.components.storage.objects import list_entries, read, stat
+from optduel.components.storage import list_entries, read, stat
 from optduel.pipeline.cli.command_line import main
 from tests.faults.proxy import Answer, Fault
 from tests.servers import stores

@@ -11,9 +11,8 @@ import pytest
 from PIL import Image
 
 from optduel.components.prepare.sources.source import Example
-from optduel.components.records.manifest import Records, Skipped
-from optduel.components.records.reader import SplitReader
-from optduel.components.settings.experiment import Data, FolderSource
+from optduel.components.records import Records, Skipped, SplitReader
+from optduel.components.settings import Data, FolderSource
 
 CLASSES = ("daisy", "roses", "tulips")
 

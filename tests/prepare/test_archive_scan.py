@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from optduel.components.core.errors import DataError
+from optduel.components.core import DataError
 from optduel.components.prepare.sources import archives as archive_scan
 from optduel.components.prepare.sources.archives import scan_archive
 

@@ -12,9 +12,8 @@ from PIL import Image
 
 from optduel.components.prepare.card import contact_sheet, records_card
 from optduel.components.prepare.prepare import prepare_records, prepare_source
-from optduel.components.records.manifest import Records
-from optduel.components.records.reader import SplitReader
-from optduel.components.settings.experiment import Data, FolderSource
+from optduel.components.records import Records, SplitReader
+from optduel.components.settings import Data, FolderSource
 
 Images = list[tuple[str, int, bytes, bool]]
 Settings = Callable[..., Data]

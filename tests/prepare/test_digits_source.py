@@ -2,7 +2,7 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 from optduel.components.prepare.image import decode
-from optduel.components.prepare.sources.digits import Digits
+from optduel.components.prepare.sources import Digits
 
 
 def test_digits_are_scikit_learns_with_values_spread_over_a_byte() -> None:

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from optduel.components.core.errors import DataError, StorageError
-from optduel.components.prepare.sources.folder import Folder
-from optduel.components.settings.experiment import FolderSource
+from optduel.components.core import DataError, StorageError
+from optduel.components.prepare.sources import Folder
+from optduel.components.settings import FolderSource
 
 Encode = Callable[..., bytes]
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from optduel.components.core.errors import DataError
+from optduel.components.core import DataError
 from optduel.components.prepare.image import decode_resized
 from optduel.components.prepare.prepare import prepare_records, prepare_source
+from optduel.components.records import Records, load_manifest
 from optduel.components.records.integrity import verify_shards
-from optduel.components.records.manifest import Records, load_manifest
-from optduel.components.settings.experiment import Data, DigitsSource, Split
+from optduel.components.settings import Data, DigitsSource, Split
 
 Images = list[tuple[str, int, bytes, bool]]
 Settings = Callable[..., Data]

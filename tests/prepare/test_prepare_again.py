@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from optduel.components.prepare.prepare import prepare_source
-from optduel.components.records.manifest import Records, load_manifest
-from optduel.components.settings.experiment import Data
+from optduel.components.records import Records, load_manifest
+from optduel.components.settings import Data
 
 Images = list[tuple[str, int, bytes, bool]]
 Settings = Callable[..., Data]

@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from optduel.components.core.errors import DataError
+from optduel.components.core import DataError
 from optduel.components.prepare.prepare import prepare_records, prepare_source
-from optduel.components.prepare.sources.folder import Folder
-from optduel.components.records.manifest import Records
-from optduel.components.settings.experiment import Data, FolderSource, Split
+from optduel.components.prepare.sources import Folder
+from optduel.components.records import Records
+from optduel.components.settings import Data, FolderSource, Split
 
 Images = list[tuple[str, int, bytes, bool]]
 Settings = Callable[..., Data]

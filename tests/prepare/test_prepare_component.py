@@ -6,9 +6,9 @@ import pytest
 from kfp import dsl
 
 from optduel.components.prepare.component import prepare
+from optduel.components.records import load_records
 from optduel.components.records.integrity import verify_shards
-from optduel.components.records.manifest import load_records
-from optduel.components.settings.experiment import Data, DigitsSource
+from optduel.components.settings import Data, DigitsSource
 
 DIGITS = Data(source=DigitsSource(), image_size=(8, 8), channels=1, shards=2)
 REPOSITORY = Path(__file__).parents[2]

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from optduel.components.core.errors import DataError, StorageError
+from optduel.components.core import DataError, StorageError
 from optduel.components.prepare.prepare import prepare_records, prepare_source
+from optduel.components.records import Records
 from optduel.components.records.integrity import verify_shards
-from optduel.components.records.manifest import Records
-from optduel.components.settings.experiment import Data, FolderSource
+from optduel.components.settings import Data, FolderSource
 
 Settings = Callable[..., Data]
 Contents = Callable[[Records], dict[str, bytes]]

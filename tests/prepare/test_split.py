@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from optduel.components.core.errors import DataError
+from optduel.components.core import DataError
 from optduel.components.prepare.split import Content, Division, divide
-from optduel.components.settings.experiment import Split
+from optduel.components.settings import Split
 
 FRACTIONS = {
     "thirds": Split(train=0.5, validation=0.25, test=0.25),

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from optduel.components.core.errors import DataError, StorageError
+from optduel.components.core import DataError, StorageError
 from optduel.components.prepare.prepare import prepare_records
-from optduel.components.prepare.sources.tfds import Tfds
-from optduel.components.settings.experiment import Data, Split, TfdsSource
+from optduel.components.prepare.sources import Tfds
+from optduel.components.settings import Data, Split, TfdsSource
 
 FLOWERS_ARCHIVE = os.environ.get("OPTDUEL_FLOWERS_ARCHIVE")  # before the environment is cleaned
 

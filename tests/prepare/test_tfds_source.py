@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from optduel.components.core.errors import DataError, ExperimentError
+from optduel.components.core import DataError, ExperimentError
 from optduel.components.prepare.prepare import prepare_records
-from optduel.components.prepare.sources.tfds import Tfds
-from optduel.components.records.reader import SplitReader
-from optduel.components.settings.experiment import Data, Split, TfdsSource
+from optduel.components.prepare.sources import Tfds
+from optduel.components.records import SplitReader
+from optduel.components.settings import Data, Split, TfdsSource
 
 NO_TEST = Split(train=0.75, validation=0.25, test=0)
 

@@ -6,10 +6,9 @@ from pathlib import Path
 import pytest
 
 from optduel.components.prepare.prepare import prepare_records
-from optduel.components.records.manifest import Records
-from optduel.components.settings.experiment import Data, DigitsSource
-from optduel.components.storage.bulk import Upload, upload
-from optduel.components.storage.location import join
+from optduel.components.records import Records
+from optduel.components.settings import Data, DigitsSource
+from optduel.components.storage import Upload, join, upload
 
 
 @pytest.fixture(autouse=True)

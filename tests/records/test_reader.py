@@ -10,13 +10,22 @@ import google_crc32c
 import numpy as np
 import pytest
 
-from optduel.components.core.errors import DataError, StorageError
+from optduel.components.core import DataError, StorageError
 from optduel.components.prepare.prepare import prepare_records
-from optduel.components.records import reader
-from optduel.components.records.manifest import Duplicates, Manifest, Records, RecordsSplit, Shard
-from optduel.components.records.reader import OpenFile, SplitReader
-from optduel.components.records.tfrecord import example_offsets, frame, serialize_example
-from optduel.components.settings.experiment import Data, FolderSource, Split
+from optduel.components.records import (
+    Duplicates,
+    Manifest,
+    Records,
+    RecordsSplit,
+    Shard,
+    SplitReader,
+    example_offsets,
+    frame,
+    reader,
+    serialize_example,
+)
+from optduel.components.records.open_files import OpenFile
+from optduel.components.settings import Data, FolderSource, Split
 
 REPOSITORY = Path(__file__).parents[2]
 

@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from optduel.components.core.errors import DataError, ExperimentError, StorageError
+from optduel.components.core import DataError, ExperimentError, StorageError
 from optduel.components.prepare.prepare import prepare_records
+from optduel.components.records import Records, SplitReader, load_manifest, load_records
 from optduel.components.records.integrity import verify_shards
-from optduel.components.records.manifest import Records, load_manifest, load_records
-from optduel.components.records.reader import SplitReader
-from optduel.components.settings.experiment import Data, FolderSource, Split, canonical_json
-from optduel.components.storage.objects import publish
+from optduel.components.settings import Data, FolderSource, Split, canonical_json
+from optduel.components.storage import publish
 
 SHARDS = 3
 

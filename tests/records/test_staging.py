@@ -11,11 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from optduel.components.core.errors import DataError, SetupError, StorageError
-from optduel.components.records.manifest import Records, Shard
-from optduel.components.records.reader import SplitReader
-from optduel.components.records.staging import stage
-from optduel.components.storage.objects import delete, publish, read
+from optduel.components.core import DataError, SetupError, StorageError
+from optduel.components.records import Records, Shard, SplitReader, stage
+from optduel.components.storage import delete, publish, read
 from tests.faults.proxy import Answer, Fault
 from tests.servers.places import Place, PlaceOf
 from tests.train.processes import wait_until

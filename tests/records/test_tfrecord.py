@@ -7,15 +7,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from optduel.components.records import example_offsets, frame, serialize_example
 from optduel.components.records.tfrecord import (
     FOOTER_BYTES,
     HEADER_BYTES,
     LABEL_BYTES,
     decode_label,
-    example_offsets,
-    frame,
     parse_example,
-    serialize_example,
 )
 
 LARGEST_LABEL = 2 ** (7 * LABEL_BYTES) - 1

@@ -10,13 +10,10 @@ import pytest
 
 from optduel.components.compare.compare import compare_arms
 from optduel.components.evaluate.metrics import evaluate_probabilities
-from optduel.components.records.manifest import Duplicates, Manifest, Records, RecordsSplit, Skipped
+from optduel.components.records import Duplicates, Manifest, Records, RecordsSplit, Skipped
 from optduel.components.report.render import Report, build_report
-from optduel.components.results.documents import Comparison, TrainingRecord, Trial, Trials
-from optduel.components.results.history import Row
-from optduel.components.results.lineage import Environment
-from optduel.components.settings.authoring import validate
-from optduel.components.settings.experiment import Experiment
+from optduel.components.results import Comparison, Environment, Row, TrainingRecord, Trial, Trials
+from optduel.components.settings import Experiment, validate
 
 ENVIRONMENT = Environment(
     code_version="1f3a9c0d2b7e",

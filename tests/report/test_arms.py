@@ -18,9 +18,8 @@ from optduel.components.report.arms import (
     schedule_warnings,
 )
 from optduel.components.report.differences import WIDTH, difference_plots
-from optduel.components.results.documents import PairedComparison
-from optduel.components.settings.authoring import validate
-from optduel.components.settings.experiment import AdamwArm, Experiment, Study
+from optduel.components.results import PairedComparison
+from optduel.components.settings import AdamwArm, Experiment, Study, validate
 
 CONSTANT = {"schedule": "constant", "base": 0.001}
 

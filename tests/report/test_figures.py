@@ -8,7 +8,7 @@ from matplotlib.collections import FillBetweenPolyCollection
 from matplotlib.figure import Figure
 from PIL import Image
 
-from optduel.components.core.errors import DataError
+from optduel.components.core import DataError
 from optduel.components.report.diagnostics import (
     ROC_PANELS,
     calibration_figure,
@@ -25,7 +25,7 @@ from optduel.components.report.plots import (
     losses_figure,
     plot_subject,
 )
-from optduel.components.results.history import epochs_of
+from optduel.components.results import epochs_of
 
 SVG = "{http://www.w3.org/2000/svg}"
 

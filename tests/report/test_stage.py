@@ -6,9 +6,8 @@ import pytest
 from kfp import dsl
 
 from optduel.components.report.component import report as report_component
-from optduel.components.results.documents import write_document
-from optduel.components.results.tables import indexed_runs
-from optduel.components.storage.objects import publish
+from optduel.components.results import indexed_runs, write_document
+from optduel.components.storage import publish
 
 
 def run(study, folder: Path, experiment: str) -> dict[str, Path]:

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from pyarrow import dataset
 
-from optduel.components.core.errors import StorageError
+from optduel.components.core import StorageError
 from optduel.components.report.report import write_tables
-from optduel.components.results.tables import decode_history_table, indexed_runs, read_index
+from optduel.components.results import decode_history_table, indexed_runs, read_index
 
 
 def write(study, root: Path, run: str) -> None:

@@ -3,8 +3,8 @@ from typing import Any
 
 import pytest
 
-from optduel.components.core.errors import DataError, StorageError
-from optduel.components.results.documents import (
+from optduel.components.core import DataError, StorageError
+from optduel.components.results import (
     ArmSummary,
     CalibrationBin,
     ClassMetrics,
@@ -12,14 +12,14 @@ from optduel.components.results.documents import (
     Evaluation,
     Interval,
     PairedComparison,
+    Row,
     TrainingRecord,
     Trial,
     Trials,
+    environment,
     read_document,
     write_document,
 )
-from optduel.components.results.history import Row
-from optduel.components.results.lineage import environment
 
 
 def trial(arm: str, seed: int) -> Trial:

@@ -3,8 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from optduel.components.core.errors import DataError, StorageError
-from optduel.components.results.history import TIMING_FIELDS, Row, epochs_of, read_history, write_history
+from optduel.components.core import DataError, StorageError
+from optduel.components.results import Row, epochs_of, read_history, write_history
+from optduel.components.results.history import TIMING_FIELDS
 
 
 def row(event: str, split: str, step: int, **changes: float) -> Row:

@@ -10,20 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from optduel.components.core.errors import DataError
-from optduel.components.results.history import Row
-from optduel.components.results.tables import (
-    HISTORY,
-    RUNS,
+from optduel.components.core import DataError
+from optduel.components.results import (
     IndexedArm,
-    Schema,
+    Row,
     TrialHistory,
     decode_history_table,
-    encode,
     read_index,
     write_history_table,
     write_index,
 )
+from optduel.components.results.tables import HISTORY, RUNS, Schema, encode
 
 Numbers = st.floats(allow_nan=False, allow_infinity=False)
 

@@ -11,7 +11,7 @@ import pytest
 
 from optduel.components.results import lineage
 
-CORE = Path(lineage.__file__).parent
+REPOSITORY = Path(__file__).parents[2]
 
 
 def code_version(checkout: Path, **variables: str) -> str:
@@ -21,7 +21,7 @@ def code_version(checkout: Path, **variables: str) -> str:
             "-c",
             f"from {lineage.__name__} import code_version; print(code_version())",
         ],
-        cwd=checkout,
+        cwd=checkout / ".src",
         env={"PATH": os.environ["PATH"], **variables},
         capture_output=True,
         text=True,
@@ -36,8 +36,15 @@ def checkout(tmp_path: Path) -> Path:
     """A copy of the code in a repository of its own, with one commit."""
     if not shutil.which("git"):
         pytest.skip("git is not installed")
-    shutil.copytree(CORE, tmp_path / "components" / "core", ignore=shutil.ignore_patterns("__pycache__"))
+    for room in ("core", "settings", "storage", "results"):
+        shutil.copytree(
+            REPOSITORY / "components" / room,
+            tmp_path / "components" / room,
+            ignore=shutil.ignore_patterns("__pycache__"),
+        )
     (tmp_path / "components" / "__init__.py").touch()
+    (tmp_path / ".src" / "optduel").mkdir(parents=True)
+    (tmp_path / ".src" / "optduel" / "components").symlink_to("../../components")
     (tmp_path / ".gitignore").write_text("__pycache__\n")
     identity = ["-c", "user.name=test", "-c", "user.email=test@localhost", "-c", "commit.gpgsign=false"]
     for command in (["init", "-q"], ["add", "."], [*identity, "commit", "-q", "--no-verify", "-m", "test"]):
@@ -50,7 +57,8 @@ def test_code_of_a_checkout_is_named_by_its_commit(checkout: Path) -> None:
         ["git", "rev-parse", "HEAD"], cwd=checkout, capture_output=True, text=True, check=True
     )
     assert code_version(checkout) == head.stdout[:12]
-    (checkout / "components" / "core" / "decay.py").write_text("changed = True\n")
+    with (checkout / "components" / "results" / "history.py").open("a") as file:
+        file.write("changed = True\n")
     assert code_version(checkout) == head.stdout[:12] + "-modified"
 
 
@@ -78,7 +86,7 @@ print(json.dumps(found))
 """
     finished = subprocess.run(
         [sys.executable, "-c", code],
-        cwd=CORE.parents[1],
+        cwd=REPOSITORY,
         capture_output=True,
         text=True,
         timeout=60,

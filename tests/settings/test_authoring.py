@@ -5,9 +5,8 @@ from typing import Any
 import pytest
 import yaml
 
-from optduel.components.core.errors import ExperimentError
-from optduel.components.settings.authoring import decode, parse_experiment, validate
-from optduel.components.settings.experiment import Arm, Experiment, Training
+from optduel.components.core import ExperimentError
+from optduel.components.settings import Arm, Experiment, Training, decode, parse_experiment, validate
 
 
 def problems(authored: dict[str, Any], *assignments: str) -> list[str]:

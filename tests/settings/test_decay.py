@@ -4,22 +4,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from optduel.components.settings.decay import (
-    Decay,
-    coefficient_per_step,
-    convert,
-    equivalent_weight_decay,
-    learning_rates,
-)
-from optduel.components.settings.experiment import (
+from optduel.components.settings import (
     AdamArm,
     AdamwArm,
     ConstantSchedule,
     CosineSchedule,
+    Decay,
     SgdArm,
     SgdwArm,
     StepSchedule,
+    convert,
+    equivalent_weight_decay,
+    learning_rates,
 )
+from optduel.components.settings.decay import coefficient_per_step
 
 EPOCHS = 7
 

@@ -11,9 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from optduel.components.core.errors import ExperimentError
-from optduel.components.settings.authoring import json_schema, parse_experiment, validate
-from optduel.components.settings.experiment import Compute, Experiment, canonical_json
+from optduel.components.core import ExperimentError
+from optduel.components.settings import (
+    Compute,
+    Experiment,
+    canonical_json,
+    json_schema,
+    parse_experiment,
+    validate,
+)
 
 SHIPPED = sorted((Path(__file__).parents[2] / "pipeline" / "experiments").glob("*.yaml"))
 

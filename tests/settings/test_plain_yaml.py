@@ -1,6 +1,6 @@
 import pytest
 
-from optduel.components.core.errors import ExperimentError
+from optduel.components.core import ExperimentError
 from optduel.components.settings.authoring import MAX_CHARACTERS, load_yaml
 
 BOMB = "a: &a [x, x]\n" + "".join(

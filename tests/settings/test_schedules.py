@@ -5,14 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from optduel.components.settings.experiment import (
+from optduel.components.settings import (
     ConstantSchedule,
     CosineSchedule,
     ExponentialSchedule,
     Schedule,
     StepSchedule,
+    learning_rate,
+    steps_per_epoch,
 )
-from optduel.components.settings.schedules import learning_rate, steps_per_epoch
 
 WARMUPS = st.sampled_from([0.0, 0.25, 1.0, 2.5])
 FACTORS = st.floats(0.01, 0.99)

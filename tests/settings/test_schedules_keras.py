@@ -1,14 +1,14 @@
 import numpy as np
 import pytest
 
-from optduel.components.settings.experiment import (
+from optduel.components.settings import (
     ConstantSchedule,
     CosineSchedule,
     ExponentialSchedule,
     Schedule,
     StepSchedule,
+    learning_rate,
 )
-from optduel.components.settings.schedules import learning_rate
 
 
 @pytest.mark.parametrize(

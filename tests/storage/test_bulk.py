@@ -10,11 +10,8 @@ from pathlib import Path
 import google_crc32c
 import pytest
 
-from optduel.components.core.errors import StorageError
-from optduel.components.storage.bulk import Download, Upload, download, upload
-from optduel.components.storage.entry import Entry
-from optduel.components.storage.location import join
-from optduel.components.storage.objects import list_entries, publish
+from optduel.components.core import StorageError
+from optduel.components.storage import Download, Entry, Upload, download, join, list_entries, publish, upload
 from optduel.components.storage.retries import AbandonedError
 from tests.faults.proxy import Answer, Fault
 from tests.servers.places import Place, PlaceOf

@@ -12,9 +12,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from optduel.components.core.errors import ConflictError
-from optduel.components.storage.location import join
-from optduel.components.storage.objects import delete, publish, read, stat
+from optduel.components.core import ConflictError
+from optduel.components.storage import delete, join, publish, read, stat
 
 REPOSITORY = Path(__file__).parents[2]
 

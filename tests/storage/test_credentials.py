@@ -12,10 +12,8 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from optduel.components.core.errors import StorageError
-from optduel.components.storage.bulk import Download, download
-from optduel.components.storage.location import local_path
-from optduel.components.storage.objects import list_entries, publish, read, stat
+from optduel.components.core import StorageError
+from optduel.components.storage import Download, download, list_entries, local_path, publish, read, stat
 from optduel.components.storage.redaction import redacted
 from tests.faults.proxy import Answer, Fault, serving
 from tests.servers import stores

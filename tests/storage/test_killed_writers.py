@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from optduel.components.storage.location import join
-from optduel.components.storage.objects import delete, list_entries, publish, read, stat
+from optduel.components.storage import delete, join, list_entries, publish, read, stat
 from tests.servers.places import PlaceOf
 
 REPOSITORY = Path(__file__).parents[2]

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from optduel.components.core.errors import StorageError
-from optduel.components.storage.objects import list_entries, publishing, read, stat
+from optduel.components.core import StorageError
+from optduel.components.storage import list_entries, publishing, read, stat
 from tests.faults.answers import EXPIRED, status
 from tests.faults.proxy import Fault
 from tests.servers.places import Place, PlaceOf

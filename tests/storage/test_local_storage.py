@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from optduel.components.core.errors import StorageError
-from optduel.components.storage.location import local_path
-from optduel.components.storage.objects import delete_unfinished, publish, publishing, read
+from optduel.components.core import StorageError
+from optduel.components.storage import delete_unfinished, local_path, publish, publishing, read
 
 REPOSITORY = Path(__file__).parents[2]
 

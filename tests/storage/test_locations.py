@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from optduel.components.core.errors import StorageError
-from optduel.components.storage.location import is_remote, join, local_path, parse_address
+from optduel.components.core import StorageError
+from optduel.components.storage import is_remote, join, local_path
+from optduel.components.storage.location import parse_address
 
 CHARACTERS = st.characters(exclude_categories=("Cs", "Cc"), exclude_characters="/")
 SEGMENTS = st.text(CHARACTERS, min_size=1, max_size=8)

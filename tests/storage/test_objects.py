@@ -3,9 +3,18 @@
 import google_crc32c
 import pytest
 
-from optduel.components.core.errors import ConflictError, StorageError
-from optduel.components.storage.location import is_remote, join, local_path
-from optduel.components.storage.objects import delete, list_entries, publish, publishing, read, stat
+from optduel.components.core import ConflictError, StorageError
+from optduel.components.storage import (
+    delete,
+    is_remote,
+    join,
+    list_entries,
+    local_path,
+    publish,
+    publishing,
+    read,
+    stat,
+)
 from tests.servers.places import PlaceOf
 
 ODD_NAMES = ["a b.json", "é ü/c.bin", "100%.txt", "c%20d", "image #1.jpg", "q?x=1&y=2", "plus+", "a/b/c/d"]

@@ -8,9 +8,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from optduel.components.core.errors import ConflictError, SetupError, StorageError
-from optduel.components.storage.location import join
-from optduel.components.storage.objects import delete, list_entries, publish, publishing, read, stat
+from optduel.components.core import ConflictError, SetupError, StorageError
+from optduel.components.storage import delete, join, list_entries, publish, publishing, read, stat
 from tests.faults.answers import EXPIRED, status
 from tests.faults.proxy import Answer, Fault
 from tests.servers.places import Place, PlaceOf

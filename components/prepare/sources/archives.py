@@ -14,9 +14,8 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
 from urllib.parse import unquote, urlsplit
 
-from optduel.components.core.errors import DataError
-from optduel.components.storage.local import as_storage_error
-from optduel.components.storage.location import local_path
+from optduel.components.core import DataError
+from optduel.components.storage import as_storage_error, local_path
 
 MEMBER_LIMIT = 20_000_000
 """Members of an archive; the largest public image data sets have 14 million images."""

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from optduel.components.prepare.sources.source import Example
-from optduel.components.records.manifest import Skipped
+from optduel.components.records import Skipped
 
 _LARGEST_VALUE = 16
 """Pixels of the original are counts 0..16 of dark dots in cells of 4 x 4."""

@@ -5,14 +5,12 @@ import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from optduel.components.core.errors import DataError
+from optduel.components.core import DataError
 from optduel.components.prepare.image import ENCODED_BYTES_LIMIT, image_suffixes, is_image_name
 from optduel.components.prepare.sources.source import Example
-from optduel.components.records.manifest import Skipped
-from optduel.components.settings.experiment import FolderSource
-from optduel.components.storage.local import as_storage_error
-from optduel.components.storage.location import join, local_path
-from optduel.components.storage.objects import list_entries, read
+from optduel.components.records import Skipped
+from optduel.components.settings import FolderSource
+from optduel.components.storage import as_storage_error, join, list_entries, local_path, read
 
 
 class Folder:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from optduel.components.records.manifest import Skipped
+from optduel.components.records import Skipped
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,14 +22,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from optduel.components.core.errors import DataError, ExperimentError, OptduelError
-from optduel.components.core.narration import say
+from optduel.components.core import DataError, ExperimentError, OptduelError, say
 from optduel.components.prepare.sources.archives import Archive, download_path
 from optduel.components.prepare.sources.source import Example
 from optduel.components.prepare.sources.tfds_prepared import PreparedData
-from optduel.components.records.manifest import Skipped
-from optduel.components.settings.experiment import TfdsSource
-from optduel.components.storage.local import as_storage_error
+from optduel.components.records import Skipped
+from optduel.components.settings import TfdsSource
+from optduel.components.storage import as_storage_error
 
 
 class Tfds:

@@ -10,14 +10,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from optduel.components.core.errors import DataError, ExperimentError
-from optduel.components.records.staging import check_room, staging_folder
-from optduel.components.records.tfrecord import sound_examples
-from optduel.components.storage.bulk import Download, download
-from optduel.components.storage.entry import Entry
-from optduel.components.storage.local import as_storage_error
-from optduel.components.storage.location import is_remote, join, local_path
-from optduel.components.storage.objects import list_entries
+from optduel.components.core import DataError, ExperimentError
+from optduel.components.records import check_room, sound_examples, staging_folder
+from optduel.components.storage import (
+    Download,
+    Entry,
+    as_storage_error,
+    download,
+    is_remote,
+    join,
+    list_entries,
+    local_path,
+)
 
 _INFO_FILE = "dataset_info.json"
 _SHARD_MARK = "-of-"

@@ -7,12 +7,28 @@ import time
 from collections.abc import Iterable, Sequence
 from enum import Enum
 
-from optduel.components.core.errors import LaunchError, OptduelError, StoppedError
-from optduel.components.core.narration import say, seconds_in_words
-from optduel.components.core.stopping import StopRequest
-from optduel.components.kubernetes.api import EVENTS, PODS, Api, ApiFailure, JsonObject, refused
-from optduel.components.kubernetes.timing import Timing
-from optduel.components.kubernetes.watching import Changed, Listed, Refused, Sight, Watcher
+from optduel.components.core import (
+    LaunchError,
+    OptduelError,
+    StoppedError,
+    StopRequest,
+    say,
+    seconds_in_words,
+)
+from optduel.components.kubernetes import (
+    EVENTS,
+    PODS,
+    Api,
+    ApiFailure,
+    Changed,
+    JsonObject,
+    Listed,
+    Refused,
+    Sight,
+    Timing,
+    Watcher,
+    refused,
+)
 from optduel.components.train.cluster.gang import Gang
 from optduel.components.train.cluster.jobs import JobKind, Phase
 from optduel.components.train.cluster.logs import LogFollower

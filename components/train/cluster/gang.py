@@ -3,9 +3,8 @@
 import time
 from collections.abc import Iterable
 
-from optduel.components.core.errors import OptduelError, PeerLostError, StoppedError
-from optduel.components.core.narration import say
-from optduel.components.kubernetes.api import JsonObject
+from optduel.components.core import OptduelError, PeerLostError, StoppedError, say
+from optduel.components.kubernetes import JsonObject
 from optduel.components.train.cluster.jobs import JobKind
 from optduel.components.train.cluster.pods import (
     Obstacle,

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
-from optduel.components.core.errors import ExperimentError
-from optduel.components.kubernetes.api import JsonObject, Resource
-from optduel.components.settings.deployment import WORKER_PORT
+from optduel.components.core import ExperimentError
+from optduel.components.kubernetes import JsonObject, Resource
+from optduel.components.settings import WORKER_PORT
 from optduel.components.train.cluster.settings import JobSettings, PodSettings
 
 

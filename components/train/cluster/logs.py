@@ -5,8 +5,8 @@ import sys
 import threading
 from datetime import datetime
 
-from optduel.components.core.narration import say
-from optduel.components.kubernetes.api import PODS, Api, ApiFailure, Unreachable
+from optduel.components.core import say
+from optduel.components.kubernetes import PODS, Api, ApiFailure, Unreachable
 
 _SILENCE_SECONDS = 60.0
 """A worker may be silent for longer: then its log is opened again where it was left."""

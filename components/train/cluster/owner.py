@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass
 
-from optduel.components.kubernetes.api import PODS, WORKFLOWS, Api, ApiFailure, JsonObject, NotFound, refused
+from optduel.components.kubernetes import PODS, WORKFLOWS, Api, ApiFailure, JsonObject, NotFound, refused
 
 _POD_VARIABLE = "KFP_POD_NAME"
 _WORKFLOW_LABEL = "workflows.argoproj.io/workflow"

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from optduel.components.core.errors import (
+from optduel.components.core import (
     DataError,
     ExperimentError,
     LaunchError,
@@ -13,7 +13,7 @@ from optduel.components.core.errors import (
     TrainingError,
     decode_termination,
 )
-from optduel.components.kubernetes.api import JsonObject
+from optduel.components.kubernetes import JsonObject
 from optduel.components.train.contract.outcome import End
 
 _UNSTARTABLE = {

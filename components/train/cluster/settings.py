@@ -5,9 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import PositiveInt, StringConstraints
 
-from optduel.components.settings.authoring import decode, validate
-from optduel.components.settings.deployment import Job
-from optduel.components.settings.experiment import Section
+from optduel.components.settings import Job, Section, decode, validate
 
 JsonFields = Mapping[str, Any]
 

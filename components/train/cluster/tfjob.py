@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from optduel.components.core.errors import POD_TERMINATION_LOG, TERMINATION_LOG_VARIABLE
-from optduel.components.kubernetes.api import JsonObject, Resource
-from optduel.components.settings.deployment import USER, WORKER_PORT
+from optduel.components.core import POD_TERMINATION_LOG, TERMINATION_LOG_VARIABLE
+from optduel.components.kubernetes import JsonObject, Resource
+from optduel.components.settings import USER, WORKER_PORT
 from optduel.components.train.cluster.jobs import Order, Phase, condition, peers
 from optduel.components.train.contract.task import WORKER_MODULE
 from optduel.components.train.worker.group import INDEX_VARIABLE, PEERS_VARIABLE

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from optduel.components.core.errors import SetupError
-from optduel.components.kubernetes.api import Api, ApiFailure, JsonObject, NotFound, Resource, refused
+from optduel.components.core import SetupError
+from optduel.components.kubernetes import Api, ApiFailure, JsonObject, NotFound, Resource, refused
 from optduel.components.train.cluster.jobs import Order, Phase, condition, peers
 from optduel.components.train.worker.group import PEERS_VARIABLE
 

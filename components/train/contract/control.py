@@ -10,8 +10,8 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-from optduel.components.core.errors import LaunchError
-from optduel.components.storage.local import as_storage_error
+from optduel.components.core import LaunchError
+from optduel.components.storage import as_storage_error
 
 PROGRESS_VARIABLE = "OPTDUEL_PROGRESS"
 """Names the file that a training process reports its progress to."""

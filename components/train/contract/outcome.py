@@ -3,13 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from optduel.components.core.errors import (
-    LaunchError,
-    OptduelError,
-    OutOfMemoryError,
-    PeerLostError,
-    StoppedError,
-)
+from optduel.components.core import LaunchError, OptduelError, OutOfMemoryError, PeerLostError, StoppedError
 
 _REPEATABLE = {LaunchError.worker_exit_code, OutOfMemoryError.worker_exit_code, StoppedError.worker_exit_code}
 

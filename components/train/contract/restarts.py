@@ -4,9 +4,7 @@ import random
 import time
 from collections.abc import Sequence
 
-from optduel.components.core.errors import OptduelError, StoppedError
-from optduel.components.core.narration import say
-from optduel.components.core.stopping import StopRequest
+from optduel.components.core import OptduelError, StoppedError, StopRequest, say
 
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30.0

@@ -1,8 +1,8 @@
 """What one trial has to do, as the object that its workers read."""
 
-from optduel.components.records.manifest import Records
-from optduel.components.settings.experiment import Arm, Compute, Model, Section, Training
-from optduel.components.storage.location import join
+from optduel.components.records import Records
+from optduel.components.settings import Arm, Compute, Model, Section, Training
+from optduel.components.storage import join
 
 WORKER_MODULE = "optduel.components.train.worker.worker"
 """What a worker runs, with the task's place as its argument: `python -m WORKER_MODULE PLACE`."""

@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from optduel.components.core.errors import (
+from optduel.components.core import (
     TERMINATION_LOG_VARIABLE,
     LaunchError,
     OptduelError,

@@ -17,12 +17,19 @@ from typing import Any
 
 import numpy as np
 
-from optduel.components.core.errors import DamagedError, TrainingError
-from optduel.components.core.narration import say
-from optduel.components.storage.bulk import Download, download
-from optduel.components.storage.local import as_storage_error
-from optduel.components.storage.location import is_remote, join, local_path
-from optduel.components.storage.objects import delete, delete_unfinished, list_entries, publishing
+from optduel.components.core import DamagedError, TrainingError, say
+from optduel.components.storage import (
+    Download,
+    as_storage_error,
+    delete,
+    delete_unfinished,
+    download,
+    is_remote,
+    join,
+    list_entries,
+    local_path,
+    publishing,
+)
 
 _META = "meta"
 

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import keras
 
-from optduel.components.storage.bulk import Upload, upload
-from optduel.components.storage.local import as_storage_error
+from optduel.components.storage import Upload, as_storage_error, upload
 from optduel.components.train.contract.task import Task
 from optduel.components.train.model.models import build_model
 

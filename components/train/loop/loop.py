@@ -16,20 +16,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from optduel.components.core.errors import (
-    LaunchError,
-    OptduelError,
-    StoppedError,
-    StorageError,
-    TrainingError,
-)
-from optduel.components.core.narration import say
-from optduel.components.records.reader import SplitReader
-from optduel.components.records.staging import StagedRecords
-from optduel.components.results.documents import TrainingRecord, write_document
-from optduel.components.results.history import Row
-from optduel.components.results.lineage import environment, now
-from optduel.components.settings.experiment import canonical_json
+from optduel.components.core import LaunchError, OptduelError, StoppedError, StorageError, TrainingError, say
+from optduel.components.records import SplitReader, StagedRecords
+from optduel.components.results import Row, TrainingRecord, environment, now, write_document
+from optduel.components.settings import canonical_json
 from optduel.components.train.contract.control import STAGING, STARTING, Control
 from optduel.components.train.contract.task import Task
 from optduel.components.train.loop import checkpoint

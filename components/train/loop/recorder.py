@@ -14,12 +14,18 @@ from typing import Any
 
 import tensorflow as tf
 
-from optduel.components.core.errors import StorageError
-from optduel.components.core.narration import say, seconds_in_words
-from optduel.components.results.history import Row, epochs_of, write_history
-from optduel.components.storage.bulk import Upload, upload
-from optduel.components.storage.location import is_remote, join, local_path
-from optduel.components.storage.objects import delete, delete_unfinished, list_entries
+from optduel.components.core import StorageError, say, seconds_in_words
+from optduel.components.results import Row, epochs_of, write_history
+from optduel.components.storage import (
+    Upload,
+    delete,
+    delete_unfinished,
+    is_remote,
+    join,
+    list_entries,
+    local_path,
+    upload,
+)
 from optduel.components.train.contract.task import Task
 from optduel.components.train.loop import checkpoint
 from optduel.components.train.loop.checkpoint import Checkpoint

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import keras
 
-from optduel.components.results.history import Row
+from optduel.components.results import Row
 from optduel.components.train.model.engine import Totals
 from optduel.components.train.model.optimizers import Optimizer
 

@@ -14,12 +14,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from optduel.components.core.errors import ExperimentError, OptduelError
-from optduel.components.records.manifest import Shard
-from optduel.components.records.reader import SplitReader
-from optduel.components.records.staging import StagedRecords, stage
-from optduel.components.settings.experiment import Training
-from optduel.components.settings.schedules import steps_per_epoch
+from optduel.components.core import ExperimentError, OptduelError
+from optduel.components.records import Shard, SplitReader, StagedRecords, stage
+from optduel.components.settings import Training, steps_per_epoch
 from optduel.components.train.contract.task import Task
 
 PREFETCHED_STEPS = 3

@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from optduel.components.settings.experiment import CnnModel, LinearModel, Model, TutorialCnnModel
+from optduel.components.settings import CnnModel, LinearModel, Model, TutorialCnnModel
 from optduel.components.train.model.layers import (
     BatchDropout,
     Conv2D,

@@ -12,8 +12,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from optduel.components.settings.experiment import AdamArm, AdamwArm, Arm, SgdArm, SgdwArm
-from optduel.components.settings.schedules import learning_rate
+from optduel.components.settings import AdamArm, AdamwArm, Arm, SgdArm, SgdwArm, learning_rate
 from optduel.components.train.model.models import parameter_kind
 
 Update = Callable[[Any, tf.Variable, Sequence[tf.Variable], tf.Tensor, tf.Tensor, tf.Tensor], None]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from optduel.components.core.errors import SetupError
+from optduel.components.core import SetupError
 
 _DEVICES = Path("/dev")
 

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from optduel.components.core.errors import SetupError
+from optduel.components.core import SetupError
 
 PEERS_VARIABLE = "OPTDUEL_PEERS"
 """Names all workers in order, itself included: host:port,host:port,... Absent for a worker alone."""

@@ -13,7 +13,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 
-from optduel.components.core.errors import LaunchError, PeerLostError
+from optduel.components.core import LaunchError, PeerLostError
 from optduel.components.train.worker.group import PEERS_VARIABLE, Group
 
 _FIRST_PAUSE_SECONDS = 0.05

@@ -11,17 +11,17 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 
-from optduel.components.core.errors import (
+from optduel.components.core import (
     ERROR_TYPES,
     LaunchError,
     OptduelError,
     OutOfMemoryError,
     StoppedError,
+    StopRequest,
     TrainingError,
+    oom_kills,
 )
-from optduel.components.core.machine import oom_kills
-from optduel.components.core.stopping import StopRequest
-from optduel.components.settings.experiment import Compute
+from optduel.components.settings import Compute
 from optduel.components.train.contract.control import STAGING, STARTING, STOP, ProgressFile
 
 LAUNCHER_VARIABLE = "OPTDUEL_LAUNCHER_PID"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
-from optduel.components.core.errors import OutOfMemoryError, PeerLostError, StorageError
+from optduel.components.core import OutOfMemoryError, PeerLostError, StorageError
 
 _LOST = (
     tf.errors.UnavailableError,

@@ -13,10 +13,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn
 
-from optduel.components.core.errors import StoppedError, TrainingError, exit_on_error, write_termination
-from optduel.components.core.machine import usable_cores
-from optduel.components.settings.authoring import decode
-from optduel.components.storage.objects import read
+from optduel.components.core import (
+    StoppedError,
+    TrainingError,
+    exit_on_error,
+    usable_cores,
+    write_termination,
+)
+from optduel.components.settings import decode
+from optduel.components.storage import read
 from optduel.components.train.contract.control import PROGRESS_VARIABLE, Control
 from optduel.components.train.contract.task import Task
 from optduel.components.train.worker.group import INDEX_VARIABLE, Group, group_from_environment
@@ -118,7 +123,7 @@ def _part(strategy: Any, group: Group) -> None:
         return
     import tensorflow as tf
 
-    from optduel.components.core.errors import PeerLostError
+    from optduel.components.core import PeerLostError
     from optduel.components.train.worker.tensorflow_errors import in_our_words
 
     with contextlib.suppress(PeerLostError), in_our_words("done"):

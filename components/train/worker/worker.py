@@ -11,10 +11,9 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from optduel.components.core.errors import ExperimentError, exit_on_error
-from optduel.components.core.stopping import stop_on_signals
-from optduel.components.settings.authoring import decode
-from optduel.components.storage.objects import read
+from optduel.components.core import ExperimentError, exit_on_error, stop_on_signals
+from optduel.components.settings import decode
+from optduel.components.storage import read
 from optduel.components.train.contract.control import PROGRESS_VARIABLE, ProgressFile
 from optduel.components.train.contract.task import WORKER_MODULE, Task
 from optduel.components.train.worker.group import Group, group_from_environment

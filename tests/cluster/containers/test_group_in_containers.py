@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from optduel.components.records.manifest import Records
-from optduel.components.settings.experiment import canonical_json
-from optduel.components.storage.objects import publish
+from optduel.components.records import Records
+from optduel.components.settings import canonical_json
+from optduel.components.storage import publish
 from optduel.components.train.contract.task import Task
-from optduel.components.train.local.launcher import LocalLauncher
+from optduel.components.train.local.local_launcher import LocalLauncher
 from tests.cluster.containers.jobset import Ended, JobSet, give_to_workers
 from tests.cluster.containers.podman import Podman
 from tests.faults.conftest import make_task

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from kfp import dsl, local
 
-from optduel.components.results.history import read_history
-from optduel.components.settings.experiment import DigitsSource
+from optduel.components.results import read_history
+from optduel.components.settings import DigitsSource
 from optduel.pipeline.cli.command_line import main
 from optduel.pipeline.local.containers import docker_runner
 from optduel.pipeline.local.tasks import LocalTasks

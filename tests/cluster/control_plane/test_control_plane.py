@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from optduel.components.core.errors import LaunchError, SetupError
-from optduel.components.train.cluster.launcher import ClusterLauncher
+from optduel.components.core import LaunchError, SetupError
+from optduel.components.train.cluster.cluster_launcher import ClusterLauncher
 from tests.cluster.conftest import job_json, make_task
 from tests.cluster.control_plane.disposable import STEPS, Disposable
 from tests.cluster.controllers import meanwhile, until

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from optduel.components.records.manifest import Records
-from optduel.components.storage.objects import delete, list_entries
-from optduel.components.train.cluster.launcher import ClusterLauncher
+from optduel.components.records import Records
+from optduel.components.storage import delete, list_entries
+from optduel.components.train.cluster.cluster_launcher import ClusterLauncher
 from optduel.components.train.contract.task import Task
-from optduel.components.train.local.launcher import LocalLauncher
+from optduel.components.train.local.local_launcher import LocalLauncher
 from tests.cluster.conftest import job_json
 from tests.cluster.containers.podman import IMAGE
 from tests.cluster.control_plane.disposable import Disposable

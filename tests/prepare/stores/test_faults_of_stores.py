@@ -7,12 +7,11 @@ from typing import Any
 
 import pytest
 
-from optduel.components.core.errors import StorageError
+from optduel.components.core import StorageError
 from optduel.components.prepare.prepare import prepare_source
-from optduel.components.records.manifest import Records
-from optduel.components.settings.experiment import Data
-from optduel.components.storage.entry import Entry
-from optduel.components.storage.objects import list_entries, publish, read, stat
+from optduel.components.records import Records
+from optduel.components.settings import Data
+from optduel.components.storage import Entry, list_entries, publish, read, stat
 from tests.faults.answers import EXPIRED, status
 from tests.faults.proxy import Answer, Fault
 from tests.servers.places import Place

@@ -8,15 +8,13 @@ from typing import Any
 
 import pytest
 
-from optduel.components.core.errors import ConflictError
+from optduel.components.core import ConflictError
 from optduel.components.prepare.card import contact_sheet
 from optduel.components.prepare.prepare import prepare_records, prepare_source
+from optduel.components.records import Records
 from optduel.components.records.integrity import verify_shards
-from optduel.components.records.manifest import Records
-from optduel.components.settings.experiment import Data, DigitsSource
-from optduel.components.storage.entry import Entry
-from optduel.components.storage.location import join
-from optduel.components.storage.objects import delete, list_entries, publish, read, stat
+from optduel.components.settings import Data, DigitsSource
+from optduel.components.storage import Entry, delete, join, list_entries, publish, read, stat
 from tests.prepare.stores.writer_process import start
 from tests.servers.places import Place
 

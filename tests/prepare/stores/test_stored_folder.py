@@ -6,13 +6,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from optduel.components.core.errors import DataError, StorageError
+from optduel.components.core import DataError, StorageError
 from optduel.components.prepare.prepare import prepare_records
-from optduel.components.prepare.sources.folder import StoredFolder
-from optduel.components.settings.experiment import Data, FolderSource
-from optduel.components.storage.bulk import Upload, upload
-from optduel.components.storage.location import join
-from optduel.components.storage.objects import publish
+from optduel.components.prepare.sources import StoredFolder
+from optduel.components.settings import Data, FolderSource
+from optduel.components.storage import Upload, join, publish, upload
 from tests.faults.proxy import Answer, Fault
 from tests.servers.places import Place
 

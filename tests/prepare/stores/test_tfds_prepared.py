@@ -6,14 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from optduel.components.core.errors import DataError, ExperimentError
+from optduel.components.core import DataError, ExperimentError
 from optduel.components.prepare.prepare import prepare_records
-from optduel.components.prepare.sources.tfds import Tfds
-from optduel.components.records.manifest import Records
-from optduel.components.settings.authoring import decode
-from optduel.components.settings.experiment import Data, Split, TfdsSource
-from optduel.components.storage.bulk import Upload, upload
-from optduel.components.storage.objects import delete, list_entries, read
+from optduel.components.prepare.sources import Tfds
+from optduel.components.records import Records
+from optduel.components.settings import Data, Split, TfdsSource, decode
+from optduel.components.storage import Upload, delete, list_entries, read, upload
 from tests.servers.places import Place
 
 # TensorFlow Datasets and what it imports warn of their own business.

@@ -5,8 +5,7 @@ import os
 from multiprocessing.context import ForkServerProcess
 
 from optduel.components.prepare.prepare import prepare_records
-from optduel.components.settings.authoring import decode
-from optduel.components.settings.experiment import Data
+from optduel.components.settings import Data, decode
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(

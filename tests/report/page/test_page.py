@@ -1,7 +1,7 @@
 """A page says what its study found."""
 
 from optduel.components.report.provenance import environments
-from optduel.components.settings.authoring import parse_experiment
+from optduel.components.settings import parse_experiment
 
 
 def test_page_loads_nothing_and_runs_nothing(page) -> None:

@@ -5,8 +5,8 @@ import re
 import pytest
 
 from optduel.components.compare.compare import compare_arms
-from optduel.components.core.errors import DataError
-from optduel.components.records.manifest import Skipped
+from optduel.components.core import DataError
+from optduel.components.records import Skipped
 from optduel.components.report.render import Report
 
 TWO = ("cat", "dog")

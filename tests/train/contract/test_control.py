@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from optduel.components.core.errors import StorageError
+from optduel.components.core import StorageError
 from optduel.components.train.contract.control import STOP, Control, Progress, ProgressFile
 from tests.train.processes import wait_until
 

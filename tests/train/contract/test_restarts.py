@@ -2,8 +2,7 @@
 
 import pytest
 
-from optduel.components.core.errors import LaunchError, OptduelError, StoppedError
-from optduel.components.core.stopping import StopRequest
+from optduel.components.core import LaunchError, OptduelError, StoppedError, StopRequest
 from optduel.components.train.contract import restarts
 from optduel.components.train.contract.restarts import Restarts
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from optduel.components.core.errors import (
+from optduel.components.core import (
     DataError,
     LaunchError,
     OptduelError,
@@ -25,9 +25,9 @@ from optduel.components.core.errors import (
 from optduel.components.train.contract import restarts
 from optduel.components.train.contract.outcome import End, root_cause
 from optduel.components.train.contract.task import Task
-from optduel.components.train.local import launcher
+from optduel.components.train.local import local_launcher
 from optduel.components.train.local import process as local_worker
-from optduel.components.train.local.launcher import LocalLauncher
+from optduel.components.train.local.local_launcher import LocalLauncher
 from tests.train.processes import ending, is_running, script, wait_until
 
 Launch = Callable[..., None]
@@ -36,8 +36,8 @@ Launch = Callable[..., None]
 @pytest.fixture
 def task(make_task: Callable[..., Task], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Task]:
     monkeypatch.setattr(restarts, "FIRST_PAUSE_SECONDS", 0.02)
-    monkeypatch.setattr(launcher, "REPORT_SECONDS", 2.0)
-    monkeypatch.setattr(launcher, "MARGIN_SECONDS", 0.2)
+    monkeypatch.setattr(local_launcher, "REPORT_SECONDS", 2.0)
+    monkeypatch.setattr(local_launcher, "MARGIN_SECONDS", 0.2)
 
     def make(workers: int = 2, **compute: Any) -> Task:
         task = make_task("trial", workers=workers)
@@ -240,7 +240,7 @@ LAUNCHER = """
 import sys
 from optduel.components.settings.authoring import decode
 from optduel.components.core.errors import exit_on_error
-from optduel.components.train.local.launcher import LocalLauncher
+from optduel.components.train.local.local_launcher import LocalLauncher
 from optduel.components.train.contract.task import Task
 task = decode(Task, sys.argv[1], "task")
 sys.executable = sys.argv[2]

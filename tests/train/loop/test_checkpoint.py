@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from optduel.components.core.errors import DamagedError, StorageError, TrainingError
+from optduel.components.core import DamagedError, StorageError, TrainingError
 from optduel.components.train.loop import checkpoint
 from optduel.components.train.loop.checkpoint import Checkpoint, discard, latest, save
 from optduel.components.train.loop.recorder import Background

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from optduel.components.core.errors import StorageError
-from optduel.components.storage.objects import list_entries, publish, read
+from optduel.components.core import StorageError
+from optduel.components.storage import list_entries, publish, read
 from optduel.components.train.loop.checkpoint import discard, latest, save
 from tests.faults.answers import status
 from tests.faults.proxy import Fault

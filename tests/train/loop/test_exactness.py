@@ -7,9 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from optduel.components.prepare.prepare import prepare_records
-from optduel.components.records.manifest import Records
-from optduel.components.results.documents import TrainingRecord, read_document
-from optduel.components.results.history import Row, epochs_of, read_history
+from optduel.components.records import Records
+from optduel.components.results import Row, TrainingRecord, epochs_of, read_document, read_history
 from optduel.components.train.contract.task import Task
 from optduel.pipeline.cli.shipped import load_experiment
 from tests.train.conftest import ADAMW, CNN, SGD, TUTORIAL, largest_deviation

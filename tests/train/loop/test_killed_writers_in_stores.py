@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from optduel.components.storage.objects import list_entries, read
+from optduel.components.storage import list_entries, read
 from optduel.components.train.loop.checkpoint import latest, save
 from tests.faults.stored_objects import reading
 from tests.servers.places import PlaceOf

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from optduel.components.core.errors import ConflictError, StorageError
-from optduel.components.storage.objects import list_entries, stat
+from optduel.components.core import ConflictError, StorageError
+from optduel.components.storage import list_entries, stat
 from optduel.components.train.contract.task import Task
 from optduel.components.train.loop.checkpoint import latest, save
 from optduel.components.train.loop.recorder import Recorder

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from optduel.components.core.errors import LaunchError
-from optduel.components.results.history import Row, read_history
+from optduel.components.core import LaunchError
+from optduel.components.results import Row, read_history
 from optduel.components.train.contract.control import Control
 from optduel.components.train.contract.task import Task
 from optduel.components.train.loop import loop

@@ -3,7 +3,7 @@
 import json
 import time
 
-from optduel.components.results.history import Row
+from optduel.components.results import Row
 from optduel.components.train.loop.state import State
 from optduel.components.train.model.engine import Totals
 

@@ -15,11 +15,9 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.util import event_pb2
 
-from optduel.components.core.errors import DataError, ExperimentError, StorageError, TrainingError
-from optduel.components.records.manifest import Records
-from optduel.components.records.reader import SplitReader
-from optduel.components.results.documents import TrainingRecord, read_document
-from optduel.components.results.history import Row, epochs_of
+from optduel.components.core import DataError, ExperimentError, StorageError, TrainingError
+from optduel.components.records import Records, SplitReader
+from optduel.components.results import Row, TrainingRecord, epochs_of, read_document
 from optduel.components.train.contract.control import Control
 from optduel.components.train.contract.task import WORKER_MODULE, Task
 from optduel.components.train.loop.loop import train

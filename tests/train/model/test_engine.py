@@ -7,10 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from optduel.components.records.manifest import Records
-from optduel.components.records.reader import SplitReader
-from optduel.components.settings.authoring import validate
-from optduel.components.settings.experiment import Arm, Model, Training
+from optduel.components.records import Records, SplitReader
+from optduel.components.settings import Arm, Model, Training, validate
 from optduel.components.train.model.batches import Plan, distribute, training_plan
 from optduel.components.train.model.engine import Engine, Totals, Verdict, Wishes
 from optduel.components.train.model.layers import BatchDropout

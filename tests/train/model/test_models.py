@@ -4,8 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from optduel.components.settings.authoring import validate
-from optduel.components.settings.experiment import Model
+from optduel.components.settings import Model, validate
 from optduel.components.train.model.models import MODELS, build_model
 
 

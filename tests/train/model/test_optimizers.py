@@ -10,9 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from optduel.components.settings.authoring import validate
-from optduel.components.settings.experiment import AdamArm, AdamwArm, Arm, Model, SgdArm, SgdwArm
-from optduel.components.settings.schedules import learning_rate
+from optduel.components.settings import (
+    AdamArm,
+    AdamwArm,
+    Arm,
+    Model,
+    SgdArm,
+    SgdwArm,
+    learning_rate,
+    validate,
+)
 from optduel.components.train.model.models import MODELS, build_model
 from optduel.components.train.model.optimizers import OPTIMIZERS, Optimizer
 

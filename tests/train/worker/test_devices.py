@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from optduel.components.core.errors import SetupError
+from optduel.components.core import SetupError
 from optduel.components.train.worker.devices import check_gpus
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from optduel.components.core.errors import SetupError
+from optduel.components.core import SetupError
 from optduel.components.train.worker.group import Group, group_from_environment
 
 THREE = "trial-0.trial:2222,10.0.0.2:2222,[::1]:80"

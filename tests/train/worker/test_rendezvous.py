@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from optduel.components.core.errors import LaunchError, OptduelError, PeerLostError, StoppedError
+from optduel.components.core import LaunchError, OptduelError, PeerLostError, StoppedError
 from optduel.components.train.worker.group import Group
 from optduel.components.train.worker.rendezvous import wait_for_peers
 

@@ -12,9 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from optduel.components.core.errors import read_termination
-from optduel.components.core.stopping import StopRequest
-from optduel.components.settings.experiment import Compute
+from optduel.components.core import StopRequest, read_termination
+from optduel.components.settings import Compute
 from optduel.components.train.contract.control import ProgressFile
 from optduel.components.train.contract.task import Task
 from optduel.components.train.worker import supervisor

@@ -2,7 +2,7 @@
 
 import pytest
 
-from optduel.components.core.errors import OptduelError, OutOfMemoryError, PeerLostError, StorageError
+from optduel.components.core import OptduelError, OutOfMemoryError, PeerLostError, StorageError
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from optduel.components.core.errors import LaunchError, StoppedError
-from optduel.components.core.stopping import StopRequest, stop_on_signals
-from optduel.components.storage.objects import publish
+from optduel.components.core import LaunchError, StoppedError, StopRequest, stop_on_signals
+from optduel.components.storage import publish
 from optduel.components.train.contract.outcome import End, Outcome, root_cause
 from optduel.components.train.contract.restarts import Restarts
 from optduel.components.train.contract.task import WORKER_MODULE, Task

@@ -6,22 +6,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from optduel.components.core.errors import SetupError, StoppedError
-from optduel.components.core.narration import say
-from optduel.components.core.stopping import StopRequest, stop_on_signals
-from optduel.components.kubernetes.api import (
+from optduel.components.core import SetupError, StoppedError, StopRequest, say, stop_on_signals
+from optduel.components.kubernetes import (
     PODS,
     Api,
     ApiFailure,
     Conflict,
     JsonObject,
+    Timing,
     Unreachable,
     connect,
     refused,
 )
-from optduel.components.kubernetes.timing import Timing
-from optduel.components.storage.location import join
-from optduel.components.storage.objects import publish
+from optduel.components.storage import join, publish
 from optduel.components.train.cluster.follow import Deadlines, Follower
 from optduel.components.train.cluster.jobs import (
     ATTEMPT,
