@@ -7,14 +7,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from optduel.components.compare.cautions import cautions
 from optduel.components.compare.inference import holm, sign_flip_p_value
 from optduel.components.compare.summary import markdown, scalars
 from optduel.components.compare.verdict import judge
 from optduel.components.compare.wording import Metric
 from optduel.components.core import DataError, say
 from optduel.components.results import ArmSummary, Comparison, Trial, Trials, read_document, write_document
-from optduel.components.settings import Study, decode
+from optduel.components.settings import Study, decode, study_cautions
 from optduel.components.storage import publish
 
 
@@ -52,7 +51,9 @@ def compare_arms(study: Study, arms: Sequence[str], trials: Trials) -> Compariso
             )
             for (arm, values), p_value in zip(differences.items(), p_values, strict=True)
         ),
-        cautions=cautions(study, len(challengers), [trial.evaluation for trial in trials.trials]),
+        cautions=tuple(
+            study_cautions(study, len(challengers), [trial.evaluation for trial in trials.trials])
+        ),
     )
 
 

@@ -20,7 +20,7 @@ from optduel.components.prepare.shards import (
     plan_shards,
     write_shards,
 )
-from optduel.components.prepare.sources import Digits, Folder, Source, StoredFolder, Tfds
+from optduel.components.prepare.sources import SOURCES, Source, StoredFolder
 from optduel.components.prepare.split import divide
 from optduel.components.prepare.survey import Survey, decode_all, read_contents, refuse
 from optduel.components.records import (
@@ -32,7 +32,7 @@ from optduel.components.records import (
     remove_stale_parts,
     staging_folder,
 )
-from optduel.components.settings import Data, DigitsSource, FolderSource, TfdsSource, canonical_json, decode
+from optduel.components.settings import Data, canonical_json, decode
 from optduel.components.storage import Location, is_remote, join, local_path, publish, stat
 
 _MOST_THREADS = 16
@@ -65,13 +65,7 @@ def open_source(data: Data, folder: Path) -> Source:
     Args:
         folder: receives TensorFlow Datasets' own files.
     """
-    match data.source:
-        case DigitsSource():
-            return Digits()
-        case FolderSource():
-            return StoredFolder(data.source) if is_remote(data.source.path) else Folder(data.source)
-        case TfdsSource():
-            return Tfds(data.source, folder)
+    return SOURCES[data.source.kind](data.source, folder)
 
 
 def prepare_source(source: Source, data: Data, root: Location, threads: int) -> Records:

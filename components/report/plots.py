@@ -15,7 +15,7 @@ from optduel.components.core import DataError
 from optduel.components.report.diagnostics import pooled_calibration
 from optduel.components.report.drawing import COLOURS, MARKERS
 from optduel.components.results import Trial, epochs_of
-from optduel.components.settings import AdamwArm, Arm, SgdArm
+from optduel.components.settings import Arm
 
 Column = Literal["cross_entropy", "penalty", "total", "accuracy"]
 HistorySplit = Literal["train", "validation"]
@@ -102,7 +102,7 @@ LOSS_PARTS: tuple[tuple[Column, str], ...] = (
 
 def plot_subject(arms: Sequence[Arm]) -> str:
     """How the plots' titles begin: the tutorial's words for its two optimizers, else the arms' names."""
-    if len(arms) == 2 and {type(arm) for arm in arms} == {AdamwArm, SgdArm}:
+    if len(arms) == 2 and {arm.optimizer for arm in arms} == {"adamw", "sgd"}:
         return "AdamW vs SGD with L2"
     if len(arms) > FEW_ARMS:
         return f"{len(arms)} arms:"

@@ -11,18 +11,16 @@ from optduel.components.core import DataError
 from optduel.components.records import Records
 from optduel.components.report import diagnostics, differences, numbers, outcomes, plots
 from optduel.components.report import provenance as lineage
-from optduel.components.report.arms import (
+from optduel.components.report.arm_cards import (
     SPARKLINE_HEIGHT,
     SPARKLINE_WIDTH,
     arm_cards,
     decay_notes,
-    decay_warnings,
-    schedule_warnings,
 )
 from optduel.components.report.drawing import figure_files, figure_style
 from optduel.components.report.outcomes import metric_rows
 from optduel.components.results import Comparison, Trial, Trials
-from optduel.components.settings import Experiment
+from optduel.components.settings import Experiment, cautions
 
 
 @dataclass(frozen=True)
@@ -53,8 +51,9 @@ def build_report(experiment: Experiment, records: Records, trials: Trials, compa
     _check_parts(experiment, records, trials, comparison)
     arms = {arm.name: trials.of(arm.name) for arm in experiment.arms}
     figures = _draw(experiment, arms)
-    cards = arm_cards(experiment, records.manifest.splits["train"].records)
-    warnings = [*schedule_warnings(experiment.arms), *decay_warnings(cards)]
+    train_examples = records.manifest.splits["train"].records
+    cards = arm_cards(experiment, train_examples)
+    found = cautions(experiment, train_examples, [trial.evaluation for trial in trials.trials])
     html = (
         _environment()
         .get_template("page.html")
@@ -69,7 +68,7 @@ def build_report(experiment: Experiment, records: Records, trials: Trials, compa
             verdicts=list(
                 zip(comparison.comparisons, differences.difference_plots(comparison.comparisons), strict=True)
             ),
-            cautions=[*comparison.cautions, *warnings],
+            cautions=found,
             images={name: _data_uri(content) for name, content in figures.items() if name.endswith(".svg")},
             described=plots.describe(arms),
             few_arms=len(arms) <= plots.FEW_ARMS,
@@ -87,7 +86,7 @@ def build_report(experiment: Experiment, records: Records, trials: Trials, compa
             strip_width=differences.WIDTH,
         )
     )
-    return Report(html, figures, summary_page(experiment, arms, comparison, warnings))
+    return Report(html, figures, summary_page(experiment, arms, comparison, found))
 
 
 def _check_parts(experiment: Experiment, records: Records, trials: Trials, comparison: Comparison) -> None:
@@ -156,14 +155,13 @@ def summary_page(
     experiment: Experiment,
     arms: Mapping[str, Sequence[Trial]],
     comparison: Comparison,
-    warnings: Sequence[str],
+    cautions: Sequence[str],
 ) -> str:
     """Verdict, cautions and the table of final results."""
     seeds = len(experiment.study.seeds)
     lines = [f"# {_plain(experiment.title)}", ""]
     for pair in comparison.comparisons:
         lines += [f"**{pair.sentence}**", ""]
-    cautions = [*comparison.cautions, *warnings]
     if cautions:
         lines += [*(f"- {caution}" for caution in cautions), ""]
     lines += [

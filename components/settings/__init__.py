@@ -1,5 +1,6 @@
 """What an experiment and a deployment are, and what their values mean."""
 
+from optduel.components.settings.arms import AdamArm, AdamwArm, Arm, SgdArm, SgdwArm
 from optduel.components.settings.authoring import (
     decode,
     json_schema,
@@ -7,51 +8,46 @@ from optduel.components.settings.authoring import (
     parse_experiment,
     validate,
 )
-from optduel.components.settings.cautions import cautions, seeds_needed
-from optduel.components.settings.decay import (
-    COMPARABLE_FACTOR,
-    Decay,
-    convert,
-    equivalent_weight_decay,
-    learning_rates,
-    overshoots,
+from optduel.components.settings.cautions import (
+    cautions,
+    oversized_batch,
+    refuse_misplaced,
+    seeds_needed,
+    study_cautions,
 )
+from optduel.components.settings.decay import Decay, convert, learning_rates
 from optduel.components.settings.deployment import USER, WORKER_PORT, Deployment, Job, Resources
 from optduel.components.settings.experiment import (
-    AdamArm,
-    AdamwArm,
-    Arm,
     CnnModel,
     Compute,
-    ConstantSchedule,
-    CosineSchedule,
     Data,
     DigitsSource,
     Experiment,
-    ExponentialSchedule,
     FolderSource,
     LinearModel,
     Model,
-    Schedule,
-    Section,
-    SgdArm,
-    SgdwArm,
     Source,
     Split,
-    StepSchedule,
     Study,
     TfdsSource,
     Training,
     TutorialCnnModel,
-    canonical_json,
 )
-from optduel.components.settings.schedules import learning_rate, schedules_differ, steps_per_epoch
+from optduel.components.settings.schedules import (
+    ConstantSchedule,
+    CosineSchedule,
+    ExponentialSchedule,
+    Schedule,
+    StepSchedule,
+    learning_rate,
+    steps_per_epoch,
+)
+from optduel.components.settings.section import Section, canonical_json
 
 __all__ = [
     "AdamArm",
     "AdamwArm",
     "Arm",
-    "COMPARABLE_FACTOR",
     "CnnModel",
     "Compute",
     "ConstantSchedule",
@@ -84,15 +80,15 @@ __all__ = [
     "cautions",
     "convert",
     "decode",
-    "equivalent_weight_decay",
     "json_schema",
     "learning_rate",
     "learning_rates",
-    "overshoots",
+    "oversized_batch",
     "parse_deployment",
     "parse_experiment",
-    "schedules_differ",
+    "refuse_misplaced",
     "seeds_needed",
     "steps_per_epoch",
+    "study_cautions",
     "validate",
 ]

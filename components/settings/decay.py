@@ -9,11 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from optduel.components.settings.experiment import AdamArm, AdamwArm, Arm, SgdArm, SgdwArm
+from optduel.components.settings.arms import Arm
 from optduel.components.settings.schedules import learning_rate, steps_per_epoch
 
-COMPARABLE_FACTOR = 10
-"""With decays further apart than this, strengths of regularization are compared rather than optimizers."""
+NEGLIGIBLE_SHRINK_PERCENT = 0.1
+"""A decay that shrinks a weight by less than this over the whole run is called practically zero: those that
+the paper finds best, lambda_norm 0.025 to 0.05, shrink by tens of percent (arXiv 1711.05101, appendix B)."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,11 @@ class Decay:
     time_scale_epochs: float | None
     note: str
 
+    @property
+    def is_negligible(self) -> bool:
+        """Whether a decay is stated that does practically nothing."""
+        return 0 < (self.shrink_percent or 0) < NEGLIGIBLE_SHRINK_PERCENT
+
 
 def convert(arm: Arm, example_count: int, global_batch_size: int, epochs: int) -> Decay:
     """States the arm's decay in every convention for a run of this length.
@@ -55,18 +61,15 @@ def convert(arm: Arm, example_count: int, global_batch_size: int, epochs: int) -
         epochs: length of the run.
     """
     epoch_steps = steps_per_epoch(example_count, global_batch_size)
-    weight_decay = equivalent_weight_decay(arm)
-    l2 = arm.l2 if isinstance(arm, SgdArm | AdamArm) else None
-    declared = "weight_decay" if l2 is None else "l2"
+    l2 = arm.coupled_l2 if arm.decay_field == "l2" else None
     l2_torch = None if l2 is None else 2 * l2
+    weight_decay = arm.equivalent_decay
     if weight_decay is None:
-        note = "under Adam no decoupled decay equals L2 (arXiv 1711.05101, proposition 2)"
-        return Decay(declared, l2, l2_torch, None, None, None, None, None, note)
-    asymptotic = isinstance(arm, SgdArm) and arm.l2 and arm.momentum
+        return Decay(arm.decay_field, l2, l2_torch, None, None, None, None, None, arm.decay_note)
     per_step = weight_decay * learning_rates(arm, epoch_steps, epochs)
     paper_lambda = weight_decay * arm.learning_rate.base
     return Decay(
-        declared=declared,
+        declared=arm.decay_field,
         l2_keras=l2,
         l2_torch=l2_torch,
         weight_decay=weight_decay,
@@ -74,30 +77,27 @@ def convert(arm: Arm, example_count: int, global_batch_size: int, epochs: int) -
         normalized_lambda=paper_lambda * math.sqrt(example_count * epochs / global_batch_size),
         shrink_percent=float(100 * (1 - np.prod(np.maximum(1 - per_step, 0)))),
         time_scale_epochs=1 / (paper_lambda * epoch_steps) if paper_lambda else None,
-        note="decoupled equivalent holds asymptotically under momentum" if asymptotic else "",
+        note=arm.decay_note,
     )
 
 
-def equivalent_weight_decay(arm: Arm) -> float | None:
-    """The decoupled coefficient that acts like the arm's decay, or None for Adam with L2, which has none."""
-    match arm:
-        case AdamArm():
-            return None if arm.l2 else 0.0
-        case SgdArm():
-            return 2 * arm.l2 / (1 - arm.momentum)
-        case SgdwArm() | AdamwArm():
-            return arm.weight_decay
+def strength(arm: Arm, epoch_steps: int, epochs: int) -> float | None:
+    """How strong the arm's decay is: learning rate times decoupled coefficient, summed over the run's steps.
 
+    Unlike the shrinkage it tells strong decays apart. Between two arms of one run `epoch_steps` cancels, but
+    for rounding, so that their ratio is known before the images are counted.
 
-def coefficient_per_step(arm: Arm) -> float | None:
-    """The fraction of a decayed weight that one step at the base learning rate takes away; None as above."""
-    weight_decay = equivalent_weight_decay(arm)
-    return None if weight_decay is None else weight_decay * arm.learning_rate.base
+    Returns:
+        0 without decay; None where the decay has no decoupled equivalent.
+    """
+    if arm.equivalent_decay is None:
+        return None
+    return arm.equivalent_decay * float(learning_rates(arm, epoch_steps, epochs).sum())
 
 
 def overshoots(arm: Arm) -> bool:
     """Whether a step at the base learning rate takes away more than a whole weight, so that weights grow."""
-    return isinstance(arm, SgdwArm | AdamwArm) and arm.weight_decay * arm.learning_rate.base > 1
+    return arm.decoupled_decay * arm.learning_rate.base > 1
 
 
 def learning_rates(arm: Arm, epoch_steps: int, epochs: int) -> np.ndarray:

@@ -15,7 +15,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from optduel.components.settings.experiment import Section
+from optduel.components.settings.section import Section
 
 
 def _written(pattern: str, rule: str) -> BeforeValidator:

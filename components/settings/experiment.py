@@ -5,45 +5,80 @@ This module reads no files and knows no framework.
 """
 
 import hashlib
-import json
-from typing import Annotated, Any, Literal, Self
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-Slug = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", max_length=40)]
-"""A name that is also a file name, a URL part and a Kubernetes label."""
-
-Fraction = Annotated[float, Field(ge=0, lt=1)]
-PositiveFloat = Annotated[float, Field(gt=0)]
-NonNegativeFloat = Annotated[float, Field(ge=0)]
-PositiveInt = Annotated[int, Field(ge=1)]
-
-
-class Section(BaseModel):
-    """A frozen part of the experiment; unknown fields, NaN and infinity are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    def canonical_json(self) -> str:
-        """Sorted keys, no spaces, no NaN: equal values give equal bytes, hence equal cache keys."""
-        return canonical_json(self.model_dump(mode="json"))
-
-
-def canonical_json(value: Any) -> str:
-    """The one JSON text of `value`. Raises ValueError when it holds NaN or infinity."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
-
+from optduel.components.settings.arms import Arm
+from optduel.components.settings.section import (
+    Fraction,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    Section,
+    Slug,
+    canonical_json,
+)
 
 # --- data -----------------------------------------------------------------------------------------
 
 
-class DigitsSource(Section):
+class BaseSource(Section):
+    """What every source of images answers. A class that lacks an answer cannot be instantiated.
+
+    To add a source: a class here, its place in `Source`, and what opens it in `prepare.sources`.
+    """
+
+    @property
+    @abstractmethod
+    def places(self) -> Mapping[str, str]:
+        """The paths and URIs that images are read from, by the field that names them."""
+
+    @property
+    @abstractmethod
+    def is_downloaded(self) -> bool:
+        """Whether images come over a network, checked by checksums: the name stands for the content."""
+
+    @property
+    @abstractmethod
+    def has_test_split(self) -> bool:
+        """Whether it brings a test split of its own."""
+
+    @property
+    @abstractmethod
+    def example_count(self) -> int | None:
+        """How many images it has, where this is known before they are looked at."""
+
+
+class DigitsSource(BaseSource):
     """The 1,797 handwritten digits that scikit-learn ships: grey 8 x 8 pixels, ten classes."""
 
     kind: Literal["digits"] = "digits"
 
+    @property
+    def places(self) -> Mapping[str, str]:
+        """None: scikit-learn is installed."""
+        return {}
 
-class TfdsSource(Section):
+    @property
+    def is_downloaded(self) -> bool:
+        """No."""
+        return False
+
+    @property
+    def has_test_split(self) -> bool:
+        """No."""
+        return False
+
+    @property
+    def example_count(self) -> int | None:
+        """Of every version of scikit-learn."""
+        return 1_797
+
+
+class TfdsSource(BaseSource):
     """A TensorFlow Datasets builder whose examples have an `image` and a class `label`.
 
     Attributes:
@@ -71,12 +106,53 @@ class TfdsSource(Section):
             raise ValueError("archive and data_dir are set: prepared data needs no download, keep one")
         return self
 
+    @property
+    def places(self) -> Mapping[str, str]:
+        """Those that are set."""
+        named = {"archive": self.archive, "data_dir": self.data_dir}
+        return {name: place for name, place in named.items() if place is not None}
 
-class FolderSource(Section):
+    @property
+    def is_downloaded(self) -> bool:
+        """Unless the user has the files already."""
+        return not self.places
+
+    @property
+    def has_test_split(self) -> bool:
+        """Where it is named."""
+        return bool(self.test_split)
+
+    @property
+    def example_count(self) -> int | None:
+        """Unknown."""
+        return None
+
+
+class FolderSource(BaseSource):
     """A folder with one sub-folder of images for each class: `path/class/image.jpg`."""
 
     kind: Literal["folder"] = "folder"
     path: str
+
+    @property
+    def places(self) -> Mapping[str, str]:
+        """The folder."""
+        return {"path": self.path}
+
+    @property
+    def is_downloaded(self) -> bool:
+        """No: its content can change."""
+        return False
+
+    @property
+    def has_test_split(self) -> bool:
+        """No."""
+        return False
+
+    @property
+    def example_count(self) -> int | None:
+        """Unknown."""
+        return None
 
 
 Source = Annotated[DigitsSource | TfdsSource | FolderSource, Field(discriminator="kind")]
@@ -122,7 +198,7 @@ class Data(Section):
 
     @model_validator(mode="after")
     def _one_test_split(self) -> Self:
-        if isinstance(self.source, TfdsSource) and self.source.test_split and self.split.test > 0:
+        if self.source.has_test_split and self.split.test > 0:
             raise ValueError("source.test_split is set: split.test must be 0, a data set has one test split")
         return self
 
@@ -156,127 +232,6 @@ class LinearModel(Section):
 
 
 Model = Annotated[TutorialCnnModel | CnnModel | LinearModel, Field(discriminator="name")]
-
-
-# --- arms -----------------------------------------------------------------------------------------
-
-
-class _Schedule(Section):
-    """Fields of every schedule.
-
-    Attributes:
-        base: the learning rate after warm-up; schedules scale it, they never exceed it.
-        warmup_epochs: the rate rises linearly from 0 to `base` over this many epochs.
-    """
-
-    base: PositiveFloat
-    warmup_epochs: NonNegativeFloat = 0
-
-
-class ConstantSchedule(_Schedule):
-    """`base` throughout."""
-
-    schedule: Literal["constant"] = "constant"
-
-
-class CosineSchedule(_Schedule):
-    """Half a cosine from `base` after warm-up to `final_fraction` of it, after the last step."""
-
-    schedule: Literal["cosine"] = "cosine"
-    final_fraction: Fraction = 0
-
-
-class ExponentialSchedule(_Schedule):
-    """`base` multiplied by `factor_per_epoch`, continuously, from the end of warm-up."""
-
-    schedule: Literal["exponential"] = "exponential"
-    factor_per_epoch: Annotated[float, Field(gt=0, le=1)]
-
-
-class StepSchedule(_Schedule):
-    """`base` multiplied by `factor` at each of `boundaries_epochs`, counted from the start of training."""
-
-    schedule: Literal["step"] = "step"
-    boundaries_epochs: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)]
-    factor: Annotated[float, Field(gt=0, lt=1)]
-
-    @field_validator("boundaries_epochs")
-    @classmethod
-    def _increasing(cls, boundaries: tuple[float, ...]) -> tuple[float, ...]:
-        if list(boundaries) != sorted(set(boundaries)):
-            raise ValueError("must increase from one boundary to the next")
-        return boundaries
-
-
-Schedule = Annotated[
-    ConstantSchedule | CosineSchedule | ExponentialSchedule | StepSchedule, Field(discriminator="schedule")
-]
-
-Decayed = Annotated[tuple[Literal["kernel", "bias", "normalization"], ...], Field(min_length=1)]
-
-
-class _Arm(Section):
-    """Fields of every arm.
-
-    Attributes:
-        name: how the arm is called in tasks, plots and the verdict.
-        learning_rate: schedule over the run.
-        decayed: the kinds of variables that L2 or decay applies to; kernels only unless asked.
-    """
-
-    name: Slug
-    learning_rate: Schedule
-    decayed: Decayed = ("kernel",)
-
-
-class _Momentum(Section):
-    momentum: Fraction = 0.9
-    nesterov: bool = False
-
-
-class _Adaptive(Section):
-    beta_1: Fraction = 0.9
-    beta_2: Fraction = 0.999
-    epsilon: PositiveFloat = 1e-7
-
-
-class _Coupled(Section):
-    """`l2` is Keras' coefficient: it adds l2 * sum(w^2) to the loss, hence 2 * l2 * w to the gradient."""
-
-    l2: NonNegativeFloat = 0
-
-
-class _Decoupled(Section):
-    """`weight_decay` is Keras' and torch's: each step multiplies w by 1 - learning_rate * weight_decay."""
-
-    weight_decay: NonNegativeFloat = 0
-
-
-class SgdArm(_Arm, _Momentum, _Coupled):
-    """SGD with momentum; L2 through the gradient."""
-
-    optimizer: Literal["sgd"] = "sgd"
-
-
-class SgdwArm(_Arm, _Momentum, _Decoupled):
-    """SGDW, Algorithm 1 of arXiv 1711.05101: SGD with momentum and decoupled decay."""
-
-    optimizer: Literal["sgdw"] = "sgdw"
-
-
-class AdamArm(_Arm, _Adaptive, _Coupled):
-    """Adam; L2 through the gradient, hence through the moments."""
-
-    optimizer: Literal["adam"] = "adam"
-
-
-class AdamwArm(_Arm, _Adaptive, _Decoupled):
-    """AdamW, Algorithm 2 of arXiv 1711.05101: Adam with decoupled decay."""
-
-    optimizer: Literal["adamw"] = "adamw"
-
-
-Arm = Annotated[SgdArm | SgdwArm | AdamArm | AdamwArm, Field(discriminator="optimizer")]
 
 
 # --- training, compute, study ---------------------------------------------------------------------

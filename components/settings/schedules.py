@@ -1,27 +1,162 @@
-"""Learning rate as a function of the step: one formula, for NumPy here and for TensorFlow in training."""
+"""Learning rate as a function of the step: one formula, for NumPy here and for TensorFlow in training.
+
+To add a schedule: a class with its abstract members, and its place in `Schedule`.
+"""
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from abc import abstractmethod
+from typing import Annotated, Any, Literal
 
-from optduel.components.settings.experiment import (
-    Arm,
-    ConstantSchedule,
-    CosineSchedule,
-    ExponentialSchedule,
-    Schedule,
-    StepSchedule,
-)
+from pydantic import Field, field_validator
+
+from optduel.components.settings.section import Fraction, NonNegativeFloat, PositiveFloat, Section
+
+
+class BaseSchedule(Section):
+    """What every schedule has.
+
+    Attributes:
+        base: the learning rate after warm-up; schedules scale it, they never exceed it.
+        warmup_epochs: the rate rises linearly from 0 to `base` over this many epochs.
+    """
+
+    base: PositiveFloat
+    warmup_epochs: NonNegativeFloat = 0
+
+    @abstractmethod
+    def multiplier(self, step: Any, after: Any, epoch_steps: int, steps_after: int, xp: Any) -> Any:
+        """By what `base` is multiplied, warm-up apart.
+
+        Args:
+            step: steps done before, any float array of the namespace.
+            after: those of them that were done after warm-up.
+            epoch_steps: steps per epoch.
+            steps_after: steps of the whole run after warm-up, 1 or more.
+            xp: as `learning_rate` takes it.
+
+        Returns:
+            0 to 1, in the shape and type of `step`.
+        """
+
+    @property
+    @abstractmethod
+    def course(self) -> str:
+        """How the rate goes on from `base`, for people."""
+
+    @property
+    def text(self) -> str:
+        """The whole schedule for people."""
+        shape, epochs = f"{self.base:g}, {self.course}", self.warmup_epochs
+        return f"{shape}; warm-up {epochs:g} epoch{'' if epochs == 1 else 's'}" if epochs else shape
+
+    def unreached(self, epochs: int) -> list[str]:
+        """What a run of so many epochs never comes to: "field = value: what is lost"."""
+        if self.warmup_epochs < epochs:
+            return []
+        return [
+            f"warmup_epochs = {self.warmup_epochs:g}: the run ends within the warm-up, after {epochs} "
+            f"epoch{'' if epochs == 1 else 's'}, and never trains at the base rate"
+        ]
+
+
+class ConstantSchedule(BaseSchedule):
+    """`base` throughout."""
+
+    schedule: Literal["constant"] = "constant"
+
+    def multiplier(self, step: Any, after: Any, epoch_steps: int, steps_after: int, xp: Any) -> Any:
+        """1."""
+        return after * 0.0 + 1.0
+
+    @property
+    def course(self) -> str:
+        """As it says."""
+        return "constant"
+
+
+class CosineSchedule(BaseSchedule):
+    """Half a cosine from `base` after warm-up to `final_fraction` of it, after the last step.
+
+    Reference:
+        Equation 5 of Loshchilov and Hutter, SGDR, 2017 (arXiv 1608.03983), without restarts.
+    """
+
+    schedule: Literal["cosine"] = "cosine"
+    final_fraction: Fraction = 0
+
+    def multiplier(self, step: Any, after: Any, epoch_steps: int, steps_after: int, xp: Any) -> Any:
+        """From 1 to `final_fraction`."""
+        progress = xp.minimum(after / steps_after, 1.0)
+        return self.final_fraction + (1.0 - self.final_fraction) * 0.5 * (1.0 + xp.cos(math.pi * progress))
+
+    @property
+    def course(self) -> str:
+        """With the rate that it ends at."""
+        return f"cosine to {self.base * self.final_fraction:g}"
+
+
+class ExponentialSchedule(BaseSchedule):
+    """`base` multiplied by `factor_per_epoch`, continuously, from the end of warm-up."""
+
+    schedule: Literal["exponential"] = "exponential"
+    factor_per_epoch: Annotated[float, Field(gt=0, le=1)]
+
+    def multiplier(self, step: Any, after: Any, epoch_steps: int, steps_after: int, xp: Any) -> Any:
+        """A power of the factor."""
+        return xp.exp(math.log(self.factor_per_epoch) * after / epoch_steps)
+
+    @property
+    def course(self) -> str:
+        """With the factor."""
+        return f"times {self.factor_per_epoch:g} an epoch"
+
+
+class StepSchedule(BaseSchedule):
+    """`base` multiplied by `factor` at each of `boundaries_epochs`, counted from the start of training."""
+
+    schedule: Literal["step"] = "step"
+    boundaries_epochs: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)]
+    factor: Annotated[float, Field(gt=0, lt=1)]
+
+    @field_validator("boundaries_epochs")
+    @classmethod
+    def _increasing(cls, boundaries: tuple[float, ...]) -> tuple[float, ...]:
+        if list(boundaries) != sorted(set(boundaries)):
+            raise ValueError("must increase from one boundary to the next")
+        return boundaries
+
+    def multiplier(self, step: Any, after: Any, epoch_steps: int, steps_after: int, xp: Any) -> Any:
+        """A power of the factor: how many boundaries the step has passed."""
+        passed = after * 0.0
+        for boundary in self.boundaries_epochs:
+            # 0 before the boundary's step and 1 from it on: steps are whole numbers.
+            passed += xp.minimum(xp.maximum(step - round(boundary * epoch_steps) + 1.0, 0.0), 1.0)
+        return xp.exp(math.log(self.factor) * passed)
+
+    @property
+    def course(self) -> str:
+        """With all boundaries."""
+        return f"times {self.factor:g} at epoch {_listed(self.boundaries_epochs)}"
+
+    def unreached(self, epochs: int) -> list[str]:
+        """Boundaries at or beyond the end, too."""
+        late = [boundary for boundary in self.boundaries_epochs if boundary >= epochs]
+        lost = f"boundaries_epochs = {_listed(late)}: the run ends before, after epoch {epochs}"
+        return super().unreached(epochs) + ([lost] if late else [])
+
+
+Schedule = Annotated[
+    ConstantSchedule | CosineSchedule | ExponentialSchedule | StepSchedule, Field(discriminator="schedule")
+]
+
+
+def _listed(epochs: tuple[float, ...] | list[float]) -> str:
+    return ", ".join(f"{epoch:g}" for epoch in epochs)
 
 
 def steps_per_epoch(example_count: int, global_batch_size: int) -> int:
     """Optimizer steps of one epoch; the last one may be smaller, no example is dropped."""
     return math.ceil(example_count / global_batch_size)
-
-
-def schedules_differ(arms: Sequence[Arm]) -> bool:
-    """Whether arms have different schedules or warm-ups; their base rates may well differ."""
-    return len({(arm.learning_rate.schedule, arm.learning_rate.warmup_epochs) for arm in arms}) > 1
 
 
 def learning_rate(schedule: Schedule, step: Any, epoch_steps: int, total_steps: int, xp: Any) -> Any:
@@ -39,25 +174,9 @@ def learning_rate(schedule: Schedule, step: Any, epoch_steps: int, total_steps: 
 
     Returns:
         The learning rate, in the shape and type of `step`.
-
-    Reference:
-        The cosine is equation 5 of Loshchilov and Hutter, SGDR, 2017 (arXiv 1608.03983), without restarts.
     """
     warmup_steps = round(schedule.warmup_epochs * epoch_steps)
     after = xp.maximum(step - warmup_steps, 0.0)
-    match schedule:
-        case ConstantSchedule():
-            multiplier = after * 0.0 + 1.0
-        case CosineSchedule(final_fraction=final):
-            progress = xp.minimum(after / max(total_steps - warmup_steps, 1), 1.0)
-            multiplier = final + (1.0 - final) * 0.5 * (1.0 + xp.cos(math.pi * progress))
-        case ExponentialSchedule(factor_per_epoch=factor):
-            multiplier = xp.exp(math.log(factor) * after / epoch_steps)
-        case StepSchedule(boundaries_epochs=boundaries, factor=factor):
-            passed = after * 0.0
-            for boundary in boundaries:
-                # 0 before the boundary's step and 1 from it on: steps are whole numbers.
-                passed += xp.minimum(xp.maximum(step - round(boundary * epoch_steps) + 1.0, 0.0), 1.0)
-            multiplier = xp.exp(math.log(factor) * passed)
+    multiplier = schedule.multiplier(step, after, epoch_steps, max(total_steps - warmup_steps, 1), xp)
     warmup = xp.minimum((step + 1.0) / (warmup_steps + 1.0), 1.0)
     return schedule.base * warmup * multiplier

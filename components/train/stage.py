@@ -5,9 +5,10 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from optduel.components.core import ExperimentError
 from optduel.components.records import load_records
 from optduel.components.results import TrainingRecord, epochs_of, read_document, read_history, write_history
-from optduel.components.settings import canonical_json, validate
+from optduel.components.settings import canonical_json, oversized_batch, validate
 from optduel.components.storage import join, publish
 from optduel.components.train.contract.task import Task
 from optduel.components.train.local.local_launcher import Launcher, LocalLauncher
@@ -60,6 +61,9 @@ def train_trial(
     authored = {name: json.loads(text) for name, text in sections.items()}
     records = load_records(records_file)
     task = validate(Task, {**authored, "seed": seed, "records": records, "output": output}, "train")
+    batch, examples = task.training.global_batch_size, records.manifest.splits["train"].records
+    if batch > examples:
+        raise ExperimentError(oversized_batch(batch, examples))
     launcher.run(task)
     record = read_document(task.record_file, TrainingRecord)
     rows = read_history(task.history_file)

@@ -2,9 +2,10 @@
 
 import argparse
 import json
+import sys
 from typing import TYPE_CHECKING
 
-from optduel.components.settings import Deployment, Experiment
+from optduel.components.settings import Deployment, Experiment, cautions
 
 if TYPE_CHECKING:
     from optduel.pipeline.kfp.connection import Access
@@ -30,6 +31,12 @@ def experiment_of(options: argparse.Namespace) -> Experiment:
     from optduel.pipeline.cli.shipped import load_experiment
 
     return load_experiment(options.experiment, options.assignments)
+
+
+def tell_cautions(experiment: Experiment) -> None:
+    """Says on standard error why the verdict may mislead, as `check` does before anything is spent."""
+    for caution in cautions(experiment):
+        print(f"caution: {caution}", file=sys.stderr)
 
 
 def add_deployment_arguments(parser: argparse.ArgumentParser) -> None:

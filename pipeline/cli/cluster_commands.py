@@ -16,6 +16,7 @@ from optduel.pipeline.cli.arguments import (
     deployment_of,
     experiment_of,
     print_json,
+    tell_cautions,
 )
 
 if TYPE_CHECKING:
@@ -82,7 +83,9 @@ def _submit(options: argparse.Namespace) -> None:
     from optduel.pipeline.kfp.following import follow
     from optduel.pipeline.kfp.submission import prepare, submit
 
-    submission = prepare(experiment_of(options), deployment_of(options))
+    experiment = experiment_of(options)
+    submission = prepare(experiment, deployment_of(options))
+    tell_cautions(experiment)
     if options.dry_run:
         print_plan(run_plan(submission, options.namespace), submission, options.json)
         return

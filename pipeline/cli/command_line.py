@@ -20,6 +20,7 @@ from optduel.pipeline.cli.arguments import (
     deployment_of,
     experiment_of,
     print_json,
+    tell_cautions,
 )
 from optduel.pipeline.cli.cluster_commands import add_cluster_commands
 from optduel.pipeline.cli.schedule_commands import add_schedule_commands
@@ -230,7 +231,9 @@ def _check(options: argparse.Namespace) -> None:
     if options.json:
         print_json({"name": experiment.name, "fingerprint": experiment.fingerprint, "cautions": found})
         return
-    print(f"{options.experiment}: sound; fingerprint {experiment.fingerprint[:12]}")
+    count = len(found)
+    verdict = f"can run, with {count} caution{'' if count == 1 else 's'}" if found else "sound"
+    print(f"{options.experiment}: {verdict}; fingerprint {experiment.fingerprint[:12]}")
     for caution in found:
         print(f"caution: {caution}")
     settings = [word for assignment in options.assignments for word in ("--set", assignment)]
@@ -238,12 +241,10 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from optduel.components.settings import cautions
     from optduel.pipeline.local.run import run_experiment
 
     experiment = experiment_of(options)
-    for caution in cautions(experiment):
-        print(f"caution: {caution}", file=sys.stderr)
+    tell_cautions(experiment)
     folder, run, comparison = run_experiment(experiment, options.root, options.image)
     page = join(folder, str(run.page))
     if options.json:
@@ -258,8 +259,9 @@ def _run(options: argparse.Namespace) -> None:
 def _compile(options: argparse.Namespace) -> None:
     from optduel.pipeline.graph.definition import compile_pipeline
 
-    path = Path(options.output)
-    compile_pipeline(experiment_of(options), deployment_of(options), path)
+    path, experiment = Path(options.output), experiment_of(options)
+    compile_pipeline(experiment, deployment_of(options), path)
+    tell_cautions(experiment)
     print(path)
 
 

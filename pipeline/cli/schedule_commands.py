@@ -16,6 +16,7 @@ from optduel.pipeline.cli.arguments import (
     deployment_of,
     experiment_of,
     print_json,
+    tell_cautions,
 )
 
 if TYPE_CHECKING:
@@ -82,7 +83,9 @@ def _create(options: argparse.Namespace) -> None:
     from optduel.pipeline.kfp.submission import prepare
 
     cron = parse_cron(options.cron)
-    submission = prepare(experiment_of(options), deployment_of(options))
+    experiment = experiment_of(options)
+    submission = prepare(experiment, deployment_of(options))
+    tell_cautions(experiment)
     name = options.name or submission.pipeline
     if options.dry_run:
         plan = schedule_plan(submission, name, cron.text, not options.paused, options.namespace)

@@ -61,8 +61,8 @@ _JOB_VERBS = ("create", "get", "list", "watch", "delete")
 
 def launcher_permissions(kind: str) -> list[tuple[str, str, str]]:
     """What the launcher calls: verb, API group, and resource, a subresource after a slash."""
-    group, resource = ("kubeflow.org", "tfjobs") if kind == "tfjob" else ("trainer.kubeflow.org", "trainjobs")
-    return [(verb, group, resource) for verb in _JOB_VERBS] + list(_LAUNCHER_READS)
+    operator = OPERATORS[kind]
+    return [(verb, operator.group, operator.resource) for verb in _JOB_VERBS] + list(_LAUNCHER_READS)
 
 
 def examine_kubernetes(
@@ -97,18 +97,15 @@ def _checks(
     reader: KubernetesReader, namespace: str, account: str, deployment: Deployment, workers: int
 ) -> Iterator[tuple[str, Callable[[], Check]]]:
     if job := deployment.job:
-        if job.kind == "trainjob":
-            yield "trainer", partial(_trainer, reader)
-            yield "runtime", partial(_runtime, reader, job)
-        else:
-            yield "training operator", partial(_training_operator, reader)
+        for name, check in OPERATORS[job.kind].checks.items():
+            yield name, partial(check, reader, job)
         yield "permissions", partial(_permissions, reader, job, namespace, account)
     for secret in deployment.secrets:
         yield f"secret {secret.name}", partial(_secret, reader, secret.name, namespace)
     yield "accelerators", partial(_accelerators, reader, deployment, workers)
 
 
-def _trainer(reader: KubernetesReader) -> Check:
+def _trainer(reader: KubernetesReader, _: Job) -> Check:
     served = reader.get("/apis/trainer.kubeflow.org/v1alpha1") or {}
     if "trainjobs" not in {resource["name"] for resource in served.get("resources", [])}:
         oldest = ".".join(map(str, OLDEST_TRAINER))
@@ -152,7 +149,7 @@ def _runtime(reader: KubernetesReader, job: Job) -> Check:
     return ok("runtime", f"ClusterTrainingRuntime {job.runtime}")
 
 
-def _training_operator(reader: KubernetesReader) -> Check:
+def _training_operator(reader: KubernetesReader, _: Job) -> Check:
     served = reader.get("/apis/kubeflow.org/v1") or {}
     if "tfjobs" not in {resource["name"] for resource in served.get("resources", [])}:
         return failed(
@@ -160,6 +157,27 @@ def _training_operator(reader: KubernetesReader) -> Check:
             "no TFJobs are served; install training-operator 1.9, or --deployment trainjob",
         )
     return ok("training operator", "TFJobs are served")
+
+
+@dataclass(frozen=True)
+class Operator:
+    """What runs a kind of job, to the doctor.
+
+    Attributes:
+        resource: the jobs, of the API group.
+        checks: by name, in the order in which they are made.
+    """
+
+    group: str
+    resource: str
+    checks: Mapping[str, Callable[[KubernetesReader, Job], Check]]
+
+
+OPERATORS = {
+    "trainjob": Operator("trainer.kubeflow.org", "trainjobs", {"trainer": _trainer, "runtime": _runtime}),
+    "tfjob": Operator("kubeflow.org", "tfjobs", {"training operator": _training_operator}),
+}
+"""By the kind in the deployment."""
 
 
 def _permissions(reader: KubernetesReader, job: Job, namespace: str, account: str) -> Check:

@@ -17,7 +17,7 @@ from optduel.components.core import ExperimentError
 from optduel.components.evaluate.component import evaluate
 from optduel.components.prepare.component import prepare
 from optduel.components.report.component import report
-from optduel.components.settings import Arm, Deployment, Experiment, Source, TfdsSource, canonical_json
+from optduel.components.settings import Arm, Deployment, Experiment, canonical_json, refuse_misplaced
 from optduel.components.storage import join, publish
 from optduel.components.train.component import train, train_on_cluster
 from optduel.pipeline.graph.placement import LOCAL_IMAGE, Placement, pipeline_config
@@ -37,11 +37,6 @@ class RunOutputs(NamedTuple):
 def pipeline_name(experiment: Experiment) -> str:
     """The pipeline's name: one pipeline for each experiment name, one version for each fingerprint."""
     return f"optduel-{experiment.name}"
-
-
-def _is_fixed(source: Source) -> bool:
-    """Whether the content cannot change under the name: that of a path can, and KFP's cache does not look."""
-    return isinstance(source, TfdsSource) and source.archive is None and source.data_dir is None
 
 
 def _job(deployment: Deployment) -> dict[str, Any]:
@@ -100,9 +95,10 @@ def build(
         pipeline_config=pipeline_config(deployment),
     )
     def optduel(root: str = deployment.root if deployment else ".") -> RunOutputs:
-        # Only records are worth caching: a stale model would be worse than a second training.
+        # Only records are worth caching: a stale model would be worse than a second training. Of them only
+        # those whose name stands for the content: KFP's cache does not look behind a path.
         preparation_task = prepare(data=experiment.data.canonical_json(), root=root)
-        cached = _is_fixed(experiment.data.source) and (deployment is None or deployment.cached)
+        cached = experiment.data.source.is_downloaded and (deployment is None or deployment.cached)
         prepared = placement.place(preparation_task, "prepare", "prepare", cached)
         at_once = deployment.trials_at_once if deployment else 0
         seeds = list(experiment.study.seeds)
@@ -154,11 +150,14 @@ def build(
 
 
 def compiled(experiment: Experiment, deployment: Deployment) -> bytes:
-    """An experiment's pipeline as YAML; the same experiment and deployment give the same bytes."""
+    """An experiment's pipeline as YAML; the same experiment and deployment give the same bytes.
+
+    Raises:
+        ExperimentError: the deployment can never run the experiment.
+    """
     from kfp.compiler import Compiler
 
-    from optduel.pipeline.graph.definition import build
-
+    refuse_misplaced(experiment, deployment)
     with tempfile.TemporaryDirectory(prefix="optduel-") as scratch, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about defaults of the SDK that this pipeline does not use
         path = Path(scratch) / "pipeline.yaml"

@@ -19,7 +19,7 @@ from docker.types import Mount
 from kfp.local import DockerRunner, docker_task_handler
 
 from optduel.components.core import TERMINATION_LOG_VARIABLE, ExperimentError, LaunchError
-from optduel.components.settings import USER, DigitsSource, FolderSource, Source, TfdsSource
+from optduel.components.settings import USER, Source
 from optduel.components.storage import is_remote, local_path
 from optduel.pipeline.local.tasks import LocalTasks, replaced
 
@@ -67,7 +67,8 @@ def docker_runner(
         user = group = USER
         for folder, _, _ in os.walk(root):
             os.chown(folder, user, group)
-    needs_network, readable = _needs(source)
+    needs_network = source.is_downloaded or any(map(is_remote, source.places.values()))
+    readable = [local_path(place) for place in source.places.values() if not is_remote(place)]
     mounts = [Mount(str(root), str(root), type="bind")]
     # Tasks run in /, which is where relative paths begin.
     mounts += [
@@ -95,21 +96,6 @@ def docker_runner(
             yield runner
         except DockerException as error:
             raise LaunchError(f"--image: the container engine cannot run a task: {error}") from error
-
-
-def _needs(source: Source) -> tuple[bool, Sequence[Path]]:
-    """Whether a source is reached over a network, and which folders and files of this machine it reads."""
-    told: str | None
-    match source:
-        case DigitsSource():
-            return False, []
-        case FolderSource(path=told):
-            pass
-        case TfdsSource(archive=archive, data_dir=prepared):
-            told = archive or prepared
-    if told is None or is_remote(told):
-        return True, []
-    return False, [local_path(told)]
 
 
 @contextlib.contextmanager

@@ -4,11 +4,6 @@ import ast
 import re
 from collections import Counter
 from pathlib import Path
-from typing import Any, get_args
-
-import pytest
-
-from optduel.components.settings import Arm, Model
 
 REPOSITORY = Path(__file__).parents[2]
 SOURCES = [
@@ -60,31 +55,6 @@ def test_nobody_imports_past_a_face() -> None:
 def test_modules_are_named_after_concepts() -> None:
     nameless = [path for path in SOURCES if any(NAMELESS.search(part) for part in path.with_suffix("").parts)]
     assert nameless == []
-
-
-def registered(path: str, registry: str) -> list[str]:
-    """The keys of a module's dictionary, read without importing the module and TensorFlow with it."""
-    for node in ast.parse((REPOSITORY / path).read_text()).body:
-        targets = [node.target] if isinstance(node, ast.AnnAssign) else getattr(node, "targets", [])
-        if any(isinstance(target, ast.Name) and target.id == registry for target in targets):
-            dictionary = getattr(node, "value", None)
-            assert isinstance(dictionary, ast.Dict)
-            return [ast.literal_eval(key) for key in dictionary.keys if key]
-    pytest.fail(f"{path} has no {registry}")
-
-
-def tags(union: Any, field: str) -> list[str]:
-    """The values that choose a member of a discriminated union."""
-    members = get_args(get_args(union)[0])
-    return [tag for member in members for tag in get_args(member.model_fields[field].annotation)]
-
-
-def test_every_model_of_an_experiment_can_be_built() -> None:
-    assert registered("components/train/model/models.py", "MODELS") == tags(Model, "name")
-
-
-def test_every_optimizer_of_an_experiment_can_be_built() -> None:
-    assert registered("components/train/model/optimizers.py", "OPTIMIZERS") == tags(Arm, "optimizer")
 
 
 def test_no_file_names_a_machine_or_a_registry(project_files: list[Path]) -> None:

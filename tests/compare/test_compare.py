@@ -181,7 +181,7 @@ def test_one_seed_has_a_difference_but_no_interval_and_no_p(make_trials: MakeTri
         "+5.0 points of validation accuracy, adamw better on 1 of 1 seed."
     )
     single, split, size = result.cautions
-    assert single.startswith("One seed:")
+    assert single.startswith("study.seeds: one seed can never show a difference at 95 %")
     assert "no test split" in split
     assert "only 734 images" in size
     assert "3.5 points" in size

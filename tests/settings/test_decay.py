@@ -14,10 +14,9 @@ from optduel.components.settings import (
     SgdwArm,
     StepSchedule,
     convert,
-    equivalent_weight_decay,
     learning_rates,
 )
-from optduel.components.settings.decay import coefficient_per_step
+from optduel.components.settings.decay import strength
 
 EPOCHS = 7
 
@@ -151,8 +150,13 @@ def test_shrinking_follows_the_schedule() -> None:
 def test_what_a_step_takes_from_a_weight(
     arm: Any, weight_decay: float | None, per_step: float | None
 ) -> None:
-    assert equivalent_weight_decay(arm) == weight_decay
-    assert coefficient_per_step(arm) == per_step
+    assert arm.equivalent_decay == weight_decay
+    assert strength(arm, epoch_steps=1, epochs=1) == per_step
+
+
+def test_the_strength_is_summed_over_the_steps() -> None:
+    schedule = StepSchedule(base=0.5, boundaries_epochs=(1,), factor=0.5)
+    assert strength(AdamwArm(name="a", learning_rate=schedule, weight_decay=2), 2, 2) == 2 * (1 + 0.5)
 
 
 def percent(decay: Decay) -> float:

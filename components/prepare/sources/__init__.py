@@ -1,8 +1,26 @@
 """Where images come from: one file per kind of source."""
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 from optduel.components.prepare.sources.digits import Digits
 from optduel.components.prepare.sources.folder import Folder, StoredFolder
 from optduel.components.prepare.sources.source import Source
 from optduel.components.prepare.sources.tfds import Tfds
+from optduel.components.settings import FolderSource
+from optduel.components.storage import is_remote
 
-__all__ = ["Digits", "Folder", "Source", "StoredFolder", "Tfds"]
+__all__ = ["Digits", "Folder", "SOURCES", "Source", "StoredFolder", "Tfds"]
+
+
+def _folder(source: FolderSource, _: Path) -> Source:
+    return StoredFolder(source) if is_remote(source.path) else Folder(source)
+
+
+SOURCES: dict[str, Callable[[Any, Path], Source]] = {
+    "digits": lambda source, folder: Digits(),
+    "folder": _folder,
+    "tfds": Tfds,
+}
+"""What opens a source, by its kind: from its section and a folder for files that it makes."""

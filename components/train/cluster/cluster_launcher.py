@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +40,12 @@ from optduel.components.train.contract.restarts import Restarts
 from optduel.components.train.contract.task import Task
 
 _TIMING = Timing()
+
+JOB_KINDS: dict[str, Callable[[Api, JobSettings], JobKind]] = {
+    "trainjob": lambda api, settings: trainjobs(api, settings.runtime),
+    "tfjob": lambda api, settings: TFJobs(),
+}
+"""What makes jobs, by the kind in the deployment. A kind needs its checks in the doctor, too."""
 
 
 class ClusterLauncher:
@@ -87,7 +93,7 @@ class ClusterLauncher:
         with stop_on_signals() as request:
             api = connect(task.compute.workers, self._plan.timing, request)
             publish(join(task.output, "task.json"), task.canonical_json().encode())
-            kind = TFJobs() if settings.kind == "tfjob" else trainjobs(api, settings.runtime)
+            kind = JOB_KINDS[settings.kind](api, settings)
             ClusterTrial(self._plan, api, kind, task, request).train()
 
 

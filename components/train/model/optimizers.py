@@ -39,8 +39,8 @@ class Optimizer:
         self._arm = arm
         self._epoch_steps = epoch_steps
         self._total_steps = total_steps
-        self._l2 = arm.l2 if isinstance(arm, SgdArm | AdamArm) else 0.0
-        self._weight_decay = arm.weight_decay if isinstance(arm, SgdwArm | AdamwArm) else 0.0
+        self._l2 = arm.coupled_l2
+        self._weight_decay = arm.decoupled_decay
         self.variables = list(variables)
         self.decayed = [parameter_kind(variable.path) in arm.decayed for variable in variables]
         self.slots = [
@@ -54,7 +54,7 @@ class Optimizer:
 
     def decay(self, step: tf.Tensor) -> tf.Tensor:
         """Fraction of a decayed weight that the step subtracts, before momentum; float64."""
-        return self.learning_rate(step) * (self._weight_decay or 2 * self._l2)
+        return self.learning_rate(step) * (self._weight_decay + 2 * self._l2)
 
     def penalty(self) -> tf.Tensor:
         """The L2 term of the loss, l2 * sum(w^2) over decayed variables; float64 scalar."""
@@ -163,4 +163,4 @@ OPTIMIZERS: dict[str, tuple[int, Update]] = {
     "adam": (2, _adam),
     "adamw": (2, _adam),
 }
-"""Number of slots and update rule, by the name in the experiment."""
+"""Number of slots and update rule, by the name in the experiment. Decay and L2 are the arm's to say."""

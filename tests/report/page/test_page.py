@@ -1,7 +1,7 @@
 """A page says what its study found."""
 
 from optduel.components.report.provenance import environments
-from optduel.components.settings import parse_experiment
+from optduel.components.settings import cautions, parse_experiment
 
 
 def test_page_loads_nothing_and_runs_nothing(page) -> None:
@@ -48,7 +48,11 @@ def test_cautions_and_decay_warnings_are_told_before_the_plots(make_study, parse
     study = make_study(arms=arms, seeds=1, epochs=2, classes=("cat", "dog"), split="validation")
     page = parse_page(study.report().html)
     before, _, _ = page.text.partition("Learning curves")
+    images = study.records.manifest.splits["train"].records
+    evaluations = [trial.evaluation for trial in study.trials.trials]
     for caution in study.comparison.cautions:
+        assert caution in before
+    for caution in cautions(study.experiment, images, evaluations):
         assert caution in before
     assert "adamw: its decay is practically zero." in before
     assert "adamw and sgd-l2 are not regularized alike" in before

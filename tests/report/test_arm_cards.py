@@ -8,18 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from optduel.components.compare.compare import compare_arms
-from optduel.components.report.arms import (
+from optduel.components.report.arm_cards import (
     SPARKLINE_HEIGHT,
     SPARKLINE_WIDTH,
     ArmCard,
     arm_cards,
     decay_notes,
-    decay_warnings,
-    schedule_warnings,
 )
 from optduel.components.report.differences import WIDTH, difference_plots
 from optduel.components.results import PairedComparison
-from optduel.components.settings import AdamwArm, Experiment, Study, validate
+from optduel.components.settings import Experiment, Study, validate
 
 CONSTANT = {"schedule": "constant", "base": 0.001}
 
@@ -45,59 +43,9 @@ def cards_of(*arms: dict[str, Any]) -> list[ArmCard]:
     return arm_cards(validate(Experiment, document, "x"), 1000)
 
 
-def test_decays_of_like_strength_need_no_warning() -> None:
-    # 1000 steps at rate 0.001: a decay d shrinks a weight by 1 - (1 - 0.001 d)^1000.
-    assert decay_warnings(cards_of(sgd("a", 0.005), adamw("b", 0.5))) == []
-
-
-def test_decay_that_does_nothing_is_called_so() -> None:
-    (warning, _) = decay_warnings(cards_of(sgd("a", 0.005), adamw("b", 0.0005)))
-    assert warning.startswith(
-        "b: its decay is practically zero. Over the whole run it shrinks a weight by 0.05 %"
-    )
-
-
-def test_decays_far_apart_are_named_with_their_ratio() -> None:
-    (warning,) = decay_warnings(cards_of(adamw("weak", 0.01), adamw("strong", 0.15), adamw("between", 0.1)))
-    weak, strong = 100 * (1 - (1 - 1e-5) ** 1000), 100 * (1 - (1 - 1.5e-4) ** 1000)
-    assert warning.startswith(
-        "weak and strong are not regularized alike: over the run decay shrinks a weight by "
-    )
-    assert f" by {weak:.2g} % and by {strong:.2g} %, and summed over the steps it is 15 times as" in warning
-    assert decay_warnings(cards_of(adamw("weak", 0.01), adamw("strong", 0.1))) == []  # ten times
-
-
-def test_decays_that_leave_nothing_are_told_apart() -> None:
-    (warning,) = decay_warnings(cards_of(adamw("weak", 10), adamw("strong", 900)))
-    assert "weak and strong are not regularized alike" in warning
-    assert "by 100 % and by 100 %, and summed over the steps it is 90 times as strong." in warning
-
-
-def test_decay_that_overshoots_is_called_so() -> None:
-    cards = cards_of(adamw("a", 2500), adamw("b", 999))
-    assert cards[0].decay.shrink_percent == 100
-    (warning,) = decay_warnings(cards)
-    assert warning.startswith("a: learning rate times weight decay is above 1")
-
-
-def test_different_schedules_are_named() -> None:
-    warmed = adamw("b", 0) | {"learning_rate": CONSTANT | {"warmup_epochs": 1}}
-    arms = [validate(AdamwArm, arm, "arm") for arm in (adamw("a", 0), warmed)]
-    assert schedule_warnings(arms[:1]) == []
-    (warning,) = schedule_warnings(arms)
-    assert warning.startswith("The arms differ in schedule or warm-up")
-
-
-def test_decay_against_none_is_said_but_no_decay_at_all_is_not() -> None:
-    (warning,) = decay_warnings(cards_of(sgd("a", 0), sgd("b", 0), adamw("c", 0.5)))
-    assert warning == "a, b: no decay, while c has some: with and without it is part of this comparison."
-    assert decay_warnings(cards_of(sgd("a", 0), adamw("b", 0))) == []
-
-
 def test_l2_under_adam_has_no_shrink_and_says_why() -> None:
     adam = {"name": "adam", "optimizer": "adam", "l2": 0.001, "learning_rate": CONSTANT}
     cards = cards_of(sgd("sgd", 0.005), adam)
-    assert decay_warnings(cards) == []
     assert cards[1].decay.shrink_percent is None
     assert [names for note, names in decay_notes(cards).items() if "proposition 2" in note] == [["adam"]]
 
