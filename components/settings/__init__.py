@@ -16,7 +16,14 @@ from optduel.components.settings.cautions import (
     study_cautions,
 )
 from optduel.components.settings.decay import Decay, convert, learning_rates
-from optduel.components.settings.deployment import USER, WORKER_PORT, Deployment, Job, Resources
+from optduel.components.settings.deployment import (
+    REPLACED_BY_PIPELINES,
+    USER,
+    WORKER_PORT,
+    Deployment,
+    Job,
+    Resources,
+)
 from optduel.components.settings.experiment import (
     CnnModel,
     Compute,
@@ -62,6 +69,7 @@ __all__ = [
     "Job",
     "LinearModel",
     "Model",
+    "REPLACED_BY_PIPELINES",
     "Resources",
     "Schedule",
     "Section",

@@ -1,7 +1,7 @@
 """Where a run takes place and with what resources; changes no numbers and is no part of a fingerprint."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -183,6 +183,27 @@ class Retries(Section):
     within_seconds: PositiveInt = 604_800
 
 
+REPLACED_BY_PIPELINES = ("{{", "/kfp-workspace")
+"""What Kubeflow Pipelines replaces wherever it finds it: templates, and the place of its workspace."""
+
+_REPLACED = (*REPLACED_BY_PIPELINES, "$(", "$$")
+"""Kubernetes replaces variables, too, and makes one dollar of two."""
+
+
+def _texts(value: Any, path: str) -> Iterator[tuple[str, str]]:
+    """Every text of a section's fields, keys included, with its path."""
+    if isinstance(value, str):
+        yield path, value
+    elif isinstance(value, Mapping):
+        for key, part in value.items():
+            place = f"{path}.{key}" if path else key
+            yield place, key
+            yield from _texts(part, place)
+    elif isinstance(value, list):
+        for index, part in enumerate(value):
+            yield from _texts(part, f"{path}.{index}")
+
+
 class Deployment(Section):
     """Where a run takes place.
 
@@ -225,6 +246,17 @@ class Deployment(Section):
     cached: bool = True
     retries: Retries = Retries()
     kept_seconds: PositiveInt = 604_800
+
+    @model_validator(mode="after")
+    def _no_text_that_is_replaced(self) -> Self:
+        for path, text in _texts(self.model_dump(mode="json"), ""):
+            for sign in _REPLACED:
+                if sign in text:
+                    raise ValueError(
+                        f"{path}: holds {sign!r}, which Kubeflow Pipelines or Kubernetes replaces on the way "
+                        "to a task; write it without"
+                    )
+        return self
 
     @model_validator(mode="after")
     def _one_value_for_each_variable(self) -> Self:

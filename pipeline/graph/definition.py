@@ -5,6 +5,7 @@ prepare -> for each arm: ParallelFor(seeds): train -> evaluate -> compare -> rep
 On a cluster an arm begins when the one before it is done, so that a limit of trials holds for the whole run.
 """
 
+import re
 import tempfile
 import warnings
 from pathlib import Path
@@ -45,6 +46,21 @@ def _job(deployment: Deployment) -> dict[str, Any]:
     return {**job, "image": deployment.image, "kept_seconds": deployment.kept_seconds}
 
 
+def _constant(json_text: str) -> str:
+    r"""JSON that reaches the task as it is, whatever text it holds.
+
+    On the way Kubeflow Pipelines and Argo replace what stands in double braces, Kubeflow Pipelines the place
+    of its workspace, and Kubernetes $(NAME); of two dollars it makes one. JSON can spell these otherwise, and
+    has them in texts only.
+
+    Example:
+        >>> print(_constant('{"title":"{{$}} costs $$"}'))
+        {"title":"{\u007b\u0024}} costs \u0024\u0024"}
+    """
+    spelled = json_text.replace("{{", "{\\u007b").replace("$", "\\u0024")
+    return spelled.replace("/kfp-workspace", "\\u002fkfp-workspace")
+
+
 def build(
     experiment: Experiment,
     deployment: Deployment | None,
@@ -70,10 +86,10 @@ def build(
 
     def training_task(arm: Arm, seed: Any, records: Any) -> Any:
         inputs = {
-            "network": experiment.model.canonical_json(),
-            "arm": arm.canonical_json(),
-            "training": experiment.training.canonical_json(),
-            "compute": experiment.compute.canonical_json(),
+            "network": _constant(experiment.model.canonical_json()),
+            "arm": _constant(arm.canonical_json()),
+            "training": _constant(experiment.training.canonical_json()),
+            "compute": _constant(experiment.compute.canonical_json()),
             "seed": seed,
             "records": records,
         }
@@ -81,7 +97,7 @@ def build(
             return train(**inputs)
         return train_on_cluster(
             **inputs,
-            job=canonical_json(_job(deployment)),
+            job=_constant(canonical_json(_job(deployment))),
             run=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
             # On a cluster the identifier of the DAG around the task, the iteration, which trains once.
             task=dsl.PIPELINE_TASK_ID_PLACEHOLDER,
@@ -89,7 +105,7 @@ def build(
 
     @dsl.pipeline(
         name=pipeline_name(experiment),
-        description=experiment.title,
+        description=re.sub(r"\{(?=\{)", "{ ", experiment.title),  # nor may Argo find a template here
         # Below the root, so that one permission and one network path serve records, models and artifacts.
         pipeline_root=join(deployment.root, "pipelines") if deployment else None,
         pipeline_config=pipeline_config(deployment),
@@ -97,7 +113,7 @@ def build(
     def optduel(root: str = deployment.root if deployment else ".") -> RunOutputs:
         # Only records are worth caching: a stale model would be worse than a second training. Of them only
         # those whose name stands for the content: KFP's cache does not look behind a path.
-        preparation_task = prepare(data=experiment.data.canonical_json(), root=root)
+        preparation_task = prepare(data=_constant(experiment.data.canonical_json()), root=root)
         cached = experiment.data.source.is_downloaded and (deployment is None or deployment.cached)
         prepared = placement.place(preparation_task, "prepare", "prepare", cached)
         at_once = deployment.trials_at_once if deployment else 0
@@ -123,13 +139,13 @@ def build(
             collection_task = collect_arm(trials=trials, **before)
             collected = placement.place(collection_task, f"collect {arm.name}", "report")
         comparison_task = compare(
-            study=experiment.study.canonical_json(),
-            arms=canonical_json([arm.name for arm in experiment.arms]),
+            study=_constant(experiment.study.canonical_json()),
+            arms=_constant(canonical_json([arm.name for arm in experiment.arms])),
             collected=collected.outputs["collected"],
         )
         compared = placement.place(comparison_task, "compare", "report")
         report_task = report(
-            experiment=experiment.canonical_json(),
+            experiment=_constant(experiment.canonical_json()),
             root=root,
             run=run,
             records=prepared.outputs["records"],

@@ -30,7 +30,7 @@ from optduel.components.core import (
     read_termination,
 )
 from optduel.components.results import Comparison, code_version, now, read_document, run_folder
-from optduel.components.settings import Experiment, Section, decode
+from optduel.components.settings import REPLACED_BY_PIPELINES, Experiment, Section, decode
 from optduel.components.storage import (
     Upload,
     is_remote,
@@ -93,6 +93,11 @@ def run_experiment(
         LaunchError: a task failed without a report: a defect of ours; the log is named.
     """
     place = join(root) if is_remote(root) else str(local_path(root).resolve())
+    for sign in REPLACED_BY_PIPELINES:
+        if sign in place:
+            raise ExperimentError(
+                f"--root = {place}: holds {sign!r}, which Kubeflow Pipelines replaces; take another folder"
+            )
     if image is not None:
         _check_image(image, place)
     # Where KFP is not installed, nothing is made.
