@@ -54,9 +54,12 @@ def markdown(study: Study, comparison: Comparison) -> str:
     metric = metric_in_words(study.metric, comparison.split)
     lines += [
         "",
-        f"| paired difference in {metric} | mean | {percent(study.confidence)} BCa interval | p | answer |",
+        f"| paired difference in {metric} | mean | BCa interval | p | answer |",
         "| --- | ---: | ---: | ---: | --- |",
         *(_comparison_row(pair) for pair in comparison.comparisons),
+        "",
+        f"The BCa interval is nominal: made for {percent(study.confidence)}, it covers the mean less often. "
+        "Made for 95 %, it did so in 87 % of simulated studies of 6 seeds, 91 % of 12 and 92.5 % of 20.",
         "",
     ]
     return "\n".join(lines)

@@ -113,7 +113,8 @@ def _evidence(comparison: PairedComparison, metric: str, comparisons: int) -> st
         mean, low, high = bounds
         bounds = [-mean, -high, -low]
     (mean_text, low_text, high_text), unit = differences_in_words(comparison.metric, bounds)
-    interval = f"{percent(comparison.confidence)} BCa interval {low_text} to {high_text}"
+    # Its level is left out: it is nominal, and the interval covers less often than it says.
+    interval = f"BCa interval {low_text} to {high_text}"
     p_value = p_in_words(comparison.p_value or 0, comparison.confidence)
     test = f"{'Holm-corrected ' if comparisons > 1 else ''}sign-flip p = {p_value}"
     return f"{signed(mean_text)} {unit} of {metric} ({interval}, {test}, {_won(comparison, favoured)})"

@@ -66,11 +66,7 @@ def _plot(comparison: PairedComparison, start: float, end: float) -> DifferenceP
         f"seed {seed}: {value:+.3g} {unit}" for seed, value in zip(comparison.seeds, values, strict=True)
     ]
     seeds = ", ".join(f"{value:+.3g}" for value in values)
-    interval = (
-        f", {100 * comparison.confidence:.6g} % interval {bounds[0]:+.3g} to {bounds[1]:+.3g}"
-        if bounds
-        else ""
-    )
+    interval = f", BCa interval {bounds[0]:+.3g} to {bounds[1]:+.3g}" if bounds else ""
     subject = f"{comparison.challenger} minus {comparison.baseline}"
     return DifferencePlot(
         dots=[(*place, label) for place, label in zip(_stacked([x(v) for v in values]), labels, strict=True)],

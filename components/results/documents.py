@@ -136,7 +136,7 @@ class PairedComparison(Section):
 
     Attributes:
         differences: challenger minus baseline for each common seed.
-        mean_difference: their mean, between the bounds of its BCa bootstrap interval; the bounds are None
+        mean_difference: their mean, between the bounds of its nominal BCa interval; the bounds are None
             with fewer than two seeds, where no interval exists.
         p_value: of the two-sided sign-flip test of the mean, Holm-corrected when several arms are compared
             with the first one; None with fewer than two seeds.

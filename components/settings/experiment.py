@@ -287,7 +287,8 @@ class Study(Section):
     Attributes:
         seeds: one trial of each arm per seed; the arms share initial weights and data order of a seed.
         metric: what the verdict is about.
-        confidence: level of every interval; a difference is shown when p < 1 - confidence.
+        confidence: level of every interval; a difference is shown when p < 1 - confidence. For the BCa
+            interval of the paired difference it is nominal: at six seeds 95 % cover 87 %.
     """
 
     seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**31)], ...], Field(min_length=1, max_length=1000)]

@@ -128,7 +128,7 @@ def test_side_of_the_better_arm_depends_on_the_metric(make_study) -> None:
     (loss,) = difference_plots([comparison_of([0.1, 0.2], "cross_entropy", make_study)])
     assert (loss.left, loss.right) == ("adamw better", "sgd-l2 better")
     assert loss.description.startswith(
-        "adamw minus sgd-l2 for each seed, in nats: +0.1, +0.2. Mean +0.15, 95 % interval"
+        "adamw minus sgd-l2 for each seed, in nats: +0.1, +0.2. Mean +0.15, BCa interval"
     )
 
 
