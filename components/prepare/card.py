@@ -9,16 +9,13 @@ import jinja2
 import numpy as np
 from PIL import Image
 
-from optduel.components.records import SPLITS, Records, SplitReader, stage
+from optduel.components.records import DESCRIPTION_TEMPLATES, Records, SplitReader, describe, stage
 
 SHEET_CLASSES = 24
 """Classes on the contact sheet; with more it would grow past a few megabytes."""
 
 SHEET_SAMPLES = 8
 """Images of each class on the contact sheet."""
-
-NAMES_SHOWN = 50
-"""Images left out, or with copies of another class, that the card names; the manifest has all."""
 
 _CELL = 64
 _GAP = 4
@@ -34,34 +31,21 @@ def records_card(records: Records) -> str:
         StorageError: a shard cannot be read.
     """
     manifest = records.manifest
-    splits = [name for name in SPLITS if name in manifest.splits]
-    counts = [
-        (name, [manifest.splits[split].class_counts[label] for split in splits])
-        for label, name in enumerate(manifest.classes)
-    ]
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        loader=jinja2.FileSystemLoader([Path(__file__).parent / "templates", DESCRIPTION_TEMPLATES]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     return environment.get_template("card.html").render(
-        manifest=manifest,
-        location=records.location,
-        splits=splits,
-        counts=counts,
-        largest=max(max(row) for _, row in counts),
-        totals=[manifest.splits[split].records for split in splits],
-        total_bytes=sum(shard.bytes for split in manifest.splits.values() for shard in split.shards),
-        shards=sum(len(split.shards) for split in manifest.splits.values()),
+        name=manifest.name,
+        records=describe(records),
         sheet=base64.b64encode(contact_sheet(records)).decode(),
         sheet_classes=manifest.classes[:SHEET_CLASSES],
         sheet_samples=SHEET_SAMPLES,
         cell=_CELL,
         gap=_GAP,
-        skipped=manifest.skipped[:NAMES_SHOWN],
-        conflicting=manifest.duplicates.conflicting[:NAMES_SHOWN],
     )
 
 

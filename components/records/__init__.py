@@ -1,5 +1,6 @@
 """Records: TFRecord shards of images and labels, their manifest, the way to a local disk, and a reader."""
 
+from optduel.components.records.description import DESCRIPTION_TEMPLATES, describe
 from optduel.components.records.integrity import inspect_shards, remove_stale_parts, verify_shards
 from optduel.components.records.manifest import (
     MANIFEST_FILE,
@@ -26,6 +27,7 @@ from optduel.components.records.tfrecord import example_offsets, frame, serializ
 
 __all__ = [
     "BUDGET_VARIABLE",
+    "DESCRIPTION_TEMPLATES",
     "Duplicates",
     "LocalShards",
     "MANIFEST_FILE",
@@ -39,6 +41,7 @@ __all__ = [
     "SplitReader",
     "StagedRecords",
     "check_room",
+    "describe",
     "example_offsets",
     "frame",
     "inspect_shards",

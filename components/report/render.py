@@ -3,12 +3,13 @@
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import jinja2
 import yaml
 
 from optduel.components.core import DataError
-from optduel.components.records import Records
+from optduel.components.records import DESCRIPTION_TEMPLATES, Records, describe
 from optduel.components.report import diagnostics, differences, numbers, outcomes, plots
 from optduel.components.report import provenance as lineage
 from optduel.components.report.arm_cards import (
@@ -77,7 +78,7 @@ def build_report(experiment: Experiment, records: Records, trials: Trials, compa
             classes=outcomes.class_rows(arms),
             confusions={name: outcomes.frequent_confusions(members) for name, members in arms.items()},
             roc_classes=len(diagnostics.hardest_classes(arms)),
-            records=lineage.records_card(records.manifest, records.location),
+            records=describe(records),
             data_fingerprint=records.manifest.fingerprint,
             environments=lineage.environments(trials.trials),
             trial_times=lineage.trial_times,
@@ -127,7 +128,7 @@ def _draw(experiment: Experiment, arms: Mapping[str, Sequence[Trial]]) -> dict[s
 
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("optduel.components.report"),
+        loader=jinja2.FileSystemLoader([Path(__file__).parent / "templates", DESCRIPTION_TEMPLATES]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

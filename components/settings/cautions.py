@@ -240,8 +240,8 @@ def refuse_misplaced(experiment: Experiment, deployment: Deployment) -> None:
     """
     source, workers = experiment.data.source, experiment.compute.workers
     problems = [
-        f"data.source.{field} = {place}: is a place of this machine, which pods cannot read; copy it to the "
-        "store and give its URI"
+        f"data.source.{field} = {place}: is a place of this machine, which pods cannot read; name one in a "
+        "store (a folder's path, or the data_dir of TensorFlow Datasets)"
         for field, place in source.places.items()
         if not is_remote(place)
     ]

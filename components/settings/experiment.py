@@ -21,6 +21,7 @@ from optduel.components.settings.section import (
     Slug,
     canonical_json,
 )
+from optduel.components.storage import is_remote
 
 # --- data -----------------------------------------------------------------------------------------
 
@@ -99,6 +100,13 @@ class TfdsSource(BaseSource):
     test_split: str | None = None
     archive: str | None = None
     data_dir: str | None = None
+
+    @field_validator("archive")
+    @classmethod
+    def _here(cls, archive: str | None) -> str | None:
+        if archive is not None and is_remote(archive):
+            raise ValueError("must be on this machine; name prepared data in a store as data_dir")
+        return archive
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:

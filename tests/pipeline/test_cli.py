@@ -100,6 +100,43 @@ def test_check_warns_of_what_makes_the_tutorial_unfair(capsys: pytest.CaptureFix
     assert err == "next: optduel run tutorial\n"
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["submit", "tutorial", "--dry-run"],
+        ["schedule", "create", "tutorial", "--cron", "@daily", "--dry-run"],
+        ["compile", "tutorial", "--output", "tutorial.yaml"],
+    ],
+    ids=lambda command: command[0],
+)
+def test_cautions_are_told_wherever_something_would_be_spent(
+    command: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _, checked, _ = run(capsys, "check", "tutorial", "--json")
+    code, _, err = run(capsys, *command, "--image", "i:1")
+    assert code == 0
+    told = [line.removeprefix("caution: ") for line in err.splitlines() if line.startswith("caution: ")]
+    assert told == json.loads(checked)["cautions"]
+    assert len(told) == 3
+
+
+@pytest.mark.parametrize("command", [["submit"], ["schedule", "create", "--cron", "@daily"]])
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("data.source={kind: folder, path: photos}", "data.source.path = photos: is a place of this machine"),
+        ("compute.workers=2", "compute.workers = 2: one pod with 1 accelerator trains a trial"),
+    ],
+)
+def test_what_a_cluster_can_never_run_is_refused_before_it_is_sent(
+    command: list[str], assignment: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = run(capsys, *command, "digits", "--image", "i:1", "--dry-run", "--set", assignment)
+    assert (code, out) == (2, "")
+    assert message in err
+
+
 def test_check_names_the_command_that_runs_the_very_same(capsys: pytest.CaptureFixture[str]) -> None:
     source = "data.source={kind: folder, path: my photos}"
     _, _, err = run(capsys, "check", "flowers", "--set", source, "--set", "training.epochs=3")

@@ -127,7 +127,6 @@ def cached_tasks(pipeline: dict[str, Any]) -> set[str]:
     ("source", "cached"),
     [
         ("{kind: tfds, name: beans}", {"prepare"}),
-        ("{kind: tfds, name: beans, archive: gs://b/beans.zip}", set()),
         ("{kind: tfds, name: beans, data_dir: gs://b/tfds}", set()),
         ("{kind: folder, path: gs://b/photos}", set()),
         ("{kind: digits}", set()),

@@ -80,7 +80,7 @@ def test_the_card_lists_what_was_left_out(image_folder: Path, settings: Settings
     (image_folder / "daisy" / "notes <b>.txt").write_text("x")
     data = settings(source=FolderSource(path=str(image_folder)), skip_corrupt=True)
     text = Page(records_card(prepare_records(data, str(tmp_path / "root")))).text
-    assert "1 left out." in text
+    assert "1 image was left out." in text
     assert "daisy/notes <b>.txt" in text
     assert "is not an image file" in text
 

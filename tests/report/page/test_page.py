@@ -125,7 +125,7 @@ def test_records_and_lineage_are_complete(page, study) -> None:
     assert counts[0] == ["class", "train", "validation", "test", "all", ""]
     assert counts[1] == ["0", "126", "18", "36", "180", ""]
     assert counts[-1] == ["all", "1,260", "180", "360", "1,800", ""]
-    assert "5 images are exact copies of each other, in 2 groups" in page.text
+    assert "5 images are exact copies of one another, in 2 groups" in page.text
     for fact in (
         study.experiment.fingerprint,
         study.records.manifest.fingerprint,

@@ -1,0 +1,54 @@
+"""What the train stage refuses before it starts a worker."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from optduel.components.core import ExperimentError
+from optduel.components.records import Records
+from optduel.components.settings import cautions
+from optduel.components.train.contract.task import Task
+from optduel.components.train.stage import train_trial
+from optduel.pipeline.cli.shipped import load_experiment
+
+
+class Launched(Exception):
+    """The stage came as far as its launcher."""
+
+
+class Launcher:
+    def run(self, task: Task) -> None:
+        raise Launched
+
+
+def train(records: Records, batch: int, folder: Path) -> Any:
+    digits = load_experiment("digits", [f"training.global_batch_size={batch}"])
+    sections = {
+        "model": digits.model,
+        "arm": digits.arms[0],
+        "training": digits.training,
+        "compute": digits.compute,
+    }
+    texts = {name: section.canonical_json() for name, section in sections.items()}
+    document = folder / "records.json"
+    document.write_text(records.canonical_json(), encoding="utf-8")
+    output = str(folder / "model")
+    return train_trial(texts, 0, document, output, folder / "h", folder / "m", Launcher())
+
+
+def test_a_batch_larger_than_the_training_split_is_refused(records: Records, tmp_path: Path) -> None:
+    images = records.manifest.splits["train"].records
+    with pytest.raises(ExperimentError) as raised:
+        train(records, images + 1, tmp_path)
+    assert str(raised.value) == (
+        f"training.global_batch_size = {images + 1}: is larger than the training split, which has "
+        f"{images:,} images; take that many at most"
+    )
+    with pytest.raises(Launched):
+        train(records, images, tmp_path)
+
+
+def test_check_has_said_so_before() -> None:
+    (caution,) = cautions(load_experiment("digits", ["training.global_batch_size=2000"]))
+    assert caution.endswith("take that many at most. Training refuses it.")
