@@ -40,6 +40,17 @@ def test_no_two_files_have_one_name() -> None:
     assert {name for name, count in names.items() if count > 1} == {"component.py", "__init__.py"}
 
 
+def test_no_two_public_classes_have_one_name() -> None:
+    """A name is one thing, whoever reads it: no class has to be told apart by the module it comes from."""
+    defined = Counter(
+        node.name
+        for path in SOURCES
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    )
+    assert {name for name, count in defined.items() if count > 1} == set()
+
+
 def test_nobody_imports_past_a_face() -> None:
     found = []
     for path in SOURCES:

@@ -22,7 +22,7 @@ from tests.train.processes import ending, is_running, script, wait_until
 
 WORKER = """
 import sys
-from optduel.components.train import worker
+from optduel.components.train.worker import worker
 sys.executable = sys.argv[2]
 worker.main([sys.argv[1]])
 """
@@ -106,7 +106,7 @@ def test_what_the_training_process_reported_stays(start: Start, log: Path) -> No
 
 def test_a_defect_shows_its_traceback_and_reports_its_last_line(start: Start, log: Path) -> None:
     code = """
-from optduel.components.train import trainer
+from optduel.components.train.worker import trainer
 trainer.decode = lambda *_: {}["absent"]
 trainer.main([__file__])
 """
@@ -228,7 +228,7 @@ for _ in range(3000):
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's part of the promise is Linux's")
 @pytest.mark.parametrize(
     "tie",
-    ["from optduel.components.train import trainer; trainer._depend_on_parent()", "control.follow(0)"],
+    ["from optduel.components.train.worker import trainer; trainer._depend_on_parent()", "control.follow(0)"],
     ids=["kernel", "standard-input"],
 )
 def test_a_process_ends_with_its_supervisor(start: Start, tmp_path: Path, tie: str) -> None:
