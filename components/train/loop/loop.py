@@ -1,14 +1,13 @@
 """One trial from first step to exported model, in one worker process; every worker runs the same lines.
 
-`train` is the order of things: records, model, resume, steps and validation, export. What is compiled is in
-`engine`, what the chief writes while steps are done is in `recorder`.
+`train` is the order of things: records, precision, model, resume, steps and validation, export. What is
+compiled is in `engine`, what the chief writes while steps are done is in `recorder`.
 """
 
 import contextlib
 import math
 import tempfile
 import time
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -34,7 +33,7 @@ from optduel.components.train.model.batches import (
     training_sampler,
     validation_sampler,
 )
-from optduel.components.train.model.engine import Decision, Engine, Totals, Wishes
+from optduel.components.train.model.engine import Decision, Engine, Totals, Wishes, is_agreed
 from optduel.components.train.model.models import TrainingLayers, build_model
 from optduel.components.train.model.optimizers import Optimizer
 from optduel.components.train.model.precision import resolve_precision
@@ -70,8 +69,17 @@ def train(task: Task, strategy: tf.distribute.Strategy, control: Control) -> Non
         total_steps = sampler.epoch_steps * training.epochs
         _wait_for_shards(task, worker, staged, control)
 
+        # --- precision: the one in which the trial began, wherever it goes on ----------------------------
+        identity = canonical_json(task.model_dump(mode="json", exclude={"compute", "records", "output"}))
+        identity = f"{identity} {manifest.fingerprint}"
+        found = checkpoint.latest(task.checkpoint_folder, identity)
+        precision = resolve_precision(training.precision, strategy)
+        state = State.from_json(found.state) if found else State(precision=precision)
+        if state.precision != precision and worker == 0:
+            say(f"train {task.name}: began in {state.precision} and stays there; auto is {precision} here")
+        precision = state.precision
+
         # --- model and optimizer: weights drawn from the seed, so that the arms of a seed start alike ----
-        precision = resolve_precision(training.precision)
         keras.config.set_dtype_policy(precision)
         keras.utils.set_random_seed(task.seed)
         layers = TrainingLayers(training.global_batch_size)
@@ -82,16 +90,12 @@ def train(task: Task, strategy: tf.distribute.Strategy, control: Control) -> Non
         variables = named_variables(model, optimizer)
 
         # --- resume: from the newest whole checkpoint of this very trial, the same on all workers --------
-        identity = canonical_json(task.model_dump(mode="json", exclude={"compute", "records", "output"}))
-        identity = f"{identity} {precision} {manifest.fingerprint}"
-        state = State()
-        if found := checkpoint.latest(task.checkpoint_folder, identity):
+        if found:
             for name, variable in variables.items():
                 variable.assign(found.arrays[name])
-            state = State.from_json(found.state)
             if worker == 0:
                 say(f"train {task.name}: goes on after step {found.step} of {total_steps}")
-        if not engine.is_agreed(zlib.crc32(f"{state.step} {state.epochs} {identity}".encode())):
+        if not is_agreed(strategy, f"{state.step} {state.epochs} {precision} {identity}"):
             raise LaunchError(
                 f"train {task.name}: workers differ in checkpoint (here step {state.step}, {state.epochs} "
                 f"epochs done), records or precision (here {precision}); give them one {task.output}"

@@ -24,6 +24,7 @@ class State:
         epoch_seconds: time spent on `epoch`.
         wall_seconds: time spent up to the checkpoint that this state comes from.
         rows: the history.
+        precision: the dtype policy that the trial is trained with.
     """
 
     step: int = 0
@@ -34,6 +35,7 @@ class State:
     epoch_seconds: float = 0.0
     wall_seconds: float = 0.0
     rows: list[Row] = dataclasses.field(default_factory=list)
+    precision: str = "float32"
 
     def add_steps(self, trained: Trained, seconds: float) -> None:
         """Notes steps that were done, and the time that they took."""

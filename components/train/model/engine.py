@@ -7,7 +7,8 @@ for the order within a step, on the number of replicas.
 """
 
 import enum
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -131,11 +132,6 @@ class Engine:
         """Euclidean norm of all trainable weights."""
         return float(self._weight_norm_now().numpy())
 
-    def is_agreed(self, number: int) -> bool:
-        """Whether all workers call this with the same number, below 2^53."""
-        smallest_and_negated_largest = self._minima(tf.constant([number, -number], tf.float64))
-        return bool(np.array_equal(smallest_and_negated_largest, [number, -number]))
-
     @staticmethod
     def _run(
         compiled: Callable[..., list[tf.Tensor]],
@@ -152,13 +148,6 @@ class Engine:
         )
 
     # Autograph is off throughout: nothing here needs it, and it takes a second to rewrite a model's sources.
-
-    @tf.function(autograph=False)
-    def _minima(self, values: tf.Tensor) -> tf.Tensor:
-        def gather() -> tf.Tensor:
-            return tf.distribute.get_replica_context().all_gather(values[None], axis=0)
-
-        return tf.reduce_min(self._first(self._strategy.run(gather)), axis=0)
 
     @tf.function(autograph=False)
     def _penalty_now(self) -> tf.Tensor:
@@ -264,6 +253,27 @@ class Engine:
         measured, stop, pace = _reduce_measures(losses, logits, labels, wishes)
         totals = tf.concat([measured, [0.0, 1.0]], axis=0)
         return totals, tf.zeros((), tf.float64), _decision(stop, tf.reduce_sum(totals)), pace
+
+
+def minima(strategy: tf.distribute.Strategy, values: Sequence[float]) -> np.ndarray:
+    """The smallest of each value over all workers, float64 [n]; all workers give n values."""
+
+    @tf.function(autograph=False)
+    def gathered() -> Any:
+        def gather() -> tf.Tensor:
+            own = tf.constant([list(values)], tf.float64)
+            return tf.distribute.get_replica_context().all_gather(own, axis=0)
+
+        return strategy.run(gather)
+
+    smallest: np.ndarray = strategy.experimental_local_results(gathered())[0].numpy().min(axis=0)
+    return smallest
+
+
+def is_agreed(strategy: tf.distribute.Strategy, text: str) -> bool:
+    """Whether all workers call this with the same text."""
+    number = zlib.crc32(text.encode())
+    return np.array_equal(minima(strategy, [number, -number]), [number, -number])
 
 
 def _reduce_measures(
