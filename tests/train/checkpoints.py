@@ -1,12 +1,13 @@
 """Checkpoints whose content follows from their step, and what those of a trial hold."""
 
 import hashlib
+import io
 import json
-from pathlib import Path
 
 import numpy as np
 
 from optduel.components.results import Row
+from optduel.components.storage import list_entries, read
 from optduel.components.train.contract.task import Task
 from optduel.components.train.loop.checkpoint import Checkpoint
 
@@ -33,8 +34,8 @@ def step_file(step: int) -> str:
 
 def newest(task: Task) -> Checkpoint:
     """A trial's newest checkpoint, whatever trial it belongs to."""
-    place = max(Path(task.checkpoint_folder).glob("step-*.npz"))
-    with np.load(place, allow_pickle=False) as archive:
+    place = max(entry.uri for entry in list_entries(task.checkpoint_folder))
+    with np.load(io.BytesIO(read(place)), allow_pickle=False) as archive:
         arrays = {name: archive[name] for name in archive.files}
     meta = json.loads(bytes(arrays.pop("meta")))
     return Checkpoint(meta["step"], meta["identity"], arrays, meta["state"])
