@@ -4,6 +4,7 @@
     ├── ExperimentError   the request is wrong
     ├── DataError         the images or the records are wrong
     ├── StorageError      a place cannot be read or written
+    │   ├── RefusedError      and will not be: no access, no such place, not a folder
     │   ├── ConflictError     another writer was first
     │   └── DamagedError      what a store holds is not what was written
     ├── TrainingError     the numbers went wrong: a non-finite value
@@ -73,6 +74,12 @@ class StorageError(OptduelError):
     cli_exit_code = 2
 
 
+class RefusedError(StorageError):
+    """A place that refuses every time: access is denied, it is not there, or it is of the wrong kind."""
+
+    worker_exit_code = 78
+
+
 class ConflictError(StorageError):
     """Another writer was first: the object is not, or no longer, what this write was conditional on."""
 
@@ -140,6 +147,7 @@ ERROR_TYPES: dict[str, type[OptduelError]] = {
         ExperimentError,
         DataError,
         StorageError,
+        RefusedError,
         ConflictError,
         DamagedError,
         TrainingError,

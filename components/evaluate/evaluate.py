@@ -1,5 +1,6 @@
 """The evaluate stage's one call: from a trained model to the trial's place in the comparison."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,8 +47,21 @@ def evaluate_trial(records_file: Path, model_folder: str, history_file: Path, co
 if TYPE_CHECKING:
     import keras
 
-BATCH_EXAMPLES = 256
-"""Examples of one forward pass: large enough to fill a processor, small enough for any memory."""
+MOST_EXAMPLES = 256
+"""Of one forward pass: enough to fill a processor."""
+
+ACTIVATION_BYTES = 1 << 28
+"""Of the widest layer's outputs in one forward pass; about three times as much is in memory at once."""
+
+
+def examples_at_once(model: "keras.Model") -> int:
+    """How many examples a forward pass may take, so that memory is bounded whatever the size of the images.
+
+    Args:
+        model: of layers that are called once each, as training exports it.
+    """
+    widths = [math.prod(layer.output.shape[1:]) for layer in model.layers]
+    return max(1, min(MOST_EXAMPLES, ACTIVATION_BYTES // (4 * max(widths))))
 
 
 def predict(model: "keras.Model", records: Records, split: str) -> tuple[np.ndarray, np.ndarray]:
@@ -71,8 +85,9 @@ def predict(model: "keras.Model", records: Records, split: str) -> tuple[np.ndar
     with stage(records, records.manifest.splits[split].shards) as staged:
         reader = SplitReader(staged, split)
         shard_count = len(reader.shard_sizes)
-        for start in range(0, len(reader), BATCH_EXAMPLES):
-            positions = np.arange(start, min(start + BATCH_EXAMPLES, len(reader)))
+        batch = examples_at_once(model)
+        for start in range(0, len(reader), batch):
+            positions = np.arange(start, min(start + batch, len(reader)))
             images, batch_labels = reader.read(positions % shard_count, positions // shard_count)
             logits.append(model.predict_on_batch(images))
             labels.append(batch_labels)

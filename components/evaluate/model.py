@@ -2,13 +2,13 @@
 
 import contextlib
 import hashlib
-import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from optduel.components.core import DataError
+from optduel.components.numerics import set_up_libraries
 from optduel.components.records import Manifest
 from optduel.components.storage import Download, Location, as_storage_error, download, is_remote, local_path
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def load_model(location: Location, sha256: str, manifest: Manifest) -> "keras.Model":
-    """A model in Keras' format, in a process that computes deterministically and without TF32 from now on.
+    """A model in Keras' format, in a process that computes as training does from now on.
 
     Args:
         location: a path or a URI.
@@ -28,14 +28,9 @@ def load_model(location: Location, sha256: str, manifest: Manifest) -> "keras.Mo
         DataError: it is another file, would run code of its own when loaded, or does not fit the records.
         StorageError: it cannot be read.
     """
-    # TensorFlow takes seconds to import and reads this once, so all stand here and not at the top.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    set_up_libraries()
     import keras
-    import tensorflow as tf
 
-    # As in training: the same numbers each time, and products called float32 with all their bits.
-    tf.config.experimental.enable_op_determinism()
-    tf.config.experimental.enable_tensor_float_32_execution(False)
     with _local_copy(location) as path:
         if (digest := _sha256(path)) != sha256:
             raise DataError(f"{location}: SHA-256 {digest}, training wrote {sha256}; train again")

@@ -13,7 +13,7 @@ from optduel.components.core import say, seconds_in_words
 LINE_INTERVAL_SECONDS = 5.0
 
 
-class Progress:
+class ProgressBar:
     """Counts images from several threads and narrates on standard error.
 
     Args:

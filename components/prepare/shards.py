@@ -13,9 +13,9 @@ from PIL import Image
 
 from optduel.components.core import DataError, ExperimentError, say
 from optduel.components.prepare.image import decode_resized
-from optduel.components.prepare.progress import Progress
+from optduel.components.prepare.progress import ProgressBar
 from optduel.components.prepare.sources import Source
-from optduel.components.prepare.split import Content
+from optduel.components.prepare.split import ImageContent
 from optduel.components.prepare.threads import in_threads
 from optduel.components.records import (
     Manifest,
@@ -73,7 +73,7 @@ def encode_pixels(image: Image.Image, encoding: str) -> bytes:
 
 def write_shards(
     source: Source,
-    contents: Mapping[int, Content],
+    contents: Mapping[int, ImageContent],
     data: Data,
     folder: str,
     plans: Sequence[ShardPlan],
@@ -116,7 +116,7 @@ def write_shards(
                 progress.advance()
         return Shard(file=plan.file, records=len(plan.positions), bytes=size, crc32c=f"{checksum:08x}")
 
-    with Progress("writing", sum(len(plan.positions) for plan in plans)) as progress:
+    with ProgressBar("writing", sum(len(plan.positions) for plan in plans)) as progress:
         return list(in_threads(write, plans, threads, stopping))
 
 

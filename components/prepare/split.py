@@ -15,7 +15,7 @@ from optduel.components.settings import Split
 
 
 @dataclass(frozen=True, slots=True)
-class Content:
+class ImageContent:
     """What an image is, apart from its name.
 
     Attributes:
@@ -44,7 +44,7 @@ class Division:
     removed: dict[int, int]
 
 
-def divide(contents: Mapping[int, Content], classes: Sequence[str], split: Split) -> Division:
+def divide(contents: Mapping[int, ImageContent], classes: Sequence[str], split: Split) -> Division:
     """Assigns every image to a split, copies of one image to the same.
 
     Each class is divided by largest remainders (Hamilton's method), so that a split's share of a class is
@@ -86,7 +86,7 @@ def divide(contents: Mapping[int, Content], classes: Sequence[str], split: Split
     return Division(splits, [positions for positions in copies if len(positions) > 1], removed)
 
 
-def _copies(contents: Mapping[int, Content]) -> list[list[int]]:
+def _copies(contents: Mapping[int, ImageContent]) -> list[list[int]]:
     """Positions by content; images of a declared test split come first in each set."""
     by_digest: dict[bytes, list[int]] = defaultdict(list)
     for position, content in contents.items():
@@ -98,7 +98,10 @@ def _copies(contents: Mapping[int, Content]) -> list[list[int]]:
 
 
 def _assign_class(
-    units: Iterable[list[int]], contents: Mapping[int, Content], fractions: Mapping[str, float], seed: int
+    units: Iterable[list[int]],
+    contents: Mapping[int, ImageContent],
+    fractions: Mapping[str, float],
+    seed: int,
 ) -> Iterable[tuple[str, list[int]]]:
     """The split of each unit, a set of copies: the one that lacks most images, largest units first."""
     ordered = sorted(
@@ -125,7 +128,7 @@ def _shares(count: int, fractions: Mapping[str, float]) -> dict[str, int]:
     return shares
 
 
-def _in_record_order(positions: Iterable[int], contents: Mapping[int, Content], seed: int) -> list[int]:
+def _in_record_order(positions: Iterable[int], contents: Mapping[int, ImageContent], seed: int) -> list[int]:
     """A fixed permutation that mixes the classes; equal content with different labels is ordered by label."""
 
     def key(position: int) -> tuple[bytes, int]:
@@ -143,7 +146,7 @@ def _keyed_hash(purpose: str, seed: int, digest: bytes) -> bytes:
 def _refuse_missing_classes(
     names: Sequence[str],
     splits: Mapping[str, Sequence[int]],
-    contents: Mapping[int, Content],
+    contents: Mapping[int, ImageContent],
     classes: Sequence[str],
 ) -> None:
     counts = {name: Counter(contents[position].label for position in splits.get(name, ())) for name in names}

@@ -8,9 +8,9 @@ from typing import TypeVar
 
 from optduel.components.core import DataError
 from optduel.components.prepare.image import UnusableImageError, check_content, decode
-from optduel.components.prepare.progress import Progress
+from optduel.components.prepare.progress import ProgressBar
 from optduel.components.prepare.sources import Source
-from optduel.components.prepare.split import Content
+from optduel.components.prepare.split import ImageContent
 from optduel.components.prepare.threads import in_threads
 from optduel.components.records import Skipped
 
@@ -31,18 +31,18 @@ class Survey:
         problems: everything else, with its reason, ordered by name.
     """
 
-    contents: dict[int, Content]
+    contents: dict[int, ImageContent]
     problems: tuple[Skipped, ...]
 
 
 def read_contents(source: Source, threads: int) -> Survey:
     """Hashes every image and looks at its first bytes; decodes nothing."""
 
-    def look(position: int) -> Content:
+    def look(position: int) -> ImageContent:
         example = source.examples[position]
         encoded = source.read(position)
         check_content(encoded, example.id if example.is_named_file else None)
-        return Content(hashlib.sha256(encoded).digest(), example.label, example.is_test)
+        return ImageContent(hashlib.sha256(encoded).digest(), example.label, example.is_test)
 
     contents, problems = _look_at(source, range(len(source.examples)), look, "reading", threads)
     return Survey(contents, _by_name([*source.problems, *problems]))
@@ -51,7 +51,7 @@ def read_contents(source: Source, threads: int) -> Survey:
 def decode_all(source: Source, survey: Survey, threads: int) -> Survey:
     """Decodes every image completely, and moves those that cannot be from the contents to the problems."""
 
-    def look(position: int) -> Content:
+    def look(position: int) -> ImageContent:
         decode(source.read(position))
         return survey.contents[position]
 
@@ -79,7 +79,7 @@ def _look_at(
 ) -> tuple[dict[int, Seen], list[Skipped]]:
     seen: dict[int, Seen] = {}
     problems: list[Skipped] = []
-    with Progress(activity, len(positions)) as progress:
+    with ProgressBar(activity, len(positions)) as progress:
 
         def look_at_some(start: int) -> list[tuple[int, Seen | str]]:
             some = positions[start : start + _TASK_IMAGES]

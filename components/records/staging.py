@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from optduel.components.core import SetupError, StorageError
+from optduel.components.core import RefusedError, SetupError, StorageError
 from optduel.components.records.integrity import file_damage, remove_stale_parts, verify_shards
 from optduel.components.records.manifest import Manifest, Records, Shard
 from optduel.components.storage import Download, Entry, as_storage_error, download, is_remote, list_entries
@@ -39,7 +39,7 @@ def staging_folder() -> Path:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         # Everybody may write to the temporary directory, so somebody else may have made this one.
         if not named and folder.stat().st_uid != os.getuid():
-            raise StorageError(f"{folder}: belongs to another user; name a folder in {STAGING_VARIABLE}")
+            raise RefusedError(f"{folder}: belongs to another user; name a folder in {STAGING_VARIABLE}")
     except OSError as error:
         raise as_storage_error(error, folder) from error
     return folder

@@ -25,11 +25,11 @@ class Content(Protocol):
     def crc32c(self) -> str:
         """Eight hexadecimal digits."""
 
-    def open(self, attempt: Attempt) -> "Source":
+    def open(self, attempt: Attempt) -> "ContentReader":
         """A reader of the attempt's own."""
 
 
-class Source(io.RawIOBase):
+class ContentReader(io.RawIOBase):
     """Reads content for one attempt, and ends with it."""
 
     def __init__(
@@ -89,10 +89,10 @@ class BytesContent:
         """Eight hexadecimal digits."""
         return f"{google_crc32c.value(self._data):08x}"
 
-    def open(self, attempt: Attempt) -> Source:
+    def open(self, attempt: Attempt) -> ContentReader:
         """A reader of the attempt's own."""
         data = self._data
-        return Source(lambda size, start: data[start : start + size], self.size, attempt, lambda: None)
+        return ContentReader(lambda size, start: data[start : start + size], self.size, attempt, lambda: None)
 
 
 class FileContent:
@@ -110,11 +110,11 @@ class FileContent:
             checksum = google_crc32c.extend(checksum, os.pread(self._descriptor, BLOCK_BYTES, position))
         return f"{checksum:08x}"
 
-    def open(self, attempt: Attempt) -> Source:
+    def open(self, attempt: Attempt) -> ContentReader:
         """A reader of the attempt's own, on a descriptor of its own: it may outlive the file."""
         descriptor = os.dup(self._descriptor)
         read_at = functools.partial(os.pread, descriptor)
-        return Source(read_at, self.size, attempt, functools.partial(os.close, descriptor))
+        return ContentReader(read_at, self.size, attempt, functools.partial(os.close, descriptor))
 
 
 class Sink:
@@ -148,7 +148,7 @@ class Sink:
         """Nothing waits here."""
 
 
-def md5_of(source: Source) -> str:
+def md5_of(source: ContentReader) -> str:
     """The MD5 of all that a reader holds, hexadecimal; servers name S3 objects by it."""
     digest = hashlib.md5(usedforsecurity=False)
     for block in _blocks(source):
@@ -156,7 +156,7 @@ def md5_of(source: Source) -> str:
     return digest.hexdigest()
 
 
-def _blocks(source: Source) -> Iterator[bytes]:
+def _blocks(source: ContentReader) -> Iterator[bytes]:
     source.seek(0)
     while block := source.read(BLOCK_BYTES):
         yield block

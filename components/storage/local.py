@@ -14,7 +14,7 @@ from typing import IO
 
 import google_crc32c
 
-from optduel.components.core import ConflictError, StorageError
+from optduel.components.core import ConflictError, RefusedError, StorageError
 from optduel.components.storage.entry import ABSENT, Entry
 
 UNFINISHED = ".part"
@@ -56,6 +56,7 @@ def publishing_file(path: Path) -> Iterator[IO[bytes]]:
         yield file
         _finish(file)
         os.replace(temporary, path)
+        _sync_folder(path.parent)
 
 
 def publish_file(path: Path, content: bytes, expected: str | None) -> Entry:
@@ -79,6 +80,7 @@ def publish_file(path: Path, content: bytes, expected: str | None) -> Entry:
             _create(temporary, path)
         else:
             written = _exchange(temporary, path, expected)
+        _sync_folder(path.parent)
     return written
 
 
@@ -87,7 +89,7 @@ def unfinished(path: Path) -> Iterator[tuple[IO[bytes], str]]:
     """A hidden file beside `path`, gone at the end unless it was renamed."""
     prefix = f".{path.name}."
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(path.parent)
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=UNFINISHED)
         try:
             with os.fdopen(descriptor, "wb", _BUFFER_BYTES) as file:
@@ -101,8 +103,30 @@ def unfinished(path: Path) -> Iterator[tuple[IO[bytes], str]]:
         raise as_storage_error(error, path) from error
 
 
+def _make_folder(folder: Path) -> None:
+    """Makes a folder and those above it, and puts their names on disk."""
+    absent = [place for place in (folder, *folder.parents) if not place.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for made in reversed(absent):
+        _sync_folder(made.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Puts the folder's names on disk: without it a power failure takes the file that was renamed to one."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        # A file system that cannot do it, or a folder that may be written to but not be read.
+        if errno_name(error) not in ("EINVAL", "EACCES"):
+            raise
+
+
 def _finish(file: IO[bytes]) -> None:
-    """Puts everything on disk."""
+    """Puts the content on disk."""
     file.flush()
     os.fchmod(file.fileno(), 0o644)
     os.fsync(file.fileno())
@@ -165,6 +189,7 @@ def copy_file(source: Path, target: Path, size: int | None = None, crc32c: str |
             raise StorageError(f"{source}: {copied} bytes with CRC-32C {found}, {expected}; write it again")
         _finish(file)
         os.replace(temporary, target)
+        _sync_folder(target.parent)
         return replace(_described(target, os.fstat(file.fileno())), crc32c=found)
 
 
@@ -181,7 +206,7 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
 def list_files(folder: Path) -> list[Entry]:
     """The files below a folder, sorted; none where there is no folder, and none that are being written."""
     if folder.exists() and not folder.is_dir():
-        raise StorageError(f"{folder}: is a file; give a folder")
+        raise RefusedError(f"{folder}: is a file; give a folder")
     found = []
     for directory, _, names in os.walk(folder, onerror=_raise_unless_absent):
         for name in names:
@@ -212,18 +237,24 @@ def delete_unfinished_files(folder: Path) -> None:
         delete_file(path)
 
 
+_REMEDIES = {
+    "ENOSPC": "free some space or choose another place with --root",
+    "EDQUOT": "your quota is used up; choose another place with --root",
+    "EACCES": "grant access or choose another place with --root",
+    "EROFS": "choose a writable place with --root",
+    "ENOENT": "check the spelling",
+}
+
+_REFUSALS = {"EACCES", "EEXIST", "EISDIR", "ELOOP", "ENAMETOOLONG", "ENOENT", "ENOTDIR", "EPERM", "EROFS"}
+"""Errors that come again whenever the operation is tried again."""
+
+
 def as_storage_error(error: OSError, path: Path) -> StorageError:
-    """Names the place, the cause and the remedy of a failed file operation."""
-    remedies = {
-        "ENOSPC": "free some space or choose another place with --root",
-        "EDQUOT": "your quota is used up; choose another place with --root",
-        "EACCES": "grant access or choose another place with --root",
-        "EROFS": "choose a writable place with --root",
-        "ENOENT": "check the spelling",
-    }
-    remedy = remedies.get(errno_name(error), "check the place")
+    """Names the place, the cause and the remedy of a failed file operation; tells whether it can pass."""
+    name = errno_name(error)
     place = error.filename if isinstance(error.filename, str) else str(path)
-    return StorageError(f"{place}: {error.strerror or error}; {remedy}")
+    kind = RefusedError if name in _REFUSALS else StorageError
+    return kind(f"{place}: {error.strerror or error}; {_REMEDIES.get(name, 'check the place')}")
 
 
 def errno_name(error: OSError) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
-from optduel.components.core import StorageError
+from optduel.components.core import RefusedError
 from optduel.components.storage.redaction import redacted
 
 Location: TypeAlias = str | Path
@@ -55,7 +55,7 @@ def local_path(location: Location) -> Path:
     """The path of a local place; `~` is the user's home, which shells leave alone in `--root=~/runs`.
 
     Raises:
-        StorageError: the place is remote, its scheme is not known, or it is on another host.
+        RefusedError: the place is remote, its scheme is not known, or it is on another host.
     """
     if isinstance(location, Path):
         return location
@@ -65,10 +65,10 @@ def local_path(location: Location) -> Path:
         return Path(os.path.expanduser(location))
     if scheme != "file":
         known = "names no local place" if scheme in REMOTE_SCHEMES else "has a scheme that is not supported"
-        raise StorageError(f"{redacted(location)}: {known}; give a directory")
+        raise RefusedError(f"{redacted(location)}: {known}; give a directory")
     parts = urllib.parse.urlsplit(location)
     if parts.netloc not in ("", "localhost"):
-        raise StorageError(
+        raise RefusedError(
             f"{redacted(location)}: names the host {parts.hostname}; an absolute path starts with file:///"
         )
     return Path(urllib.parse.unquote(parts.path))
@@ -81,7 +81,7 @@ def parse_address(location: str, *, folder: bool = False) -> Address:
         folder: the place holds objects and is none itself, so it may be a whole bucket or end with a slash.
 
     Raises:
-        StorageError: the URI names no object (or folder), or a name that a store refuses.
+        RefusedError: the URI names no object (or folder), or a name that a store refuses.
     """
     scheme, _, rest = location.partition("://")
     bucket, _, key = rest.partition("/")
@@ -89,11 +89,11 @@ def parse_address(location: str, *, folder: bool = False) -> Address:
         key = key.rstrip("/")
     where = redacted(location)
     if "@" in bucket:
-        raise StorageError(f"{where}: holds credentials; they come from the platform, never from a URI")
+        raise RefusedError(f"{where}: holds credentials; they come from the platform, never from a URI")
     if not _BUCKET.fullmatch(bucket):
-        raise StorageError(f"{where}: {bucket!r} is no bucket's name; write {scheme}://BUCKET/NAME")
+        raise RefusedError(f"{where}: {bucket!r} is no bucket's name; write {scheme}://BUCKET/NAME")
     if len(key.encode()) > LONGEST_KEY:
-        raise StorageError(f"{where}: the name is longer than {LONGEST_KEY} bytes; shorten it")
+        raise RefusedError(f"{where}: the name is longer than {LONGEST_KEY} bytes; shorten it")
     if not key and folder:
         return Address(scheme, bucket, key)
     _check_segments(key, where)
@@ -107,7 +107,7 @@ def join(location: AnyLocation, *parts: str) -> AnyLocation:
         parts: relative names, whose slashes separate folders.
 
     Raises:
-        StorageError: a part is absolute, is empty, or leaves the place by "..".
+        RefusedError: a part is absolute, is empty, or leaves the place by "..".
     """
     for part in parts:
         _check_segments(part, redacted(str(location)))
@@ -124,4 +124,4 @@ def join(location: AnyLocation, *parts: str) -> AnyLocation:
 def _check_segments(name: str, where: str) -> None:
     if _CONTROL.search(name) or any(segment in ("", ".", "..") for segment in name.split("/")):
         rule = "names of objects are relative, without empty parts, '.', '..' and control characters"
-        raise StorageError(f"{where}: {name!r} names no object; {rule}")
+        raise RefusedError(f"{where}: {name!r} names no object; {rule}")

@@ -11,8 +11,14 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Generic, TypeVar
 
-from optduel.components.core import DamagedError, SetupError, StorageError
-from optduel.components.storage.failures import DamagedFailure, Failure, HangingFailure, TransientFailure
+from optduel.components.core import DamagedError, RefusedError, SetupError, StorageError
+from optduel.components.storage.failures import (
+    DamagedFailure,
+    Failure,
+    HangingFailure,
+    PermanentFailure,
+    TransientFailure,
+)
 from optduel.components.storage.redaction import redacted
 
 SECONDS_VARIABLE = "OPTDUEL_STORAGE_SECONDS"
@@ -177,7 +183,8 @@ def persist(
         stopped: when set, nobody wants the result any more.
 
     Raises:
-        StorageError: the failure is permanent, or did not pass in time.
+        RefusedError: the failure is permanent.
+        StorageError: it did not pass in time.
         DamagedError: what arrived was damaged twice.
         AbandonedError: `stopped` was set.
     """
@@ -207,7 +214,8 @@ def persist(
             elif stopped.wait(delay):
                 raise AbandonedError from None
         except Failure as failure:
-            raise StorageError(redacted(f"{uri}: {failure.cause}; {failure.remedy}")) from None
+            kind = RefusedError if isinstance(failure, PermanentFailure) else StorageError
+            raise kind(redacted(f"{uri}: {failure.cause}; {failure.remedy}")) from None
     raise AssertionError("unreachable")
 
 

@@ -28,7 +28,7 @@ def test_importing_the_command_line_loads_no_framework() -> None:
 
 
 def test_importing_the_shared_rooms_loads_no_framework() -> None:
-    rooms = ("core", "settings", "storage", "records", "results")
+    rooms = ("core", "settings", "storage", "numerics", "records", "results")
     assert heavy_modules_after(f"from optduel.components import {', '.join(rooms)}") == []
 
 

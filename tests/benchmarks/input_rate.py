@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 
 from optduel.components.records import SplitReader, load_records
-from optduel.components.train.model.batches import distribute, training_plan
+from optduel.components.train.model.batches import distribute, training_sampler
 from optduel.pipeline.cli.shipped import load_experiment
 from tests.benchmarks.rates import median_after_first
 
@@ -82,10 +82,10 @@ def _directory(seed: int, source: str, image_size: Sequence[int]) -> Epochs:
 def _records(seed: int, source: str, image_size: Sequence[int]) -> Epochs:
     tf.config.experimental.enable_op_determinism()  # as the trainer does; it changes how tf.data reads
     reader = SplitReader(load_records(Path(source)), "train")
-    plan = training_plan(reader, load_experiment("tutorial").training, seed)
+    sampler = training_sampler(reader, load_experiment("tutorial").training, seed)
     # One pipeline over many epochs, as the trainer has it.
-    batches = distribute(tf.distribute.get_strategy(), reader, plan, 0, plan.epoch_steps * 100_000, [])
-    return (itertools.islice(batches, plan.epoch_steps) for _ in itertools.count())
+    batches = distribute(tf.distribute.get_strategy(), reader, sampler, 0, sampler.epoch_steps * 100_000, [])
+    return (itertools.islice(batches, sampler.epoch_steps) for _ in itertools.count())
 
 
 PIPELINES: dict[str, Callable[[int, str, Sequence[int]], Epochs]] = {

@@ -46,6 +46,7 @@ def test_every_error_can_be_read_back_from_a_termination_message() -> None:
         ("ExperimentError", 64, 2),
         ("DataError", 65, 2),
         ("StorageError", 75, 2),
+        ("RefusedError", 78, 2),
         ("ConflictError", 75, 2),
         ("DamagedError", 75, 2),
         ("TrainingError", 70, 1),

@@ -2,10 +2,8 @@
 
 import hashlib
 import json
-import os
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import keras
@@ -14,6 +12,7 @@ import pytest
 from kfp import dsl
 
 from optduel.components.evaluate.component import evaluate
+from optduel.components.evaluate.evaluate import examples_at_once
 from optduel.components.records import Records, SplitReader
 from optduel.components.results import (
     TrainingRecord,
@@ -168,14 +167,61 @@ def test_model_that_would_run_code_is_refused_and_runs_none(
     records: Records, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     canary = tmp_path / "canary"
+    # No defaults and no closure: Keras can rebuild this one, and would run it, but for safe mode.
+    code = f"lambda x: x[:, :10] * float(__import__('os').makedirs({str(canary)!r}, exist_ok=True) is None)"
     pixels = keras.Input((8, 8, 1), dtype="uint8")
     flat = keras.layers.Flatten()(pixels)
-    hostile = keras.layers.Lambda(lambda x, touch=str(canary): os.mkdir(touch) or x, output_shape=(64,))(flat)
+    hostile = keras.layers.Lambda(eval(code), output_shape=(10,))(keras.layers.Rescaling(1.0)(flat))
     stage = Stage(tmp_path, records)
-    model = keras.Model(pixels, hostile)
-    if canary.exists():
-        canary.rmdir()
-    write_model(stage.model, model, records)
-    assert zipfile.is_zipfile(stage.model / "model.keras")
+    write_model(stage.model, keras.Model(pixels, hostile), records)
+    file = stage.model / "model.keras"
+    keras.saving.load_model(file, safe_mode=False).predict_on_batch(np.zeros((1, 8, 8, 1), np.uint8))
+    assert canary.exists(), "the trap works"
+    canary.rmdir()
     assert "cannot be loaded in safe mode" in refused(stage, capsys)
     assert not canary.exists()
+
+
+def test_a_model_of_other_records_is_refused(
+    records: Records, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of the same shape and classes: only what it was trained on tells them apart."""
+    stage = Stage(tmp_path, records)
+    other = records.model_copy(
+        update={"manifest": records.manifest.model_copy(update={"fingerprint": "0" * 64})}
+    )
+    write_model(stage.model, linear_model(np.zeros((64, 10), np.float32)), other)
+    assert f"model.keras: was trained on records {'0' * 64}, not on these" in refused(stage, capsys)
+
+
+PEAK = """
+import resource
+import numpy as np
+from optduel.components.evaluate.evaluate import examples_at_once
+from optduel.components.numerics import set_up_libraries
+set_up_libraries()
+from optduel.components.train.model.models import build_model
+from optduel.pipeline.cli.shipped import load_experiment
+experiment = load_experiment("tutorial")
+model = build_model(experiment.model, (*experiment.data.image_size, experiment.data.channels), 5)
+batch = examples_at_once(model)
+for _ in range(2):
+    model.predict_on_batch(np.zeros((batch, *model.input_shape[1:]), np.uint8))
+print(batch, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+@pytest.mark.slow
+def test_the_tutorial_is_evaluated_in_half_of_the_memory_that_a_pod_has() -> None:
+    """Its images are 180 x 180: 256 of them at a time took 4.8 GiB, and a pod has 4."""
+    finished = subprocess.run(
+        [sys.executable, "-c", PEAK], check=True, timeout=300, stdout=subprocess.PIPE, text=True
+    )
+    batch, mebibytes = map(int, finished.stdout.split())
+    assert 8 <= batch <= 64
+    assert mebibytes < 2048
+
+
+def test_small_images_are_evaluated_as_many_at_a_time_as_before() -> None:
+    """The numbers of a forward pass depend, in their last bits, on how many examples it takes."""
+    assert examples_at_once(linear_model(np.zeros((64, 10), np.float32))) == 256

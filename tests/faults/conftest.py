@@ -10,7 +10,7 @@ from optduel.components.records import Records
 from optduel.components.settings import validate
 from optduel.components.train.contract.task import Task
 from optduel.components.train.local.local_launcher import LocalLauncher
-from tests.faults.groups import history
+from tests.faults.groups import results
 
 EPOCHS = 25
 STEPS = 20 * EPOCHS
@@ -46,10 +46,10 @@ def make_task(records: Records, output: Path, **compute: Any) -> Task:
 
 @pytest.fixture(scope="session")
 def uninterrupted(records: Records, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The history that every run has to end with."""
+    """The history and the state that every run has to end with."""
     task = make_task(records, tmp_path_factory.mktemp("uninterrupted"))
     LocalLauncher().run(task)
-    return history(task)
+    return results(task)
 
 
 @pytest.fixture

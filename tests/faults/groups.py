@@ -15,6 +15,7 @@ from pathlib import Path
 from optduel.components.results import read_history
 from optduel.components.train.contract.control import Progress, ProgressFile
 from optduel.components.train.contract.task import Task
+from tests.train.checkpoints import whole_state
 from tests.train.conftest import reproducible
 from tests.train.processes import is_running
 
@@ -203,6 +204,6 @@ def environment(process: int) -> dict[str, str]:
     return dict(re.findall(r"([^=]+)=(.*)", entry)[0] for entry in entries if "=" in entry)
 
 
-def history(task: Task) -> str:
-    """A task's history without its times, as text that can be compared bit for bit."""
-    return reproducible(read_history(task.history_file))
+def results(task: Task) -> str:
+    """A task's history and all that its last checkpoint holds, without times, to be compared bit for bit."""
+    return f"{reproducible(read_history(task.history_file))}\n{whole_state(task)}"

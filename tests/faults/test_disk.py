@@ -13,7 +13,7 @@ from optduel.components.records import Records
 from optduel.components.results import Row
 from optduel.components.train.contract.control import Progress, ProgressFile
 from tests.faults.conftest import STEPS, make_task
-from tests.faults.groups import history, launched
+from tests.faults.groups import launched, results
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_a_full_disk_is_named_and_the_run_goes_on_with_room(
     with launched(task) as group:
         assert group.wait() == 0, group.text()
     assert "goes on after step" in group.text()
-    assert history(task) == uninterrupted
+    assert results(task) == uninterrupted
 
 
 def test_events_on_a_full_disk_name_their_folder(disk: Path, tmp_path: Path) -> None:

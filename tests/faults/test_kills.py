@@ -11,7 +11,7 @@ from optduel.components.records import Records
 from optduel.components.train.contract.task import Task
 from optduel.components.train.local.local_launcher import LocalLauncher
 from tests.faults.conftest import STEPS, make_task
-from tests.faults.groups import Fault, history, launched
+from tests.faults.groups import Fault, launched, results
 
 NOTICED_SECONDS = 10.0
 """The promise: a dead process is noticed, and its group ended, within this time."""
@@ -51,7 +51,7 @@ def test_kills_at_random_moments_change_nothing(
             noticed = group.wait_for_restart(number) - when
             assert noticed < NOTICED_SECONDS + SLACK_SECONDS, f"{fault}\n{group.text()}"
         assert group.wait() == 0, group.text()
-    assert history(killed) == uninterrupted
+    assert results(killed) == uninterrupted
 
 
 @pytest.mark.slow
@@ -66,7 +66,7 @@ def test_kills_in_a_group_of_four_change_nothing(records: Records, tmp_path: Pat
             group.inject(Fault(signal.SIGKILL, target, worker, phase, STEPS * number // 4, 0.005))
             group.wait_for_restart(number)
         assert group.wait() == 0, group.text()
-    assert history(killed) == history(undisturbed)
+    assert results(killed) == results(undisturbed)
 
 
 def test_the_plans_cover_every_process_and_phase() -> None:

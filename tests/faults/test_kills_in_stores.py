@@ -12,7 +12,7 @@ from optduel.components.results import TrainingRecord, read_document
 from optduel.components.storage import delete, list_entries, publish, read
 from optduel.components.train.local.local_launcher import LocalLauncher
 from tests.faults.conftest import STEPS
-from tests.faults.groups import Fault, history, launched
+from tests.faults.groups import Fault, launched, results
 from tests.faults.stored_objects import reading
 from tests.faults.stored_trials import stored_task
 from tests.servers.places import PlaceOf
@@ -49,7 +49,7 @@ def test_kills_at_random_moments_leave_nothing_half_and_change_nothing(
             group.wait_for_restart(number)
         assert group.wait() == 0, group.text()
     assert group.text().count("goes on after step") == len(phases)
-    assert history(task) == uninterrupted
+    assert results(task) == uninterrupted
     assert read_document(task.record_file, TrainingRecord).workers == 2
     assert seen == {"checkpoints", "history.jsonl", "tensorboard", "model.keras", "training.json"}
     (_,) = list_entries(task.events_folder)

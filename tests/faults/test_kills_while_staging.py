@@ -16,7 +16,7 @@ from optduel.components.train.contract.task import Task
 from optduel.components.train.local.local_launcher import LocalLauncher
 from tests.faults.conftest import make_task
 from tests.faults.groups import Fault as Kill
-from tests.faults.groups import history, launched
+from tests.faults.groups import launched, results
 from tests.faults.proxy import Fault, FaultProxy
 from tests.faults.stored_trials import store
 from tests.servers.places import PlaceOf
@@ -82,7 +82,7 @@ def test_kills_while_shards_arrive_change_nothing(
             group.wait_for_restart(number)
         gate.let_pass(SHARDS)
         assert group.wait() == 0, group.text()
-    assert history(task) == history(undisturbed)
+    assert results(task) == results(undisturbed)
     whole = [found for request in place.proxy.requests if (found := re.search(r"train-\d+", request.path))]
     assert {found[0] for found in whole} == {f"train-{shard:05d}" for shard in range(SHARDS)}
 

@@ -14,7 +14,7 @@ import pytest
 from optduel.components.core import PeerLostError, read_termination
 from optduel.components.train.contract.task import WORKER_MODULE, Task
 from tests.faults.conftest import STEPS
-from tests.faults.groups import history, read_progress
+from tests.faults.groups import read_progress, results
 from tests.train.processes import wait_until
 
 CUT_SECONDS = 20.0
@@ -168,7 +168,7 @@ def test_a_flap_is_survived_and_a_cut_ends_both_sides(
     with working(hosts, cut, tmp_path / "second") as workers:
         assert workers.wait(200) == [0, 0], workers.text()
     assert "goes on after step" in workers.text()
-    assert history(cut) == uninterrupted
+    assert results(cut) == uninterrupted
 
 
 @pytest.mark.slow

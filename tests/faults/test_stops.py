@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -11,7 +12,7 @@ import pytest
 
 from optduel.components.train.contract.task import Task
 from tests.faults.conftest import STEPS
-from tests.faults.groups import Fault, Group, history, launched
+from tests.faults.groups import Fault, Group, launched, results
 from tests.train.processes import is_running, wait_until
 
 NOTICED_SECONDS = 20.0
@@ -51,8 +52,10 @@ def test_workers_that_are_asked_to_stop_lose_no_step(
     with launched(preempted) as group:
         inject_all(group, faults)
         assert group.wait() == 0, group.text()
-    assert group.text().count("stopped on request, saved after step") >= 3
-    assert history(preempted) == uninterrupted
+    saved = re.findall(r"stopped on request, saved after step (\d+)\. All workers", group.text())
+    assert len(saved) >= 3
+    assert re.findall(r"goes on after step (\d+) of", group.text()) == saved, "what was saved is what goes on"
+    assert results(preempted) == uninterrupted
 
 
 @pytest.mark.slow
@@ -70,7 +73,7 @@ def test_frozen_processes_are_replaced(seed: int, task: Callable[..., Task], uni
     with launched(trial) as group:
         inject_all(group, faults)
         assert group.wait() == 0, group.text()
-    assert history(trial) == uninterrupted
+    assert results(trial) == uninterrupted
 
 
 @pytest.mark.slow
@@ -102,4 +105,4 @@ def test_a_run_whose_launcher_is_ended_goes_on_when_it_is_run_again(
     with launched(trial) as group:
         assert group.wait() == 0, group.text()
     assert "goes on after step" in group.text()
-    assert history(trial) == uninterrupted
+    assert results(trial) == uninterrupted

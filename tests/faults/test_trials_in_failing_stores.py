@@ -12,7 +12,7 @@ from optduel.components.storage import list_entries, stat
 from optduel.components.train.contract.task import Task
 from optduel.components.train.local.local_launcher import LocalLauncher
 from tests.faults.answers import EXPIRED, status
-from tests.faults.groups import history
+from tests.faults.groups import results
 from tests.faults.proxy import Fault
 from tests.faults.stored_trials import stored_task
 from tests.servers.places import Place
@@ -56,5 +56,5 @@ def test_a_trial_survives_faults_that_pass_and_goes_on_after_one_that_lasts(
 
     place.proxy.reset()
     LocalLauncher().run(task)
-    assert history(task) == uninterrupted
+    assert results(task) == uninterrupted
     assert read_document(task.record_file, TrainingRecord).workers == 2

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from optduel.components.prepare import progress
-from optduel.components.prepare.progress import Progress
+from optduel.components.prepare.progress import ProgressBar
 
 
 class Terminal(io.StringIO):
@@ -17,7 +17,7 @@ def test_lines_say_how_much_is_done_how_fast_and_how_long_it_takes(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(progress, "LINE_INTERVAL_SECONDS", 0.0)
-    with Progress("writing", 40) as narration:
+    with ProgressBar("writing", 40) as narration:
         narration.advance(10)
         narration.advance(20)
     lines = capsys.readouterr().err.splitlines()
@@ -26,7 +26,7 @@ def test_lines_say_how_much_is_done_how_fast_and_how_long_it_takes(
 
 
 def test_short_work_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
-    with Progress("writing", 2) as narration:
+    with ProgressBar("writing", 2) as narration:
         narration.advance()
         narration.advance()
     assert capsys.readouterr() == ("", "")
@@ -35,7 +35,7 @@ def test_short_work_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_terminal_gets_a_bar_that_is_gone_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
-    with Progress("writing", 40) as narration:
+    with ProgressBar("writing", 40) as narration:
         narration.advance(40)
     assert "prepare: writing" in terminal.getvalue()
     assert "\n" not in terminal.getvalue()

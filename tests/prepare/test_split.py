@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from optduel.components.core import DataError
-from optduel.components.prepare.split import Content, Division, divide
+from optduel.components.prepare.split import Division, ImageContent, divide
 from optduel.components.settings import Split
 
 FRACTIONS = {
@@ -18,11 +18,11 @@ FRACTIONS = {
 }
 
 
-def content(number: int, label: int, is_test: bool = False) -> Content:
-    return Content(hashlib.sha256(str(number).encode()).digest(), label, is_test)
+def content(number: int, label: int, is_test: bool = False) -> ImageContent:
+    return ImageContent(hashlib.sha256(str(number).encode()).digest(), label, is_test)
 
 
-def class_names(contents: dict[int, Content]) -> list[str]:
+def class_names(contents: dict[int, ImageContent]) -> list[str]:
     return [f"class-{label}" for label in range(1 + max(entry.label for entry in contents.values()))]
 
 
@@ -30,7 +30,7 @@ def split_of_each(division: Division) -> dict[int, str]:
     return {position: name for name, positions in division.splits.items() for position in positions}
 
 
-def unique_contents(counts: list[int]) -> dict[int, Content]:
+def unique_contents(counts: list[int]) -> dict[int, ImageContent]:
     labels = [label for label, count in enumerate(counts) for _ in range(count)]
     return {position: content(position, label) for position, label in enumerate(labels)}
 

@@ -7,8 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from optduel.components.core import StorageError
-from optduel.components.storage import delete_unfinished, local_path, publish, publishing, read
+from optduel.components.core import RefusedError, StorageError
+from optduel.components.storage import (
+    as_storage_error,
+    delete_unfinished,
+    local_path,
+    publish,
+    publishing,
+    read,
+)
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -174,19 +181,40 @@ for letter in itertools.cycle(b"ba"):
 
 
 def test_reading_what_is_not_there_names_the_place_and_the_remedy(tmp_path: Path) -> None:
-    with pytest.raises(StorageError) as raised:
+    with pytest.raises(RefusedError) as raised:
         read(tmp_path / "absent")
     assert str(raised.value) == f"{tmp_path}/absent: No such file or directory; check the spelling"
 
 
 def test_a_folder_in_the_way_is_named(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
-    with pytest.raises(StorageError, match=rf"^{tmp_path}/a: Is a directory; check the place$"):
+    with pytest.raises(RefusedError, match=rf"^{tmp_path}/a: Is a directory; check the place$"):
         publish(tmp_path / "a", b"")
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
     (tmp_path / "b").touch()
-    with pytest.raises(StorageError, match=r"b: (File exists|Not a directory); check the place$"):
+    with pytest.raises(RefusedError, match=r"b: (File exists|Not a directory); check the place$"):
         publish(tmp_path / "b" / "c", b"")
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [
+        (errno.EACCES, RefusedError),
+        (errno.EPERM, RefusedError),
+        (errno.EROFS, RefusedError),
+        (errno.ENOTDIR, RefusedError),
+        (errno.ENOSPC, StorageError),
+        (errno.EIO, StorageError),
+        (errno.ESTALE, StorageError),
+    ],
+    ids=errno.errorcode.get,
+)
+def test_what_comes_again_every_time_is_told_from_what_may_pass(
+    number: int, kind: type[StorageError], tmp_path: Path
+) -> None:
+    error = as_storage_error(OSError(number, os.strerror(number)), tmp_path)
+    assert type(error) is kind
+    assert error.worker_exit_code == (78 if kind is RefusedError else 75)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

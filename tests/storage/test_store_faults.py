@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from optduel.components.core import ConflictError, SetupError, StorageError
+from optduel.components.core import ConflictError, RefusedError, SetupError, StorageError
 from optduel.components.storage import delete, join, list_entries, publish, publishing, read, stat
 from tests.faults.answers import EXPIRED, status
 from tests.faults.proxy import Answer, Fault
@@ -125,6 +125,9 @@ def test_a_store_that_refuses_for_long_is_named(place: Place) -> None:
     publish(uri, CONTENT)
     place.proxy.inject(Fault(answer=status(503), times=ALWAYS))
     errors_of(uri, "HTTP 503 Service Unavailable", "attempts in", "try again")
+    with impatient(), pytest.raises(StorageError) as raised:
+        read(uri)
+    assert type(raised.value) is StorageError, "another attempt may succeed"
 
 
 def test_a_connection_reset_in_mid_body_is_read_again(place: Place) -> None:
@@ -225,6 +228,8 @@ def test_what_will_not_pass_is_not_tried_again(place: Place, code: int) -> None:
     place.proxy.inject(Fault(answer=status(code), times=ALWAYS))
     with in_bounded_time(1):
         errors_of(f"{place.root}/a", f"HTTP {code}")
+    with pytest.raises(RefusedError, match=f"HTTP {code}"):
+        read(f"{place.root}/b")
     asked = [(request.method, request.path) for request in place.proxy.requests]
     assert len(set(asked)) == len(asked) >= len(OPERATIONS)
 

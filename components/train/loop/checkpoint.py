@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from optduel.components.core import DamagedError, TrainingError, say
+from optduel.components.core import DamagedError, RefusedError, TrainingError, say
 from optduel.components.storage import (
     Download,
     as_storage_error,
@@ -29,6 +29,7 @@ from optduel.components.storage import (
     list_entries,
     local_path,
     publishing,
+    stat,
 )
 
 _META = "meta"
@@ -113,6 +114,10 @@ def latest(folder: str, identity: str) -> Checkpoint | None:
         except DamagedError as error:
             say(f"{place}: damaged checkpoint skipped ({error})")
             continue
+        except RefusedError:
+            if stat(place):
+                raise
+            continue  # deleted since it was listed
         if found.identity != identity:
             raise TrainingError(f"{place}: belongs to another trial; delete the folder to train afresh")
         return found

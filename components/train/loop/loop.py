@@ -1,16 +1,16 @@
 """One trial from first step to exported model, in one worker process; every worker runs the same lines.
 
-The order of things: records, model, resume, steps, export. What is compiled is in `engine`, what the chief
-writes while steps are done is in `recorder`.
+`train` is the order of things: records, precision, model, resume, steps and validation, export. What is
+compiled is in `engine`, what the chief writes while steps are done is in `recorder`.
 """
 
 import contextlib
 import math
 import tempfile
 import time
-import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -30,10 +30,10 @@ from optduel.components.train.model.batches import (
     distribute,
     own_shards,
     stage_own_shards,
-    training_plan,
-    validation_plan,
+    training_sampler,
+    validation_sampler,
 )
-from optduel.components.train.model.engine import Engine, Totals, Verdict, Wishes
+from optduel.components.train.model.engine import Decision, Engine, Totals, Wishes, is_agreed
 from optduel.components.train.model.models import TrainingLayers, build_model
 from optduel.components.train.model.optimizers import Optimizer
 from optduel.components.train.model.precision import resolve_precision
@@ -53,226 +53,224 @@ def train(task: Task, strategy: tf.distribute.Strategy, control: Control) -> Non
         LaunchError: the workers do not see the same checkpoints or records.
         StoppedError: `control` asked for a stop, and the trial is saved.
     """
-    started = now()
-    resolver = strategy.cluster_resolver
-    worker = 0 if resolver is None else resolver.task_id
+    started, clock = now(), time.perf_counter()
+    worker = strategy.cluster_resolver.task_id if strategy.cluster_resolver else 0
+    training, manifest = task.training, task.records.manifest
     control.report(STARTING, 0)
-    with tempfile.TemporaryDirectory(prefix="optduel-") as scratch, stage_own_shards(task, worker) as staged:
-        trial = _Trial(task, strategy, control, worker, staged)
-        trial.resume(Path(scratch))
-        try:
-            while trial.state.epochs < task.training.epochs:
-                if trial.state.step < trial.epoch_end:
-                    trial.train_for_a_while()
-                else:
-                    trial.validate()
-        except tf.errors.OpError as error:
-            if trial.errors:
-                raise trial.errors[0] from error
-            raise
-        if worker == 0:
-            control.report("exporting", trial.state.step)
-            trial.recorder.finish(trial.state.rows)
-            model_sha256 = export(task, trial.model, Path(scratch))
+    with contextlib.ExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="optduel-")))
+        staged = stack.enter_context(stage_own_shards(task, worker))
+
+        # --- records: those of training have to be there, those of validation may still arrive -----------
+        threads = task.compute.threads_per_worker
+        readers = {split: SplitReader(staged, split, threads) for split in ("train", "validation")}
+        sampler = training_sampler(readers["train"], training, task.seed)
+        held_out_sampler = validation_sampler(readers["validation"], training)
+        total_steps = sampler.epoch_steps * training.epochs
+        _wait_for_shards(task, worker, staged, control)
+
+        # --- precision: the one in which the trial began, wherever it goes on ----------------------------
+        identity = canonical_json(task.model_dump(mode="json", exclude={"compute", "records", "output"}))
+        identity = f"{identity} {manifest.fingerprint}"
+        found = checkpoint.latest(task.checkpoint_folder, identity)
+        precision = resolve_precision(training.precision, strategy)
+        state = State.from_json(found.state) if found else State(precision=precision)
+        if state.precision != precision and worker == 0:
+            say(f"train {task.name}: began in {state.precision} and stays there; auto is {precision} here")
+        precision = state.precision
+
+        # --- model and optimizer: weights drawn from the seed, so that the arms of a seed start alike ----
+        keras.config.set_dtype_policy(precision)
+        keras.utils.set_random_seed(task.seed)
+        layers = TrainingLayers(training.global_batch_size)
+        with strategy.scope():
+            model = build_model(task.model, manifest.image_shape, len(manifest.classes), layers)
+            optimizer = Optimizer(task.arm, model.trainable_variables, sampler.epoch_steps, total_steps)
+            engine = Engine(strategy, model, optimizer, task.seed)
+        variables = named_variables(model, optimizer)
+
+        # --- resume: from the newest whole checkpoint of this very trial, the same on all workers --------
+        if found:
+            for name, variable in variables.items():
+                variable.assign(found.arrays[name])
+            if worker == 0:
+                say(f"train {task.name}: goes on after step {found.step} of {total_steps}")
+        if not is_agreed(strategy, f"{state.step} {state.epochs} {precision} {identity}"):
+            raise LaunchError(
+                f"train {task.name}: workers differ in checkpoint (here step {state.step}, {state.epochs} "
+                f"epochs done), records or precision (here {precision}); give them one {task.output}"
+            )
+        recorder = Recorder(task, identity, state.rows, scratch) if worker == 0 else None
+        journal = _Journal(task, control, recorder, engine, optimizer, variables, state, clock)
+        errors: list[OptduelError] = []
+        batches = distribute(strategy, readers["train"], sampler, state.step, total_steps, errors)
+        first, last = (epochs * held_out_sampler.epoch_steps for epochs in (state.epochs, training.epochs))
+        held_out = distribute(strategy, readers["validation"], held_out_sampler, first, last, errors)
+        stack.enter_context(_causes_first(errors))
+
+        pace = wished_pace = 1  # steps in a call, of about `CALL_SECONDS`
+        while state.epochs < training.epochs:
+            # --- optimizer steps, up to the end of the epoch ---------------------------------------------
+            epoch_end = (state.epochs + 1) * sampler.epoch_steps
+            while state.step < epoch_end:
+                next_row = min(epoch_end, _next_multiple(training.log_every_steps, state.step))
+                next_save = _next_multiple(task.compute.checkpoint_steps or total_steps, state.step)
+                steps = min(pace, next_row - state.step, next_save - state.step)
+                call_clock = time.perf_counter()
+                wishes = Wishes(control.is_stop_requested, wished_pace)
+                trained = engine.train(batches, steps, state.interval, wishes)
+                seconds = time.perf_counter() - call_clock
+                state.add_steps(trained, seconds)
+                if trained.decision is Decision.NOT_FINITE:
+                    raise journal.diverged("loss or gradient")
+                pace, wished_pace = trained.pace, _paced(trained.pace, trained.steps, seconds)
+                control.report("training", state.step)
+                if state.step == next_row:
+                    journal.end_interval(trained.gradient_norm)
+                if trained.decision is Decision.STOP:
+                    raise journal.stopped()
+                if recorder and recorder.is_checkpoint_due(state.step):
+                    journal.save()
+
+            # --- validation of the epoch's weights -------------------------------------------------------
+            measured, done, validation_clock = Totals(), 0, time.perf_counter()
+            validation_pace = wished_validation_pace = 1
+            while done < held_out_sampler.epoch_steps:
+                steps = min(validation_pace, held_out_sampler.epoch_steps - done)
+                call_clock = time.perf_counter()
+                wishes = Wishes(control.is_stop_requested, wished_validation_pace)
+                validated = engine.validate(held_out, steps, measured, wishes)
+                seconds = time.perf_counter() - call_clock
+                measured, done = validated.totals, done + validated.steps
+                control.report("validating", state.step)
+                if validated.decision is Decision.NOT_FINITE:
+                    raise journal.diverged("validation loss")
+                if validated.decision is Decision.STOP:
+                    raise journal.stopped()
+                validation_pace = validated.pace
+                wished_validation_pace = _paced(validated.pace, validated.steps, seconds)
+            journal.end_epoch(measured, time.perf_counter() - validation_clock)
+            journal.save()
+
+        # --- export: the chief publishes the model and, last, the record that makes the trial complete ---
+        if recorder:
+            control.report("exporting", state.step)
+            recorder.finish(state.rows)
             record = TrainingRecord(
                 arm=task.arm.name,
                 seed=task.seed,
-                data_fingerprint=task.records.manifest.fingerprint,
-                model_sha256=model_sha256,
-                parameters=sum(int(np.prod(variable.shape)) for variable in trial.model.trainable_variables),
-                precision=trial.precision,
+                data_fingerprint=manifest.fingerprint,
+                model_sha256=export(task, model, scratch),
+                parameters=sum(int(np.prod(variable.shape)) for variable in model.trainable_variables),
+                precision=precision,
                 workers=task.compute.workers,
                 replicas=strategy.num_replicas_in_sync,
                 started=started,
-                seconds=trial.wall_seconds(),
+                seconds=journal.wall_seconds(),
                 environment=environment(),
             )
             write_document(task.record_file, record)
 
 
-class _Trial:
-    """A trial at work.
+class _Journal:
+    """What is noted while a trial trains: rows of the history, checkpoints, and the words for its end.
 
-    Attributes:
-        state: where it is.
-        model: being trained.
-        precision: the dtype policy that it is trained with.
-        errors: what was met while reading ahead.
-        recorder: the chief's; other workers have none.
+    Args:
+        recorder: the chief's; other workers have none, and note in their state only.
+        clock: `time.perf_counter()` at the start of this attempt.
     """
-
-    recorder: Recorder
 
     def __init__(
         self,
         task: Task,
-        strategy: tf.distribute.Strategy,
         control: Control,
-        worker: int,
-        staged: StagedRecords,
+        recorder: Recorder | None,
+        engine: Engine,
+        optimizer: Optimizer,
+        variables: Mapping[str, Any],
+        state: State,
+        clock: float,
     ) -> None:
-        self.task = task
+        self._task = task
         self._control = control
-        self._clock = time.perf_counter()
-        self._chief = worker == 0
-        self.state = State()
-        self.errors: list[OptduelError] = []
-
-        # --- records: those of training have to be there, those of validation may still arrive ----------
-        manifest, training = task.records.manifest, task.training
-        threads = task.compute.threads_per_worker
-        readers = {split: SplitReader(staged, split, threads) for split in ("train", "validation")}
-        self._plan = training_plan(readers["train"], training, task.seed)
-        self._validation_plan = validation_plan(readers["validation"], training)
-        self._total_steps = self._plan.epoch_steps * training.epochs
-        waiting = staged.waiting
-        while not staged.wait(own_shards(task, "train", worker), CALL_SECONDS):
-            if staged.waiting < waiting:
-                control.report(STAGING, 0)
-            waiting = staged.waiting
-
-        # --- model and optimizer: weights drawn from the seed, so that the arms of a seed start alike -
-        self.precision = resolve_precision(training.precision)
-        keras.config.set_dtype_policy(self.precision)
-        keras.utils.set_random_seed(task.seed)
-        layers = TrainingLayers(training.global_batch_size)
-        with strategy.scope():
-            self.model = build_model(task.model, manifest.image_shape, len(manifest.classes), layers)
-            self._optimizer = Optimizer(
-                task.arm, self.model.trainable_variables, self._plan.epoch_steps, self._total_steps
-            )
-            self._engine = Engine(strategy, self.model, self._optimizer, task.seed)
-        self._variables = named_variables(self.model, self._optimizer)
-        self._strategy, self._readers = strategy, readers
-        self._pace = self._wished_pace = 1
-
-    @property
-    def epoch_end(self) -> int:
-        """Steps done when the present epoch is."""
-        return (self.state.epochs + 1) * self._plan.epoch_steps
+        self._recorder = recorder
+        self._engine = engine
+        self._optimizer = optimizer
+        self._variables = variables
+        self._state = state
+        self._clock = clock
 
     def wall_seconds(self) -> float:
         """Spent on this trial, earlier attempts up to their last checkpoint included."""
-        return self.state.wall_seconds + time.perf_counter() - self._clock
+        return self._state.wall_seconds + time.perf_counter() - self._clock
 
-    def resume(self, scratch: Path) -> None:
-        """Goes on from the newest whole checkpoint of this very trial, if there is one.
+    def end_interval(self, gradient_norm: float) -> None:
+        """Makes a row of the steps since the last one. Raises TrainingError where weights are not finite."""
+        state = self._state
+        state.rows.append(self._row("step", state.interval, gradient_norm, state.interval_seconds))
+        state.close_interval()
+        if self._recorder:
+            self._recorder.record(state.rows, 1)
+
+    def end_epoch(self, measured: Totals, seconds: float) -> None:
+        """Makes the epoch's two rows.
 
         Args:
-            scratch: a local folder for the recorder.
+            measured: over the validation split.
+            seconds: that this took.
+
+        Raises:
+            TrainingError: weights or penalty are not finite.
         """
-        task = self.task
-        identity = canonical_json(task.model_dump(mode="json", exclude={"compute", "records", "output"}))
-        identity = f"{identity} {self.precision} {task.records.manifest.fingerprint}"
-        if found := checkpoint.latest(task.checkpoint_folder, identity):
-            for name, variable in self._variables.items():
-                variable.assign(found.arrays[name])
-            self.state = State.from_json(found.state)
-            if self._chief:
-                say(f"train {task.name}: goes on after step {found.step} of {self._total_steps}")
-        state = self.state
-        if not self._engine.is_agreed(zlib.crc32(f"{state.step} {state.epochs} {identity}".encode())):
-            raise LaunchError(
-                f"train {task.name}: workers differ in checkpoint (here step {state.step}, {state.epochs} "
-                f"epochs done), records or precision (here {self.precision}); give them one {task.output}"
-            )
-        if self._chief:
-            self.recorder = Recorder(task, identity, state.rows, scratch)
-        self._batches = distribute(
-            self._strategy, self._readers["train"], self._plan, state.step, self._total_steps, self.errors
-        )
-        first, last = (n * self._validation_plan.epoch_steps for n in (state.epochs, task.training.epochs))
-        self._held_out = distribute(
-            self._strategy, self._readers["validation"], self._validation_plan, first, last, self.errors
-        )
-
-    def train_for_a_while(self) -> None:
-        """Does steps for about a second, or up to the next row, checkpoint or end of the epoch."""
-        state, task = self.state, self.task
-        intervals = (task.training.log_every_steps, task.compute.checkpoint_steps)
-        ends = [self.epoch_end, *((state.step // steps + 1) * steps for steps in intervals if steps)]
-        clock = time.perf_counter()
-        trained = self._engine.train(
-            self._batches,
-            min(self._pace, min(ends) - state.step),
-            state.interval,
-            Wishes(self._control.is_stop_requested, self._wished_pace),
-        )
-        seconds = time.perf_counter() - clock
-        state.step += trained.steps
-        state.interval = trained.totals
-        state.interval_seconds += seconds
-        if trained.verdict is Verdict.NOT_FINITE:
-            raise self._diverged("loss or gradient")
-        self._pace, self._wished_pace = trained.pace, _paced(trained.pace, trained.steps, seconds)
-        self._control.report("training", state.step)
-        if state.step in ends[:2]:
-            self._end_interval(trained.gradient_norm)
-        self._stop_if_agreed(trained.verdict)
-        if self._chief and self.recorder.is_checkpoint_due(state.step):
-            self._save()
-
-    def validate(self) -> None:
-        """Measures the validation split and ends the epoch."""
-        state, plan = self.state, self._validation_plan
-        clock = time.perf_counter()
-        totals, done, pace, wished_pace = Totals(), 0, 1, 1
-        while done < plan.epoch_steps:
-            call_clock = time.perf_counter()
-            steps = min(pace, plan.epoch_steps - done)
-            wishes = Wishes(self._control.is_stop_requested, wished_pace)
-            measured = self._engine.validate(self._held_out, steps, totals, wishes)
-            totals, done = measured.totals, done + measured.steps
-            self._control.report("validating", state.step)
-            if measured.verdict is Verdict.NOT_FINITE:
-                raise self._diverged("validation loss")
-            self._stop_if_agreed(measured.verdict)
-            pace = measured.pace
-            wished_pace = _paced(pace, measured.steps, time.perf_counter() - call_clock)
-        seconds = time.perf_counter() - clock
+        state = self._state
         trained = self._row("epoch", state.epoch, state.rows[-1].gradient_norm, state.epoch_seconds)
         penalty = self._finite("penalty", self._engine.penalty())
-        validated = validation_row(trained, totals, penalty, seconds)
-        state.rows += [trained, validated]
-        state.epochs += 1
-        if self._chief:
-            self.recorder.record(state.rows, 2)
-            left = (self.task.training.epochs - state.epochs) * (state.epoch_seconds + seconds)
-            self.recorder.tell_epoch(state.rows, left)
-        state.epoch, state.epoch_seconds = Totals(), 0.0
-        self._save()
+        state.rows += [trained, validation_row(trained, measured, penalty, seconds)]
+        epoch_seconds = state.epoch_seconds + seconds
+        state.close_epoch()
+        if self._recorder:
+            self._recorder.record(state.rows, 2)
+            left = (self._task.training.epochs - state.epochs) * epoch_seconds
+            self._recorder.tell_epoch(state.rows, left)
 
-    def _end_interval(self, gradient_norm: float) -> None:
-        """Makes a row of the steps since the last one."""
-        state = self.state
-        state.rows.append(self._row("step", state.interval, gradient_norm, state.interval_seconds))
-        state.epoch = state.epoch.plus(state.interval)
-        state.epoch_seconds += state.interval_seconds
-        state.interval, state.interval_seconds = Totals(), 0.0
-        if self._chief:
-            self.recorder.record(state.rows, 1)
+    def save(self) -> None:
+        """Saves all that the trial needs to go on from here. Raises TrainingError where it has diverged."""
+        # The last step was measured before it changed the weights.
+        self._finite("weight norm", self._engine.weight_norm())
+        if self._recorder:
+            state = self._state
+            self._control.report("saving", state.step)
+            self._recorder.save(state.step, self._variables, state.to_json(self.wall_seconds()))
 
-    def _stop_if_agreed(self, verdict: Verdict) -> None:
-        if verdict is not Verdict.STOP:
-            return
-        self._save()
-        if self._chief:
-            self.recorder.finish(self.state.rows)
-        raise StoppedError(f"train {self.task.name}: stopped on request, saved after step {self.state.step}")
+    def stopped(self) -> StoppedError:
+        """Saves, and gives the error that ends a trial on request."""
+        self.save()
+        if self._recorder:
+            self._recorder.finish(self._state.rows)
+        return StoppedError(
+            f"train {self._task.name}: stopped on request, saved after step {self._state.step}"
+        )
 
-    def _save(self) -> None:
-        if self._chief:
-            self._control.report("saving", self.state.step)
-            self.recorder.save(self.state.step, self._variables, self.state.to_json(self.wall_seconds()))
+    def diverged(self, what: str) -> TrainingError:
+        """Writes the history but no checkpoint, and gives the error that ends a trial that went wrong."""
+        if self._recorder:
+            with contextlib.suppress(StorageError):  # the divergence has to be told, whatever else failed
+                self._recorder.finish(self._state.rows)
+        return TrainingError(
+            f"train {self._task.name}: {what} is not finite at step {self._state.step}; lower "
+            f"learning_rate.base = {self._task.arm.learning_rate.base:g} or lengthen its warmup_epochs"
+        )
 
-    def _row(self, event: Any, totals: Totals, gradient_norm: float, seconds: float) -> Row:
-        last_step = tf.constant(self.state.step - 1, tf.float64)
+    def _row(
+        self, event: Literal["step", "epoch"], totals: Totals, gradient_norm: float, seconds: float
+    ) -> Row:
+        last_step = tf.constant(self._state.step - 1, tf.float64)
         return training_row(
             totals,
             seconds,
             event=event,
-            step=self.state.step,
-            epoch=self.state.epochs + 1,
+            step=self._state.step,
+            epoch=self._state.epochs + 1,
             learning_rate=float(self._optimizer.learning_rate(last_step)),
             decay=float(self._optimizer.decay(last_step)),
             gradient_norm=gradient_norm,
@@ -282,17 +280,33 @@ class _Trial:
 
     def _finite(self, what: str, value: float) -> float:
         if not math.isfinite(value):
-            raise self._diverged(what)
+            raise self.diverged(what)
         return value
 
-    def _diverged(self, what: str) -> TrainingError:
-        if self._chief:
-            with contextlib.suppress(StorageError):  # the divergence has to be told, whatever else failed
-                self.recorder.finish(self.state.rows)
-        return TrainingError(
-            f"train {self.task.name}: {what} is not finite at step {self.state.step}; lower "
-            f"learning_rate.base = {self.task.arm.learning_rate.base:g} or lengthen its warmup_epochs"
-        )
+
+def _wait_for_shards(task: Task, worker: int, staged: StagedRecords, control: Control) -> None:
+    """Returns when the worker's shards of training are there; tells the supervisor while some arrive."""
+    waiting = staged.waiting
+    while not staged.wait(own_shards(task, "train", worker), CALL_SECONDS):
+        if staged.waiting < waiting:
+            control.report(STAGING, 0)
+        waiting = staged.waiting
+
+
+@contextlib.contextmanager
+def _causes_first(errors: Sequence[OptduelError]) -> Iterator[None]:
+    """Raises what was met while reading ahead, of which TensorFlow's own error is but a text."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        if errors:
+            raise errors[0] from error
+        raise
+
+
+def _next_multiple(number: int, step: int) -> int:
+    """The first multiple after `step`."""
+    return (step // number + 1) * number
 
 
 def _paced(pace: int, steps: int, seconds: float) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from optduel.components.core import StorageError, say, seconds_in_words
+from optduel.components.core import RefusedError, StorageError, say, seconds_in_words
 from optduel.components.results import Row, epochs_of, write_history
 from optduel.components.storage import (
     Upload,
@@ -127,6 +127,10 @@ _SCALAR = tf.compat.v1.SummaryMetadata(
 )
 
 
+_REFUSALS = (tf.errors.PermissionDeniedError, tf.errors.NotFoundError)
+"""What TensorFlow raises where a place refuses every time."""
+
+
 class Events:
     """Writes events. TensorFlow appends them to a local file; a store is given that file whole, as it grows.
 
@@ -171,7 +175,8 @@ class Events:
             yield
         except tf.errors.OpError as error:
             cause = str(error.message).partition("\n")[0].partition(" [Op:")[0].rpartition("; ")[2]
-            raise StorageError(
+            kind = RefusedError if isinstance(error, _REFUSALS) else StorageError
+            raise kind(
                 f"{self._folder}: {cause}; free some space or choose another place with --root"
             ) from error
 

@@ -7,7 +7,7 @@ from typing import Any, Self
 import keras
 
 from optduel.components.results import Row
-from optduel.components.train.model.engine import Totals
+from optduel.components.train.model.engine import Totals, Trained
 from optduel.components.train.model.optimizers import Optimizer
 
 
@@ -24,6 +24,7 @@ class State:
         epoch_seconds: time spent on `epoch`.
         wall_seconds: time spent up to the checkpoint that this state comes from.
         rows: the history.
+        precision: the dtype policy that the trial is trained with.
     """
 
     step: int = 0
@@ -34,6 +35,24 @@ class State:
     epoch_seconds: float = 0.0
     wall_seconds: float = 0.0
     rows: list[Row] = dataclasses.field(default_factory=list)
+    precision: str = "float32"
+
+    def add_steps(self, trained: Trained, seconds: float) -> None:
+        """Notes steps that were done, and the time that they took."""
+        self.step += trained.steps
+        self.interval = trained.totals
+        self.interval_seconds += seconds
+
+    def close_interval(self) -> None:
+        """Adds the interval to the epoch and begins the next one."""
+        self.epoch = self.epoch.plus(self.interval)
+        self.epoch_seconds += self.interval_seconds
+        self.interval, self.interval_seconds = Totals(), 0.0
+
+    def close_epoch(self) -> None:
+        """Begins the next epoch."""
+        self.epochs += 1
+        self.epoch, self.epoch_seconds = Totals(), 0.0
 
     def to_json(self, wall_seconds: float) -> dict[str, Any]:
         """JSON values; floats keep every bit."""

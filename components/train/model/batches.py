@@ -27,7 +27,7 @@ PARALLEL_READS = 2
 
 
 @dataclass(frozen=True)
-class Plan:
+class BatchSampler:
     """The order of one split's examples over a run.
 
     Attributes:
@@ -90,20 +90,20 @@ def _epoch_rows(seed: int | None, epoch: int, shard_sizes: tuple[int, ...]) -> n
     return rows
 
 
-def training_plan(reader: SplitReader, training: Training, seed: int) -> Plan:
+def training_sampler(reader: SplitReader, training: Training, seed: int) -> BatchSampler:
     """The shuffled order of the training split."""
-    return Plan(reader.shard_sizes, training.global_batch_size, seed)
+    return BatchSampler(reader.shard_sizes, training.global_batch_size, seed)
 
 
-def validation_plan(reader: SplitReader, training: Training) -> Plan:
+def validation_sampler(reader: SplitReader, training: Training) -> BatchSampler:
     """The validation split in the order of its records."""
-    return Plan(reader.shard_sizes, training.global_batch_size, None)
+    return BatchSampler(reader.shard_sizes, training.global_batch_size, None)
 
 
 def distribute(
     strategy: tf.distribute.Strategy,
     reader: SplitReader,
-    plan: Plan,
+    sampler: BatchSampler,
     first_step: int,
     last_step: int,
     errors: list[OptduelError],
@@ -132,7 +132,7 @@ def distribute(
 
         def gather(number: np.ndarray) -> tuple[Any, ...]:
             step, replica = divmod(int(number), local)
-            shards, rows, places, size = plan.batch(step, worker + workers * replica, parts)
+            shards, rows, places, size = sampler.batch(step, worker + workers * replica, parts)
             try:
                 images, labels = reader.read(shards, rows)
             except OptduelError as error:

@@ -7,7 +7,8 @@ for the order within a step, on the number of replicas.
 """
 
 import enum
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,7 +48,7 @@ class Totals:
         return [self.cross_entropy, self.correct, self.examples, self.penalty, self.steps]
 
 
-class Verdict(enum.IntEnum):
+class Decision(enum.IntEnum):
     """What all replicas agreed on after a step."""
 
     GO_ON = 0
@@ -61,16 +62,16 @@ class Trained:
 
     Attributes:
         totals: those passed in plus those of the steps.
-        steps: how many were done; fewer than asked for unless the verdict is to go on.
+        steps: how many were done; fewer than asked for unless the decision is to go on.
         gradient_norm: Euclidean norm of the gradient of the whole loss at the last step.
-        verdict: of the last step; with NOT_FINITE its loss, penalty or gradient is not.
+        decision: of the last step; with NOT_FINITE its loss, penalty or gradient is not.
         pace: mean of the workers' wishes, equal on all of them: steps for the next call.
     """
 
     totals: Totals
     steps: int
     gradient_norm: float
-    verdict: Verdict
+    decision: Decision
     pace: int
 
 
@@ -131,11 +132,6 @@ class Engine:
         """Euclidean norm of all trainable weights."""
         return float(self._weight_norm_now().numpy())
 
-    def is_agreed(self, number: int) -> bool:
-        """Whether all workers call this with the same number, below 2^53."""
-        smallest_and_negated_largest = self._minima(tf.constant([number, -number], tf.float64))
-        return bool(np.array_equal(smallest_and_negated_largest, [number, -number]))
-
     @staticmethod
     def _run(
         compiled: Callable[..., list[tf.Tensor]],
@@ -146,19 +142,12 @@ class Engine:
     ) -> Trained:
         before = tf.constant(totals.values, tf.float64)
         wanted = tf.constant([wishes.stop, wishes.pace], tf.float64)
-        done, after, norm, verdict, pace = compiled(batches, tf.constant(steps, tf.int64), before, wanted)
+        done, after, norm, decision, pace = compiled(batches, tf.constant(steps, tf.int64), before, wanted)
         return Trained(
-            Totals(*after.numpy().tolist()), int(done), float(norm), Verdict(int(verdict)), int(pace)
+            Totals(*after.numpy().tolist()), int(done), float(norm), Decision(int(decision)), int(pace)
         )
 
     # Autograph is off throughout: nothing here needs it, and it takes a second to rewrite a model's sources.
-
-    @tf.function(autograph=False)
-    def _minima(self, values: tf.Tensor) -> tf.Tensor:
-        def gather() -> tf.Tensor:
-            return tf.distribute.get_replica_context().all_gather(values[None], axis=0)
-
-        return tf.reduce_min(self._first(self._strategy.run(gather)), axis=0)
 
     @tf.function(autograph=False)
     def _penalty_now(self) -> tf.Tensor:
@@ -187,7 +176,7 @@ class Engine:
         wishes: tf.Tensor,
     ) -> Any:
         def is_to_go_on(done: tf.Tensor, totals: tf.Tensor, norm: tf.Tensor, *agreed: tf.Tensor) -> tf.Tensor:
-            return tf.logical_and(done < steps, tf.equal(agreed[0], Verdict.GO_ON))
+            return tf.logical_and(done < steps, tf.equal(agreed[0], Decision.GO_ON))
 
         def do_step(done: tf.Tensor, totals: tf.Tensor, *last: tf.Tensor) -> Any:
             result = self._strategy.run(step, args=(*next(batches), wishes))
@@ -196,7 +185,7 @@ class Engine:
 
         zero = tf.zeros((), tf.float64)
         return tf.while_loop(
-            is_to_go_on, do_step, [tf.zeros((), tf.int64), totals, zero, tf.constant(Verdict.GO_ON), zero]
+            is_to_go_on, do_step, [tf.zeros((), tf.int64), totals, zero, tf.constant(Decision.GO_ON), zero]
         )
 
     def _first(self, value: Any) -> tf.Tensor:
@@ -230,7 +219,7 @@ class Engine:
         penalty = self._optimizer.penalty()
         self._optimizer.apply(gradients, tf.cast(step, tf.float64))
         totals = tf.concat([measured, [penalty, 1.0]], axis=0)
-        return totals, norm, _verdict(stop, norm + tf.reduce_sum(totals)), pace
+        return totals, norm, _decision(stop, norm + tf.reduce_sum(totals)), pace
 
     def _reduced_gradients(
         self, tape: tf.GradientTape, loss: tf.Tensor, products: list[Any]
@@ -263,7 +252,28 @@ class Engine:
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
         measured, stop, pace = _reduce_measures(losses, logits, labels, wishes)
         totals = tf.concat([measured, [0.0, 1.0]], axis=0)
-        return totals, tf.zeros((), tf.float64), _verdict(stop, tf.reduce_sum(totals)), pace
+        return totals, tf.zeros((), tf.float64), _decision(stop, tf.reduce_sum(totals)), pace
+
+
+def minima(strategy: tf.distribute.Strategy, values: Sequence[float]) -> np.ndarray:
+    """The smallest of each value over all workers, float64 [n]; all workers give n values."""
+
+    @tf.function(autograph=False)
+    def gathered() -> Any:
+        def gather() -> tf.Tensor:
+            own = tf.constant([list(values)], tf.float64)
+            return tf.distribute.get_replica_context().all_gather(own, axis=0)
+
+        return strategy.run(gather)
+
+    smallest: np.ndarray = strategy.experimental_local_results(gathered())[0].numpy().min(axis=0)
+    return smallest
+
+
+def is_agreed(strategy: tf.distribute.Strategy, text: str) -> bool:
+    """Whether all workers call this with the same text."""
+    number = zlib.crc32(text.encode())
+    return np.array_equal(minima(strategy, [number, -number]), [number, -number])
 
 
 def _reduce_measures(
@@ -278,10 +288,10 @@ def _reduce_measures(
     return over_all[:3], over_all[3], over_all[4] / context.num_replicas_in_sync
 
 
-def _verdict(stop: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
-    """A Verdict as int32; from reduced numbers only, so that all replicas agree."""
-    on_stop = tf.where(stop > 0, tf.constant(Verdict.STOP), tf.constant(Verdict.GO_ON))
-    return tf.where(tf.math.is_finite(number), on_stop, tf.constant(Verdict.NOT_FINITE))
+def _decision(stop: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
+    """A Decision as int32; from reduced numbers only, so that all replicas agree."""
+    on_stop = tf.where(stop > 0, tf.constant(Decision.STOP), tf.constant(Decision.GO_ON))
+    return tf.where(tf.math.is_finite(number), on_stop, tf.constant(Decision.NOT_FINITE))
 
 
 def _norm(tensors: list[tf.Tensor]) -> tf.Tensor:

@@ -1,11 +1,14 @@
 """Whether TensorFlow can use the GPUs that are there; where it cannot, it trains on processors unasked."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from optduel.components.core import SetupError
 
 _DEVICES = Path("/dev")
+
+Gpu = TypeVar("Gpu")
 
 
 def check_gpus(seen: int, is_cuda_build: bool, environ: Mapping[str, str], devices: Path = _DEVICES) -> None:
@@ -35,3 +38,23 @@ def check_gpus(seen: int, is_cuda_build: bool, environ: Mapping[str, str], devic
         f"{devices}/nvidia* = {present} NVIDIA GPU(s), of which TensorFlow sees none: {remedy}; "
         "CUDA_VISIBLE_DEVICES=-1 trains on processors"
     )
+
+
+def own_gpus(gpus: Sequence[Gpu], workers: int, place: int) -> Sequence[Gpu]:
+    """A worker's share of the GPUs of its machine, as many as every other worker there has.
+
+    Args:
+        gpus: of the machine.
+        workers: of the group, on the same machine.
+        place: this one's among them, from 0.
+
+    Raises:
+        SetupError: there are more workers than GPUs, and two cannot train together on one.
+    """
+    share = len(gpus) // workers
+    if gpus and not share:
+        raise SetupError(
+            f"compute.workers = {workers}: are on one machine with {len(gpus)} GPU(s), and each needs one of "
+            "its own; use fewer workers, or train on processors with CUDA_VISIBLE_DEVICES=-1"
+        )
+    return gpus[place * share : (place + 1) * share]

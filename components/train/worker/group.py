@@ -32,9 +32,19 @@ class Group:
         return self.peers[self.index][1]
 
     @property
+    def hosts(self) -> tuple[str, ...]:
+        """The names or addresses of all workers' machines, each once, without the brackets of IPv6."""
+        return tuple(dict.fromkeys(host.strip("[]") for host, _ in self.peers))
+
+    @property
     def workers_on_this_host(self) -> int:
         """How many workers share this one's machine: those with its host name."""
         return sum(host == self.peers[self.index][0] for host, _ in self.peers) if self.peers else 1
+
+    @property
+    def place_on_this_host(self) -> int:
+        """Which of the workers on its machine this one is, from 0."""
+        return sum(host == self.peers[self.index][0] for host, _ in self.peers[: self.index])
 
     def address(self, index: int) -> str:
         """A worker's address, for TensorFlow and for people."""

@@ -20,6 +20,7 @@ from optduel.components.core import (
     usable_cores,
     write_termination,
 )
+from optduel.components.numerics import set_up_libraries
 from optduel.components.settings import decode
 from optduel.components.storage import read
 from optduel.components.train.contract.control import PROGRESS_VARIABLE, Control
@@ -83,19 +84,18 @@ def _report_defect(known: Callable[[], Mapping[str, int | str]]) -> Callable[...
 
 
 def _train(task: Task, group: Group, control: Control) -> None:
-    # TensorFlow takes seconds to import and reads these once, so both stand here and not at the top.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # TensorFlow takes seconds to import, so it stands here and not at the top.
+    set_up_libraries()
     import tensorflow as tf
 
     from optduel.components.train.loop.loop import train
-    from optduel.components.train.worker.devices import check_gpus
+    from optduel.components.train.worker.devices import check_gpus, own_gpus
     from optduel.components.train.worker.tensorflow_errors import in_our_words
 
     gpus = tf.config.list_physical_devices("GPU")
     check_gpus(len(gpus), tf.test.is_built_with_cuda(), os.environ)
-    tf.config.experimental.enable_op_determinism()
-    # On by default: from Ampere on, GPUs would keep ten bits of each factor in products called float32.
-    tf.config.experimental.enable_tensor_float_32_execution(False)
+    gpus = own_gpus(gpus, group.workers_on_this_host, group.place_on_this_host)
+    tf.config.set_visible_devices(gpus, "GPU")
     threads = task.compute.threads_per_worker or max(1, usable_cores() // group.workers_on_this_host)
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(max(2, threads))

@@ -11,7 +11,8 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from optduel.components.core import ExperimentError, exit_on_error, stop_on_signals
+from optduel.components.core import ExperimentError, exit_on_error, say, stop_on_signals
+from optduel.components.numerics import library_environment, taken_out
 from optduel.components.settings import decode
 from optduel.components.storage import read
 from optduel.components.train.contract.control import PROGRESS_VARIABLE, ProgressFile
@@ -39,6 +40,8 @@ def _supervise(task_file: str, known: dict[str, int | str]) -> int:
     compute = task.compute
     group = group_from_environment(os.environ, compute.workers)
     known["worker"] = group.index
+    if group.index == 0 and (names := taken_out(os.environ)):
+        say(f"train {task.name}: not passed on, because it can change numbers: {', '.join(names)}")
     name = f"train {task.name}: worker {group.index} of {compute.workers}"
     with (
         stop_on_signals() as request,
@@ -64,10 +67,13 @@ def _progress_path() -> Iterator[Path]:
 
 
 def _environment(group: Group, progress: Path) -> Mapping[str, str]:
-    environment = {**os.environ, PROGRESS_VARIABLE: str(progress)}
+    environment = {**library_environment(os.environ), PROGRESS_VARIABLE: str(progress)}
     environment.pop("TF_CONFIG", None)  # the caller's, if any: this group is the one that holds
     if config := group.tf_config():
         environment["TF_CONFIG"] = config
+        # Workers talk gRPC, which would ask a proxy of the environment for its peers, and wait for ever where
+        # it does not answer. Stores are reached by HTTP, and keep the proxy.
+        environment["no_grpc_proxy"] = ",".join(group.hosts)
     return environment
 
 

@@ -18,6 +18,7 @@ from optduel.components.core import (
     OptduelError,
     OutOfMemoryError,
     PeerLostError,
+    RefusedError,
     SetupError,
     StoppedError,
     TrainingError,
@@ -99,6 +100,7 @@ def test_lines_of_all_but_the_chief_carry_the_worker_s_number(
         ("DataError", DataError),
         ("TrainingError", TrainingError),
         ("SetupError", SetupError),
+        ("RefusedError", RefusedError),
     ],
 )
 def test_a_final_failure_ends_the_group_at_once(
@@ -249,7 +251,7 @@ with exit_on_error("train"):
 """
 
 REAL_WORKER = """
-from optduel.components.train import worker
+from optduel.components.train.worker import worker
 sys.executable = {trainer!r}
 worker.main([sys.argv[-1]])
 """

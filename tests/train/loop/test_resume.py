@@ -19,7 +19,6 @@ from optduel.components.train.contract.task import Task
 from optduel.components.train.loop import loop
 from optduel.components.train.loop.checkpoint import Checkpoint
 from optduel.components.train.loop.state import State
-from optduel.components.train.model.engine import Engine
 from tests.train.conftest import ADAMW, CNN, SGD, TUTORIAL, largest_deviation, reproducible
 
 MakeTask = Callable[..., Task]
@@ -76,13 +75,13 @@ def test_checkpoints_before_and_after_validation_are_not_taken_for_one(
     make_task: MakeTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They have the same step and the same name; workers that read different ones would never meet."""
-    numbers: list[int] = []
+    told: list[str] = []
 
-    def disagree(_: Engine, number: int) -> bool:
-        numbers.append(number)
+    def disagree(_: tf.distribute.Strategy, text: str) -> bool:
+        told.append(text)
         return False
 
-    monkeypatch.setattr(Engine, "is_agreed", disagree)
+    monkeypatch.setattr(loop, "is_agreed", disagree)
     monkeypatch.setattr(loop, "named_variables", lambda *_: {})
     for epochs in (0, 1):
         state = State(step=20, epochs=epochs).to_json(0.0)
@@ -90,7 +89,7 @@ def test_checkpoints_before_and_after_validation_are_not_taken_for_one(
         monkeypatch.setattr(loop.checkpoint, "latest", lambda *_, found=found: found)
         with pytest.raises(LaunchError, match=rf"here step 20, {epochs} epochs done"):
             loop.train(make_task("trial"), tf.distribute.get_strategy(), Control(None))
-    assert numbers[0] != numbers[1]
+    assert told[0] != told[1]
 
 
 @pytest.mark.slow

@@ -8,46 +8,46 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from optduel.components.train.model.batches import Plan
+from optduel.components.train.model.batches import BatchSampler
 
 
 @st.composite
-def plans(draw: st.DrawFn) -> Plan:
+def samplers(draw: st.DrawFn) -> BatchSampler:
     examples = draw(st.integers(1, 200))
     shards = draw(st.sampled_from([4, 8, 12]))
     sizes = tuple(len(range(shard, examples, shards)) for shard in range(shards))
-    return Plan(sizes, draw(st.integers(1, 50)), draw(st.none() | st.integers(0, 2**31 - 1)))
+    return BatchSampler(sizes, draw(st.integers(1, 50)), draw(st.none() | st.integers(0, 2**31 - 1)))
 
 
-def examples_of(plan: Plan, step: int, part: int, parts: int) -> list[tuple[int, int]]:
-    shards, rows, _, _ = plan.batch(step, part, parts)
+def examples_of(sampler: BatchSampler, step: int, part: int, parts: int) -> list[tuple[int, int]]:
+    shards, rows, _, _ = sampler.batch(step, part, parts)
     return list(zip(shards.tolist(), rows.tolist(), strict=True))
 
 
-@given(plans(), st.integers(0, 3))
-def test_epoch_takes_every_example_exactly_once(plan: Plan, epoch: int) -> None:
-    first = epoch * plan.epoch_steps
+@given(samplers(), st.integers(0, 3))
+def test_epoch_takes_every_example_exactly_once(sampler: BatchSampler, epoch: int) -> None:
+    first = epoch * sampler.epoch_steps
     taken = [
         example
-        for step in range(first, first + plan.epoch_steps)
-        for example in examples_of(plan, step, 0, 1)
+        for step in range(first, first + sampler.epoch_steps)
+        for example in examples_of(sampler, step, 0, 1)
     ]
-    everything = {(shard, row) for shard, size in enumerate(plan.shard_sizes) for row in range(size)}
-    assert len(taken) == plan.example_count
+    everything = {(shard, row) for shard, size in enumerate(sampler.shard_sizes) for row in range(size)}
+    assert len(taken) == sampler.example_count
     assert set(taken) == everything
 
 
-@given(plans(), st.sampled_from([2, 4]), st.sampled_from([1, 2, 3]), st.data())
+@given(samplers(), st.sampled_from([2, 4]), st.sampled_from([1, 2, 3]), st.data())
 def test_global_batch_is_the_same_set_for_any_workers_and_replicas(
-    plan: Plan, workers: int, replicas: int, data: st.DataObject
+    sampler: BatchSampler, workers: int, replicas: int, data: st.DataObject
 ) -> None:
-    step = data.draw(st.integers(0, 3 * plan.epoch_steps - 1))
+    step = data.draw(st.integers(0, 3 * sampler.epoch_steps - 1))
     parts = workers * replicas
-    alone = examples_of(plan, step, 0, 1)
+    alone = examples_of(sampler, step, 0, 1)
     spread: list[tuple[int, int]] = [(-1, -1)] * len(alone)
     for worker in range(workers):
         for replica in range(replicas):
-            shards, rows, places, size = plan.batch(step, worker + workers * replica, parts)
+            shards, rows, places, size = sampler.batch(step, worker + workers * replica, parts)
             assert size == len(alone)
             assert set(shards % workers) <= {worker}, "a worker reads only shards of its own"
             for shard, row, place in zip(shards, rows, places, strict=True):
@@ -56,18 +56,22 @@ def test_global_batch_is_the_same_set_for_any_workers_and_replicas(
     assert spread == alone
 
 
-@given(plans(), st.sampled_from([2, 4]))
-def test_workers_shares_of_a_batch_differ_by_at_most_one_example(plan: Plan, workers: int) -> None:
-    sizes = [len(examples_of(plan, plan.epoch_steps - 1, worker, workers)) for worker in range(workers)]
+@given(samplers(), st.sampled_from([2, 4]))
+def test_workers_shares_of_a_batch_differ_by_at_most_one_example(sampler: BatchSampler, workers: int) -> None:
+    sizes = [len(examples_of(sampler, sampler.epoch_steps - 1, worker, workers)) for worker in range(workers)]
     assert max(sizes) - min(sizes) <= 1
 
 
 def test_order_changes_with_epoch_and_seed_and_is_repeatable() -> None:
-    plan = Plan((50,) * 4, 20, seed=1)
-    first = [examples_of(plan, step, 0, 1) for step in range(plan.epoch_steps)]
-    second = [examples_of(plan, step + plan.epoch_steps, 0, 1) for step in range(plan.epoch_steps)]
-    other = [examples_of(Plan((50,) * 4, 20, seed=2), step, 0, 1) for step in range(plan.epoch_steps)]
-    again = [examples_of(Plan((50,) * 4, 20, seed=1), step, 0, 1) for step in range(plan.epoch_steps)]
+    sampler = BatchSampler((50,) * 4, 20, seed=1)
+    first = [examples_of(sampler, step, 0, 1) for step in range(sampler.epoch_steps)]
+    second = [examples_of(sampler, step + sampler.epoch_steps, 0, 1) for step in range(sampler.epoch_steps)]
+    other = [
+        examples_of(BatchSampler((50,) * 4, 20, seed=2), step, 0, 1) for step in range(sampler.epoch_steps)
+    ]
+    again = [
+        examples_of(BatchSampler((50,) * 4, 20, seed=1), step, 0, 1) for step in range(sampler.epoch_steps)
+    ]
     assert first == again
     assert first != second
     assert first != other
@@ -75,14 +79,14 @@ def test_order_changes_with_epoch_and_seed_and_is_repeatable() -> None:
 
 def test_order_of_a_seed_is_golden() -> None:
     """NumPy keeps Philox stable; should it not, every resumed run would silently change its data order."""
-    shards, rows, _, _ = Plan((5, 5), 6, seed=7).batch(0, 0, 1)
+    shards, rows, _, _ = BatchSampler((5, 5), 6, seed=7).batch(0, 0, 1)
     np.testing.assert_array_equal(shards, [0, 1, 0, 1, 0, 1])
     np.testing.assert_array_equal(rows, [1, 1, 0, 4, 4, 3])
 
 
 @pytest.mark.parametrize("step", [0, 3])
 def test_validation_keeps_the_order_of_the_records(step: int) -> None:
-    shards, rows, places, size = Plan((4, 3), 2, None).batch(step, 0, 1)
+    shards, rows, places, size = BatchSampler((4, 3), 2, None).batch(step, 0, 1)
     positions = rows * 2 + shards
     assert positions.tolist() == list(range(2 * step, 2 * step + size))
     assert places.tolist() == list(range(size))
@@ -92,7 +96,7 @@ READ_AHEAD = """
 import threading
 import numpy as np
 import tensorflow as tf
-from optduel.components.train.model.batches import PREFETCHED_STEPS, Plan, distribute
+from optduel.components.train.model.batches import PREFETCHED_STEPS, BatchSampler, distribute
 
 class Reader:
     image_shape = (1, 1, 1)
@@ -106,7 +110,7 @@ class Reader:
 
 tf.config.experimental.enable_op_determinism()
 reader = Reader()
-batches = distribute(tf.distribute.get_strategy(), reader, Plan((8,) * 4, 4, 0), 0, 8, [])
+batches = distribute(tf.distribute.get_strategy(), reader, BatchSampler((8,) * 4, 4, 0), 0, 8, [])
 next(batches)
 for number in range(1 + PREFETCHED_STEPS):
     assert reader.reads.acquire(timeout=30), f"{number} batches were read after one was asked for"

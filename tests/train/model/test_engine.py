@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from optduel.components.records import Records, SplitReader
 from optduel.components.settings import Arm, Model, Training, validate
-from optduel.components.train.model.batches import Plan, distribute, training_plan
-from optduel.components.train.model.engine import Engine, Totals, Verdict, Wishes
+from optduel.components.train.model.batches import BatchSampler, distribute, training_sampler
+from optduel.components.train.model.engine import Decision, Engine, Totals, Wishes, is_agreed
 from optduel.components.train.model.layers import BatchDropout
 from optduel.components.train.model.models import TrainingLayers, build_model
 from optduel.components.train.model.optimizers import Optimizer
@@ -25,7 +25,7 @@ class Bench:
     def __init__(self, records: Records, rate: float = 0.001) -> None:
         reader = SplitReader(records, "train")
         training = validate(Training, {"epochs": 2, "global_batch_size": 64}, "training")
-        self.plan: Plan = training_plan(reader, training, 0)
+        self.sampler: BatchSampler = training_sampler(reader, training, 0)
         strategy = tf.distribute.get_strategy()
         keras.utils.set_random_seed(0)
         manifest = records.manifest
@@ -34,10 +34,10 @@ class Bench:
         )
         arm = validate(Arm, ADAMW | {"learning_rate": {"schedule": "constant", "base": rate}}, "arm")
         optimizer = Optimizer(
-            arm, model.trainable_variables, self.plan.epoch_steps, 2 * self.plan.epoch_steps
+            arm, model.trainable_variables, self.sampler.epoch_steps, 2 * self.sampler.epoch_steps
         )
         self.engine = Engine(strategy, model, optimizer, 0)
-        self.batches: Any = distribute(strategy, reader, self.plan, 0, 2 * self.plan.epoch_steps, [])
+        self.batches: Any = distribute(strategy, reader, self.sampler, 0, 2 * self.sampler.epoch_steps, [])
 
     def train(self, steps: int, totals: Totals, wishes: Wishes = GO_ON) -> Any:
         return self.engine.train(self.batches, steps, totals, wishes)
@@ -58,8 +58,8 @@ def test_no_step_after_the_first_is_traced(records: Records, monkeypatch: pytest
     assert traces
     for steps in (1, 2, 16, 7, 13):
         trained = bench.train(steps, trained.totals, Wishes(stop=False, pace=steps))
-    assert trained.totals.steps == 2 * bench.plan.epoch_steps
-    assert trained.totals.examples == 2 * bench.plan.example_count
+    assert trained.totals.steps == 2 * bench.sampler.epoch_steps
+    assert trained.totals.examples == 2 * bench.sampler.example_count
     assert len(calls) == traces
 
 
@@ -76,15 +76,15 @@ def test_sums_do_not_depend_on_the_grouping_of_steps(records: Records) -> None:
 
 def test_a_wish_to_stop_ends_after_the_step(records: Records) -> None:
     trained = Bench(records).train(10, Totals(), Wishes(stop=True, pace=3))
-    assert (trained.steps, trained.verdict, trained.pace) == (1, Verdict.STOP, 3)
+    assert (trained.steps, trained.decision, trained.pace) == (1, Decision.STOP, 3)
 
 
 def test_the_first_step_that_is_not_finite_is_the_last(records: Records) -> None:
     trained = Bench(records, rate=1e38).train(20, Totals())
-    assert trained.verdict is Verdict.NOT_FINITE
+    assert trained.decision is Decision.NOT_FINITE
     assert 1 < trained.steps < 20
     assert not np.isfinite(trained.gradient_norm + sum(trained.totals.values))
 
 
 def test_one_worker_agrees_with_itself(records: Records) -> None:
-    assert Bench(records).engine.is_agreed(2**32 - 1)
+    assert is_agreed(tf.distribute.get_strategy(), "the same text")

@@ -1,6 +1,7 @@
 """What `precision: auto` chooses, and that a stated precision is taken as it is."""
 
 import pytest
+import tensorflow as tf
 
 from optduel.components.train.model.precision import choose_precision, resolve_precision
 
@@ -25,8 +26,8 @@ def test_bfloat16_is_chosen_where_every_training_device_has_it(
 
 @pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
 def test_stated_precision_is_taken_as_it_is(precision: str) -> None:
-    assert resolve_precision(precision) == precision
+    assert resolve_precision(precision, tf.distribute.get_strategy()) == precision
 
 
 def test_auto_is_one_of_the_two() -> None:
-    assert resolve_precision("auto") in {"float32", "mixed_bfloat16"}
+    assert resolve_precision("auto", tf.distribute.get_strategy()) in {"float32", "mixed_bfloat16"}

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from optduel.components.core import SetupError
-from optduel.components.train.worker.devices import check_gpus
+from optduel.components.train.worker.devices import check_gpus, own_gpus
 
 
 @pytest.fixture
@@ -51,3 +51,24 @@ def test_what_is_meant_is_let_pass(
 
 def test_machine_without_gpus_trains_on_processors(tmp_path: Path) -> None:
     check_gpus(0, True, {}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "workers", "shares"),
+    [
+        (0, 2, ["", ""]),
+        (1, 1, ["a"]),
+        (4, 1, ["abcd"]),
+        (4, 2, ["ab", "cd"]),
+        (2, 2, ["a", "b"]),
+        (3, 2, ["a", "b"]),
+    ],
+)
+def test_workers_of_one_machine_share_out_its_gpus_evenly(gpus: int, workers: int, shares: list[str]) -> None:
+    found = "abcd"[:gpus]
+    assert [own_gpus(found, workers, place) for place in range(workers)] == shares
+
+
+def test_two_workers_do_not_train_on_one_gpu() -> None:
+    with pytest.raises(SetupError, match=r"compute.workers = 2: .* machine with 1 GPU.*fewer workers"):
+        own_gpus(["gpu"], 2, 1)

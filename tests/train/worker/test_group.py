@@ -64,4 +64,7 @@ def test_a_contradiction_is_named_with_variable_and_value(
 def test_workers_of_one_host_share_it() -> None:
     assert group("a:1,b:1,a:2", "0", 3).workers_on_this_host == 2
     assert group("a:1,b:1,a:2", "1", 3).workers_on_this_host == 1
-    assert Group().workers_on_this_host == 1
+    places = [group("a:1,b:1,a:2", str(index), 3).place_on_this_host for index in range(3)]
+    assert places == [0, 0, 1]
+    assert (Group().workers_on_this_host, Group().place_on_this_host) == (1, 0)
+    assert group("a:1,b:1,a:2,[::1]:80", "0", 4).hosts == ("a", "b", "::1")

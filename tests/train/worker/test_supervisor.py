@@ -22,7 +22,7 @@ from tests.train.processes import ending, is_running, script, wait_until
 
 WORKER = """
 import sys
-from optduel.components.train import worker
+from optduel.components.train.worker import worker
 sys.executable = sys.argv[2]
 worker.main([sys.argv[1]])
 """
@@ -106,7 +106,7 @@ def test_what_the_training_process_reported_stays(start: Start, log: Path) -> No
 
 def test_a_defect_shows_its_traceback_and_reports_its_last_line(start: Start, log: Path) -> None:
     code = """
-from optduel.components.train import trainer
+from optduel.components.train.worker import trainer
 trainer.decode = lambda *_: {}["absent"]
 trainer.main([__file__])
 """
@@ -225,15 +225,30 @@ for _ in range(3000):
     assert "stopped before the first step; nothing was lost" in str(read_termination(log))
 
 
+TRAINER = """
+from optduel.components.train.worker import trainer
+def hang(*_):
+    (folder / 'pid').write_text(str(os.getpid()))
+    {hang}
+trainer.decode = hang
+{other_tie}
+trainer.main([__file__])
+"""
+"""The training process's own `main`, which begins, and then hangs where it reads its task."""
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's part of the promise is Linux's")
 @pytest.mark.parametrize(
-    "tie",
-    ["from optduel.components.train import trainer; trainer._depend_on_parent()", "control.follow(0)"],
+    ("hang", "other_tie"),
+    [
+        ("sleep_with_interpreter_locked()", ""),
+        ("time.sleep(600)", "import ctypes; ctypes.CDLL = lambda _: type('', (), {'prctl': print})"),
+    ],
     ids=["kernel", "standard-input"],
 )
-def test_a_process_ends_with_its_supervisor(start: Start, tmp_path: Path, tie: str) -> None:
-    hang = "sleep_with_interpreter_locked()" if "trainer" in tie else "time.sleep(600)"
-    with start(f"{tie}\n(folder / 'pid').write_text(str(os.getpid())); {hang}") as worker:
+def test_a_process_ends_with_its_supervisor(start: Start, tmp_path: Path, hang: str, other_tie: str) -> None:
+    """By each of two ties alone: no thread runs while TensorFlow holds the lock, and prctl is Linux's."""
+    with start(TRAINER.format(hang=hang, other_tie=other_tie)) as worker:
         pid = pid_in(tmp_path / "pid")
         worker.kill()
         wait_until(lambda: not is_running(pid), 5)
