@@ -5,6 +5,7 @@ KFP's local runner has no way to stop: an exception waits until every task that 
 
 import contextlib
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -73,8 +74,8 @@ class LocalTasks:
 
 
 @contextlib.contextmanager
-def replaced(module: ModuleType, name: str, function: Callable[..., int]) -> Iterator[None]:
-    """Has KFP execute tasks by a function of ours instead of its own."""
+def replaced(module: ModuleType, name: str, function: Callable[..., object]) -> Iterator[None]:
+    """Has KFP use a function of ours instead of its own."""
     before = getattr(module, name)
     setattr(module, name, function)
     try:
@@ -85,25 +86,53 @@ def replaced(module: ModuleType, name: str, function: Callable[..., int]) -> Ite
 
 @contextlib.contextmanager
 def in_processes(tasks: LocalTasks) -> Iterator[None]:
-    """Has KFP's SubprocessRunner execute tasks in process groups of their own, which can be stopped."""
+    """Has KFP's SubprocessRunner execute tasks in process groups of their own, which can be stopped.
+
+    Tasks import nothing from the current folder, where a user's `random.py` or `numpy.py` may lie.
+    """
     # KFP's command leaves a temporary folder behind for every task.
     with tempfile.TemporaryDirectory(prefix="optduel-") as scratch:
 
         def run(full_command: Sequence[str], env_vars: Mapping[str, str] | None = None) -> int:
-            environment = {**os.environ, **(env_vars or {}), "TMPDIR": scratch}
+            environment = {**os.environ, **(env_vars or {}), "PYTHONSAFEPATH": "1", "TMPDIR": scratch}
             return tasks.run(lambda: _Process(full_command, environment))
 
-        with replaced(subprocess_task_handler, "run_local_subprocess", run):
+        # KFP puts the interpreter's path into a line of shell as it is: unquoted.
+        place_python = subprocess_task_handler.replace_python_executable
+
+        def place_quoted(full_command: list[str], executable: str) -> list[str]:
+            command: list[str] = place_python(full_command, shlex.quote(executable))
+            return command
+
+        handler = subprocess_task_handler
+        with (
+            replaced(handler, "replace_python_executable", place_quoted),
+            replaced(handler, "run_local_subprocess", run),
+        ):
             yield
+
+
+_GUARDED = """
+exec 3<&0 </dev/null
+(trap "" HUP INT TERM; read -r _ <&3; kill -KILL 0) >/dev/null 2>&1 &
+exec 3<&-
+exec "$@"
+"""
+"""Shell that runs a command in its place, and ends its process group when standard input ends.
+
+It is a pipe whose other end this process holds, so it ends with us, however we die. Linux has
+PR_SET_PDEATHSIG for this, but it also ends a task with the thread that started it, and macOS has nothing
+like it.
+"""
 
 
 class _Process:
     def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
         # A group of its own: the task is a shell's child, and the keyboard shall interrupt only us.
         self._process = subprocess.Popen(
-            command,
+            ["sh", "-c", _GUARDED, "sh", *command],
             env=environment,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -117,10 +146,10 @@ class _Process:
             try:
                 for line in process.stdout:
                     sys.stdout.write(line)
-            except BaseException:
-                self.kill()  # nobody would look after it any more
-                raise
-        return self._process.returncode
+                return process.wait()
+            finally:
+                # The guard; and the task too where nobody would look after it any more.
+                self.kill()
 
     def stop(self) -> None:
         self._signal(signal.SIGTERM)
