@@ -16,7 +16,14 @@ from optduel.components.settings.decay import (
     learning_rates,
     overshoots,
 )
-from optduel.components.settings.deployment import USER, WORKER_PORT, Deployment, Job, Resources
+from optduel.components.settings.deployment import (
+    USER,
+    WORKER_PORT,
+    Deployment,
+    Job,
+    Resources,
+    image_reference,
+)
 from optduel.components.settings.experiment import (
     AdamArm,
     AdamwArm,
@@ -85,6 +92,7 @@ __all__ = [
     "convert",
     "decode",
     "equivalent_weight_decay",
+    "image_reference",
     "json_schema",
     "learning_rate",
     "learning_rates",

@@ -8,10 +8,15 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from optduel.components.storage import without_credentials
 
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", max_length=40)]
 """A name that is also a file name, a URL part and a Kubernetes label."""
+
+Place = Annotated[str, AfterValidator(without_credentials)]
+"""A path or a URI."""
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 PositiveFloat = Annotated[float, Field(gt=0)]
@@ -22,7 +27,8 @@ PositiveInt = Annotated[int, Field(ge=1)]
 class Section(BaseModel):
     """A frozen part of the experiment; unknown fields, NaN and infinity are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    # What was given may hold credentials; messages are ours, and leave them out.
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
 
     def canonical_json(self) -> str:
         """Sorted keys, no spaces, no NaN: equal values give equal bytes, hence equal cache keys."""
@@ -62,8 +68,8 @@ class TfdsSource(Section):
     version: str | None = None
     split: str = "train"
     test_split: str | None = None
-    archive: str | None = None
-    data_dir: str | None = None
+    archive: Place | None = None
+    data_dir: Place | None = None
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:
@@ -76,7 +82,7 @@ class FolderSource(Section):
     """A folder with one sub-folder of images for each class: `path/class/image.jpg`."""
 
     kind: Literal["folder"] = "folder"
-    path: str
+    path: Place
 
 
 Source = Annotated[DigitsSource | TfdsSource | FolderSource, Field(discriminator="kind")]

@@ -13,7 +13,6 @@ from typing import Generic, TypeVar
 
 from optduel.components.core import DamagedError, SetupError, StorageError
 from optduel.components.storage.failures import DamagedFailure, Failure, HangingFailure, TransientFailure
-from optduel.components.storage.redaction import redacted
 
 SECONDS_VARIABLE = "OPTDUEL_STORAGE_SECONDS"
 """Names the time that one operation may take, beyond moving its bytes at `SLOWEST_BYTES_PER_SECOND`."""
@@ -207,11 +206,11 @@ def persist(
             elif stopped.wait(delay):
                 raise AbandonedError from None
         except Failure as failure:
-            raise StorageError(redacted(f"{uri}: {failure.cause}; {failure.remedy}")) from None
+            raise StorageError(f"{uri}: {failure.cause}; {failure.remedy}") from None
     raise AssertionError("unreachable")
 
 
 def _given_up(uri: str, failure: Failure, attempts: int, begun: float) -> str:
     elapsed = time.monotonic() - begun
     tried = f"{attempts} attempts in {elapsed:.1f} s" if attempts > 1 else f"1 attempt in {elapsed:.1f} s"
-    return redacted(f"{uri}: {failure.cause} ({tried}); {failure.remedy}")
+    return f"{uri}: {failure.cause} ({tried}); {failure.remedy}"
