@@ -29,6 +29,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
+from optduel.components.redaction import showable
+
 TERMINATION_LOG_VARIABLE = "OPTDUEL_TERMINATION_LOG"
 """Names the file that receives one JSON object when a process ends on an OptduelError."""
 
@@ -42,7 +44,7 @@ _CUT = "..."
 
 
 class OptduelError(Exception):
-    """Base of every error whose message is written for the user.
+    """Base of every error whose message is written for the user; it holds no credentials, whatever is given.
 
     Attributes:
         worker_exit_code: what a component or worker process exits with (sysexits.h).
@@ -51,6 +53,9 @@ class OptduelError(Exception):
 
     worker_exit_code: ClassVar[int] = 70
     cli_exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str) -> None:
+        super().__init__(showable(message))
 
 
 class ExperimentError(OptduelError):
@@ -241,12 +246,15 @@ def decode_termination(content: bytes | str) -> Termination | None:
     """The report that `write_termination` wrote; None for anything else, half of one included."""
     try:
         report = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    if not isinstance(report, dict) or report.get("error") not in ERROR_TYPES:
+    if not isinstance(report, dict):
         return None
-    error = ERROR_TYPES[report.pop("error")](report.pop("message", ""))
-    return Termination(error, report)
+    kind, message = report.pop("error", None), report.pop("message", "")
+    if not isinstance(kind, str) or kind not in ERROR_TYPES or not isinstance(message, str):
+        return None
+    details = {name: value for name, value in report.items() if isinstance(value, int | str)}
+    return Termination(ERROR_TYPES[kind](message), details)
 
 
 def _encode(stage: str, error: OptduelError, message: str, details: Mapping[str, int | str]) -> bytes:

@@ -2,13 +2,15 @@
 
 import sys
 
+from optduel.components.redaction import showable
+
 MARK = "optduel: "
 """Begins every line, so that whoever runs a stage can tell its narration from a library's chatter."""
 
 
 def say(message: str) -> None:
-    """Prints one line of narration at once."""
-    print(f"{MARK}{message}", file=sys.stderr, flush=True)
+    """Prints one line of narration at once, without credentials."""
+    print(f"{MARK}{showable(message)}", file=sys.stderr, flush=True)
 
 
 def seconds_in_words(seconds: float) -> str:

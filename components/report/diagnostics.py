@@ -4,10 +4,9 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from optduel.components.report.drawing import COLOURS, MARKERS, printable
+from optduel.components.report.drawing import COLOURS, MARKERS, Figure, printable
 from optduel.components.results import Trial
 
 ROC_PANELS = 20

@@ -4,8 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from matplotlib.ticker import MaxNLocator
-
+from optduel.components.report.drawing import MaxNLocator
 from optduel.components.results import PairedComparison
 
 WIDTH = 640

@@ -1,13 +1,54 @@
-"""How every figure looks and is saved: ggplot style, one colour and marker per arm, reproducible files."""
+"""How every figure looks and is saved: ggplot style, one colour and marker per arm, reproducible files.
+
+Only this module imports matplotlib, which reads settings of the user's while it is imported.
+"""
 
 import contextlib
 import functools
+import importlib.util
 import io
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
-import matplotlib.font_manager
-import matplotlib.style
-from matplotlib.figure import Figure
+
+@contextlib.contextmanager
+def _nobody_s_settings() -> Iterator[Path]:
+    """Lets matplotlib be imported without a user's settings: gives the folder of its own ones.
+
+    MPLBACKEND, which notebooks set for their kernels, may name a module that is not installed here; a
+    `matplotlibrc` of the current folder comes before all others, and one that cannot be read is an error.
+    """
+    package = importlib.util.find_spec("matplotlib")
+    if package is None or package.origin is None:
+        raise ModuleNotFoundError("No module named 'matplotlib'", name="matplotlib")
+    own = Path(package.origin).parent / "mpl-data"
+    backend = os.environ.pop("MPLBACKEND", None)
+    try:
+        with contextlib.chdir(own):
+            yield own
+    finally:
+        if backend is not None:
+            os.environ["MPLBACKEND"] = backend
+
+
+with _nobody_s_settings() as _own:
+    import matplotlib.font_manager
+    import matplotlib.style
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+__all__ = [
+    "COLOURS",
+    "MARKERS",
+    "Axes",
+    "Figure",
+    "MaxNLocator",
+    "figure_files",
+    "figure_style",
+    "printable",
+]
 
 COLOURS = (
     "#0072B2",
@@ -46,7 +87,9 @@ _SETTINGS = {
 @contextlib.contextmanager
 def figure_style() -> Iterator[None]:
     """Within this context figures are made, and only within it do they look right when they are saved."""
-    with matplotlib.style.context(["ggplot", _SETTINGS]):
+    # All defaults first, whatever was set before; and by its file, as a user's style may be called ggplot.
+    ggplot = _own / "stylelib" / "ggplot.mplstyle"
+    with matplotlib.style.context(["default", ggplot, _SETTINGS]):
         yield
 
 

@@ -6,14 +6,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from optduel.components.core import DataError
 from optduel.components.report.diagnostics import pooled_calibration
-from optduel.components.report.drawing import COLOURS, MARKERS
+from optduel.components.report.drawing import COLOURS, MARKERS, Axes, Figure, MaxNLocator
 from optduel.components.results import Trial, epochs_of
 from optduel.components.settings import Arm
 

@@ -19,6 +19,7 @@ from optduel.components.results.history import Row, decode_history, epochs_of, r
 from optduel.components.results.lineage import Environment, code_version, environment, now
 from optduel.components.results.tables import (
     HISTORY_NAME,
+    Index,
     IndexedArm,
     TrialHistory,
     decode_history_table,
@@ -38,6 +39,7 @@ __all__ = [
     "Environment",
     "Evaluation",
     "HISTORY_NAME",
+    "Index",
     "IndexedArm",
     "Interval",
     "PairedComparison",

@@ -1,12 +1,11 @@
 """What the last stages hand to each other: a trial's evaluation, all trials, and the comparison of arms."""
 
-import json
 from typing import Literal, TypeVar
 
 from optduel.components.core import DataError, ExperimentError
 from optduel.components.results.history import Row
 from optduel.components.results.lineage import Environment
-from optduel.components.settings import Section, validate
+from optduel.components.settings import Section, decode
 from optduel.components.storage import Location, publish, read
 
 
@@ -197,8 +196,8 @@ def read_document(location: Location, expected: type[Document]) -> Document:
         DataError: it is no such document.
     """
     try:
-        return validate(expected, json.loads(read(location)), str(location))
-    except (ValueError, ExperimentError) as error:
+        return decode(expected, read(location), str(location))
+    except ExperimentError as error:
         raise DataError(
             f"{location}: not a {expected.__name__} document; run the stage again: {error}"
         ) from error

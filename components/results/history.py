@@ -4,12 +4,11 @@ Sums and counts are reduced over all workers before they become means, so a row 
 or the whole split, whatever the number of workers.
 """
 
-import json
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from optduel.components.core import DataError, ExperimentError
-from optduel.components.settings import Section, validate
+from optduel.components.settings import Section, decode
 from optduel.components.storage import Location, publish, read
 
 TIMING_FIELDS = ("examples_per_second", "wall_seconds")
@@ -87,8 +86,8 @@ def decode_history(content: bytes, where: str) -> tuple[Row, ...]:
     rows = []
     for number, line in enumerate(content.splitlines(), start=1):
         try:
-            rows.append(validate(Row, json.loads(line), f"{where}, line {number}"))
-        except (ValueError, ExperimentError) as error:
+            rows.append(decode(Row, line, f"{where}, line {number}"))
+        except ExperimentError as error:
             raise DataError(f"{where}, line {number}: not a row of a history: {error}") from error
     return tuple(rows)
 

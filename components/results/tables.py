@@ -8,9 +8,9 @@ import itertools
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
-from optduel.components.core import DataError, ExperimentError
+from optduel.components.core import DataError, ExperimentError, StorageError
 from optduel.components.results.documents import Answer
 from optduel.components.results.history import Row
 from optduel.components.settings import Section, validate
@@ -82,8 +82,13 @@ def decode(schema: Schema, content: bytes, where: str) -> list[dict[str, Any]]:
         _check(schema, found.metadata or {}, where)
         if not found.equals(_arrow_schema(schema)):
             raise DataError(f"{where}: has other columns than version {schema.version} of its table")
-        rows: list[dict[str, Any]] = file.read().to_pylist()
-    except (pyarrow.ArrowException, OSError) as error:
+        # Equal values take no room in a file, but memory here.
+        if file.metadata.num_rows > len(content):
+            raise DataError(f"{where}: more rows than bytes: this is no table that was measured")
+        # Without threads: those of pyarrow's pool may abort a process that ends right after reading.
+        rows: list[dict[str, Any]] = file.read(use_threads=False).to_pylist()
+    # The latter where bytes are no UTF-8, or no time of Python's.
+    except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
         cause = (str(error).splitlines() or [type(error).__name__])[0]
         raise DataError(f"{where}: not a Parquet file, or a damaged one: {cause}") from error
     return rows
@@ -305,17 +310,29 @@ def indexed_runs(root: str) -> list[str]:
     return [_name(uri) for uri in _objects(root)]
 
 
-def read_index(root: str) -> list[IndexedArm]:
-    """The arms of all runs in the index: runs by the time they started, arms in their experiment's order.
+class Index(NamedTuple):
+    """All runs below a root.
+
+    Attributes:
+        arms: of the runs that can be read: by the time they started, arms in their experiment's order.
+        problems: why others cannot, a message each: damaged, or written by another release.
+    """
+
+    arms: list[IndexedArm]
+    problems: list[str]
+
+
+def read_index(root: str) -> Index:
+    """Reads the index; one damaged object hides no other run.
 
     Raises:
-        DataError: an object of the index is damaged, or of another version.
         StorageError: the place cannot be read.
     """
     with ThreadPoolExecutor(_THREADS) as pool:
-        runs = list(pool.map(_read_run, _objects(root)))
+        found = list(pool.map(_read_run, _objects(root)))
+    runs = [run for run in found if not isinstance(run, str)]
     runs.sort(key=lambda arms: (arms[0].started, arms[0].run))
-    return [arm for arms in runs for arm in arms]
+    return Index([arm for arms in runs for arm in arms], [run for run in found if isinstance(run, str)])
 
 
 def _objects(root: str) -> list[str]:
@@ -327,13 +344,12 @@ def _name(uri: str) -> str:
     return uri.rpartition("/")[2].removesuffix(_SUFFIX)
 
 
-def _read_run(uri: str) -> list[IndexedArm]:
-    arms = []
-    for row in decode(RUNS, read(uri), uri):
-        try:
-            arms.append(validate(IndexedArm, row, uri))
-        except ExperimentError as error:
-            raise DataError(f"{uri}: not a part of the index: {error}") from error
-    if not arms:
-        raise DataError(f"{uri}: holds no arm; run the study again")
-    return arms
+def _read_run(uri: str) -> list[IndexedArm] | str:
+    """The arms of a run, or why they cannot be read."""
+    try:
+        arms = [validate(IndexedArm, row, uri) for row in decode(RUNS, read(uri), uri)]
+    except ExperimentError as error:
+        return f"{uri}: not a part of the index: {error}"
+    except (DataError, StorageError) as error:
+        return str(error)
+    return arms or f"{uri}: holds no arm; run the study again"

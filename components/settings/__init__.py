@@ -23,6 +23,7 @@ from optduel.components.settings.deployment import (
     Deployment,
     Job,
     Resources,
+    image_reference,
 )
 from optduel.components.settings.experiment import (
     CnnModel,
@@ -88,6 +89,7 @@ __all__ = [
     "cautions",
     "convert",
     "decode",
+    "image_reference",
     "json_schema",
     "learning_rate",
     "learning_rates",

@@ -11,6 +11,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from yaml.composer import ComposerError
 
 from optduel.components.core import ExperimentError
+from optduel.components.redaction import showable
 from optduel.components.settings.deployment import Deployment
 from optduel.components.settings.experiment import Experiment
 
@@ -98,16 +99,17 @@ def validate(expected: type[Value], authored: Any, where: str) -> Value:
         raise ExperimentError("\n".join([f"{where}: {count}", *problems])) from error
 
 
-def decode(expected: type[Value], text: str, where: str) -> Value:
-    """Reads a section back from its canonical JSON, as components receive it.
+def decode(expected: type[Value], content: str | bytes, where: str) -> Value:
+    """Reads a value back from JSON: a section, as components receive it, or the content of a document.
 
     Raises:
-        ExperimentError: the text is not JSON, or breaks a rule of the section.
+        ExperimentError: the content is not JSON, or breaks a rule of what is expected.
     """
     try:
-        authored = json.loads(text)
+        authored = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise ExperimentError(f"{where}: not JSON: {error}") from error
+        reason = "nested too deeply" if isinstance(error, RecursionError) else error
+        raise ExperimentError(f"{where}: not JSON: {reason}") from error
     return validate(expected, authored, where)
 
 
@@ -142,7 +144,7 @@ def _position(elements: Sequence[Any], part: str, path: str, option: _Option) ->
     names = [element.get("name") for element in elements if isinstance(element, Mapping)]
     if part in names:
         return names.index(part)
-    if part.isdecimal() and int(part) < len(elements):
+    if part.isdecimal() and len(part) < 10 and int(part) < len(elements):
         return int(part)
     known = ", ".join(map(str, names)) or ", ".join(map(str, range(len(elements)))) or "none"
     raise ExperimentError(f"{option.flag} {path}: no element {part!r}; there are {_shortened(known)}")
@@ -209,10 +211,14 @@ def _unquoted(listed: str) -> list[str]:
 
 
 def _shown(value: Any) -> str:
-    return _shortened(repr(value))
+    try:
+        return _shortened(repr(value))
+    except RecursionError:
+        return "a value that is nested too deeply"
 
 
 def _shortened(text: str) -> str:
+    text = showable(text)  # before it is cut, for half a credential is not known as one
     return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 3] + "..."
 
 

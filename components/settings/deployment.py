@@ -11,11 +11,14 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     StringConstraints,
+    field_validator,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
 
+from optduel.components.redaction import is_secret, redacted
 from optduel.components.settings.section import Section
+from optduel.components.storage import without_credentials
 
 
 def _written(pattern: str, rule: str) -> BeforeValidator:
@@ -30,9 +33,21 @@ def _written(pattern: str, rule: str) -> BeforeValidator:
     return BeforeValidator(check)
 
 
-def _reference(image: str) -> str:
-    if not re.fullmatch(r"[^\s:@][^\s]*", image):
+def image_reference(image: str) -> str:
+    """The reference of a container image, as it is.
+
+    Raises:
+        ValueError: it is none, or it holds a user or a password, which the message does not show.
+    """
+    name, at, digest = image.partition("@")
+    if at and not re.fullmatch(r"[a-z0-9]+:[0-9a-f]+", digest):
+        raise ValueError("may hold an @ before a digest only; credentials of a registry are the platform's")
+    if not re.fullmatch(r"[^\s:@][^\s:]*(:[0-9]+/[^\s:]+)?(:[\w.-]+)?", name):
         raise ValueError(f"{image!r} is no image's reference, such as registry/optduel:1")
+    return image
+
+
+def _version(image: str) -> str:
     _, _, tag = image.rpartition("/")[2].partition(":")
     if "@" not in image and tag in ("", "latest"):
         raise ValueError(
@@ -73,6 +88,7 @@ Root = Annotated[
         r"(gs|s3|minio)://[^\s/]\S*",
         "must be a URI that every pod reaches: gs://BUCKET/..., s3://BUCKET/... or minio://BUCKET/...",
     ),
+    AfterValidator(without_credentials),
 ]
 """A place in an object store."""
 
@@ -211,7 +227,8 @@ class Deployment(Section):
         image: every task's and worker's, by digest or by a tag that is never moved: Kubeflow Pipelines takes
             it for the code's version when it looks for cached results.
         root: for records, runs and the index: a URI that every pod can read and write.
-        environment: variables of every task and worker.
+        environment: variables of every task and worker; it is written into pipelines and logs, so what holds
+            a secret is refused and belongs to `secrets`.
         secrets: more of them, kept in Kubernetes.
         prepare: resources of the task.
         train: resources of the training task, or with `job` of each worker.
@@ -231,7 +248,7 @@ class Deployment(Section):
         kept_seconds: how long pods and jobs of a finished run stay; its results stay in the store.
     """
 
-    image: Annotated[str, AfterValidator(_reference)]
+    image: Annotated[str, AfterValidator(image_reference), AfterValidator(_version)]
     root: Root
     environment: Mapping[Variable, str] = {}
     secrets: tuple[Secret, ...] = ()
@@ -246,6 +263,17 @@ class Deployment(Section):
     cached: bool = True
     retries: Retries = Retries()
     kept_seconds: PositiveInt = 604_800
+
+    @field_validator("environment")
+    @classmethod
+    def _no_secrets(cls, environment: Mapping[str, str]) -> Mapping[str, str]:
+        found = [name for name, value in environment.items() if is_secret(name) or redacted(value) != value]
+        if found:
+            raise ValueError(
+                f"holds credentials in {', '.join(found)}, and is written into pipelines and logs; keep "
+                "them in a secret of Kubernetes, and name that under secrets"
+            )
+        return environment
 
     @model_validator(mode="after")
     def _no_text_that_is_replaced(self) -> Self:

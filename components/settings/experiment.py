@@ -15,6 +15,7 @@ from optduel.components.settings.arms import Arm
 from optduel.components.settings.section import (
     Fraction,
     NonNegativeFloat,
+    Place,
     PositiveFloat,
     PositiveInt,
     Section,
@@ -98,8 +99,8 @@ class TfdsSource(BaseSource):
     version: str | None = None
     split: str = "train"
     test_split: str | None = None
-    archive: str | None = None
-    data_dir: str | None = None
+    archive: Place | None = None
+    data_dir: Place | None = None
 
     @field_validator("archive")
     @classmethod
@@ -140,7 +141,7 @@ class FolderSource(BaseSource):
     """A folder with one sub-folder of images for each class: `path/class/image.jpg`."""
 
     kind: Literal["folder"] = "folder"
-    path: str
+    path: Place
 
     @property
     def places(self) -> Mapping[str, str]:

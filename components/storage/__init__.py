@@ -6,7 +6,14 @@ A place is a path, or a URI with the scheme `gs`, `s3`, `minio` (the store of Ku
 from optduel.components.storage.bulk import Download, Upload, download, upload
 from optduel.components.storage.entry import Entry
 from optduel.components.storage.local import as_storage_error, errno_name
-from optduel.components.storage.location import ENDPOINT_VARIABLES, Location, is_remote, join, local_path
+from optduel.components.storage.location import (
+    ENDPOINT_VARIABLES,
+    Location,
+    is_remote,
+    join,
+    local_path,
+    without_credentials,
+)
 from optduel.components.storage.objects import (
     delete,
     delete_unfinished,
@@ -39,4 +46,5 @@ __all__ = [
     "read",
     "stat",
     "upload",
+    "without_credentials",
 ]

@@ -20,6 +20,9 @@ from optduel.components.storage.entry import ABSENT, Entry
 UNFINISHED = ".part"
 """Ends the names of hidden files that are being written."""
 
+_NO_LINKS = ("EPERM", "EACCES", "ENOSYS", "EOPNOTSUPP", "ENOTSUP", "EMLINK", "EXDEV")
+"""How file systems say that they have no hard links: FAT, many of FUSE and of network storage."""
+
 _BLOCK_BYTES = 1 << 20
 
 _BUFFER_BYTES = 1 << 18
@@ -133,10 +136,19 @@ def _finish(file: IO[bytes]) -> None:
 
 
 def _create(temporary: str, path: Path) -> None:
+    """Puts a new file in its place; without hard links only writers on this host are kept out."""
+    exists = f"{path}: exists already; read it and decide again"
     try:
         os.link(temporary, path)  # unlike a rename, it never replaces
     except FileExistsError as error:
-        raise ConflictError(f"{path}: exists already; read it and decide again") from error
+        raise ConflictError(exists) from error
+    except OSError as error:
+        if errno_name(error) not in _NO_LINKS:
+            raise
+        with _locked(path.parent):
+            if os.path.lexists(path):
+                raise ConflictError(exists) from error
+            os.replace(temporary, path)
 
 
 def _exchange(temporary: str, path: Path, expected: str) -> Entry:

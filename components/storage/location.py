@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeAlias, TypeVar
 
 from optduel.components.core import RefusedError
-from optduel.components.storage.redaction import redacted
+from optduel.components.redaction import redacted
 
 Location: TypeAlias = str | Path
 """A path, or a URI; a string without a scheme is a path."""
@@ -24,6 +24,7 @@ LONGEST_KEY = 1024
 """Bytes of an object's name in UTF-8, the limit of Cloud Storage and of S3."""
 
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
+_CREDENTIALS = "holds credentials; they come from the platform, never from an address"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -59,19 +60,20 @@ def local_path(location: Location) -> Path:
     """
     if isinstance(location, Path):
         return location
-    scheme, separator, _ = location.partition("://")
+    _check_characters(location)
+    scheme, separator, rest = location.partition("://")
     if not separator:
         # Unlike Path's own, this leaves the name of an unknown user alone.
         return Path(os.path.expanduser(location))
     if scheme != "file":
         known = "names no local place" if scheme in REMOTE_SCHEMES else "has a scheme that is not supported"
-        raise RefusedError(f"{redacted(location)}: {known}; give a directory")
-    parts = urllib.parse.urlsplit(location)
-    if parts.netloc not in ("", "localhost"):
-        raise RefusedError(
-            f"{redacted(location)}: names the host {parts.hostname}; an absolute path starts with file:///"
-        )
-    return Path(urllib.parse.unquote(parts.path))
+        raise RefusedError(f"{location}: {known}; give a directory")
+    host, _, path = rest.partition("/")
+    if host not in ("", "localhost"):
+        raise RefusedError(f"{location}: names another host; an absolute path starts with file:///")
+    path = os.fsdecode(urllib.parse.unquote_to_bytes(f"/{path}"))
+    _check_characters(path)
+    return Path(path)
 
 
 def parse_address(location: str, *, folder: bool = False) -> Address:
@@ -87,16 +89,18 @@ def parse_address(location: str, *, folder: bool = False) -> Address:
     bucket, _, key = rest.partition("/")
     if folder:
         key = key.rstrip("/")
-    where = redacted(location)
+    _check_characters(location)
     if "@" in bucket:
-        raise RefusedError(f"{where}: holds credentials; they come from the platform, never from a URI")
+        raise RefusedError(f"{location}: {_CREDENTIALS}")
     if not _BUCKET.fullmatch(bucket):
-        raise RefusedError(f"{where}: {bucket!r} is no bucket's name; write {scheme}://BUCKET/NAME")
+        raise RefusedError(
+            f"{location}: what follows {scheme}:// is no bucket's name; write {scheme}://BUCKET/NAME"
+        )
     if len(key.encode()) > LONGEST_KEY:
-        raise RefusedError(f"{where}: the name is longer than {LONGEST_KEY} bytes; shorten it")
+        raise RefusedError(f"{location}: the name is longer than {LONGEST_KEY} bytes; shorten it")
     if not key and folder:
         return Address(scheme, bucket, key)
-    _check_segments(key, where)
+    _check_segments(key, location)
     return Address(scheme, bucket, key)
 
 
@@ -110,15 +114,36 @@ def join(location: AnyLocation, *parts: str) -> AnyLocation:
         RefusedError: a part is absolute, is empty, or leaves the place by "..".
     """
     for part in parts:
-        _check_segments(part, redacted(str(location)))
+        _check_segments(part, str(location))
     if isinstance(location, Path):
         return location.joinpath(*parts)
     if "://" not in location:
         return str(Path(location, *parts))
     if is_remote(location):
         return "/".join([parse_address(location, folder=True).uri, *parts])
-    parts = tuple(urllib.parse.quote(part) for part in parts)
+    parts = tuple(urllib.parse.quote(os.fsencode(part)) for part in parts)
     return "/".join([location.rstrip("/"), *parts])
+
+
+def without_credentials(location: str) -> str:
+    """A place that holds no credentials, as it is.
+
+    Raises:
+        ValueError: it is an address with a user, a signature or a token in it, which the message hides.
+    """
+    if "://" in location and redacted(location) != location:
+        raise ValueError(f"{redacted(location)!r} {_CREDENTIALS}")
+    return location
+
+
+def _check_characters(location: str) -> None:
+    """Documents and object stores have names in UTF-8; no system has names with a NUL."""
+    try:
+        location.encode()
+    except UnicodeEncodeError as error:
+        raise RefusedError(f"{location}: is no name in UTF-8; rename it or choose another place") from error
+    if "\0" in location:
+        raise RefusedError(f"{location}: holds a NUL character; check the spelling")
 
 
 def _check_segments(name: str, where: str) -> None:

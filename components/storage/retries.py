@@ -19,7 +19,6 @@ from optduel.components.storage.failures import (
     PermanentFailure,
     TransientFailure,
 )
-from optduel.components.storage.redaction import redacted
 
 SECONDS_VARIABLE = "OPTDUEL_STORAGE_SECONDS"
 """Names the time that one operation may take, beyond moving its bytes at `SLOWEST_BYTES_PER_SECOND`."""
@@ -215,11 +214,11 @@ def persist(
                 raise AbandonedError from None
         except Failure as failure:
             kind = RefusedError if isinstance(failure, PermanentFailure) else StorageError
-            raise kind(redacted(f"{uri}: {failure.cause}; {failure.remedy}")) from None
+            raise kind(f"{uri}: {failure.cause}; {failure.remedy}") from None
     raise AssertionError("unreachable")
 
 
 def _given_up(uri: str, failure: Failure, attempts: int, begun: float) -> str:
     elapsed = time.monotonic() - begun
     tried = f"{attempts} attempts in {elapsed:.1f} s" if attempts > 1 else f"1 attempt in {elapsed:.1f} s"
-    return redacted(f"{uri}: {failure.cause} ({tried}); {failure.remedy}")
+    return f"{uri}: {failure.cause} ({tried}); {failure.remedy}"

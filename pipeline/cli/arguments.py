@@ -5,6 +5,7 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
+from optduel.components.redaction import printable
 from optduel.components.settings import Deployment, Experiment, cautions
 
 if TYPE_CHECKING:
@@ -104,4 +105,4 @@ def access_of(options: argparse.Namespace) -> "Access":
 
 def print_json(answer: object) -> None:
     """Prints an answer for machines."""
-    print(json.dumps(answer, indent=2, ensure_ascii=False))
+    print(printable(json.dumps(answer, indent=2, ensure_ascii=False)))

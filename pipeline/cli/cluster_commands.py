@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from optduel.components.core import ExperimentError
+from optduel.components.redaction import showable
 from optduel.pipeline.cli.arguments import (
     access_of,
     add_access_arguments,
@@ -149,7 +150,7 @@ def _logs(options: argparse.Namespace) -> None:
         if log is None:
             print("not kept any more, or nothing printed yet", file=sys.stderr)
         else:
-            print(log, end="" if log.endswith("\n") else "\n")
+            print(showable(log), end="" if log.endswith("\n") else "\n")
 
 
 def _cancel(options: argparse.Namespace) -> None:
@@ -170,7 +171,7 @@ def _doctor(options: argparse.Namespace) -> int:
     for check in examine(access_of(options), deployment_of(options), options.workers):
         checks.append(check)
         if not options.json:
-            print(f"{check.status:<7}  {check.name}: {check.detail}", flush=True)
+            print(showable(f"{check.status:<7}  {check.name}: {check.detail}"), flush=True)
     if options.json:
         print_json([dataclasses.asdict(check) for check in checks])
     return 1 if any(check.status == "failed" for check in checks) else 0
@@ -194,4 +195,4 @@ def _run_record(run: Any) -> dict[str, Any]:
 
 
 def _say(line: str) -> None:
-    print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)
+    print(f"{time.strftime('%H:%M:%S')} {showable(line)}", file=sys.stderr, flush=True)

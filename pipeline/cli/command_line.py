@@ -265,14 +265,19 @@ def _compile(options: argparse.Namespace) -> None:
     print(path)
 
 
-def _history(options: argparse.Namespace) -> None:
+def _history(options: argparse.Namespace) -> int:
+    """1 where runs are left out because they cannot be read."""
+    from optduel.components.results import read_index
     from optduel.pipeline.cli.histories import list_runs, show_histories
 
     if options.runs:
-        answer = show_histories(options.runs, options.root, options.format)
-    else:
-        answer = list_runs(options.root, options.format)
-    print(answer, end="")
+        print(show_histories(options.runs, options.root, options.format), end="")
+        return 0
+    index = read_index(options.root)
+    print(list_runs(index, options.root, options.format), end="")
+    for problem in index.problems:
+        print(f"left out: {problem}", file=sys.stderr)
+    return 1 if index.problems else 0
 
 
 def _report(options: argparse.Namespace) -> None:

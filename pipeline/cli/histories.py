@@ -10,14 +10,13 @@ from typing import Any, Literal
 from optduel.components.core import DataError, StorageError
 from optduel.components.results import (
     HISTORY_NAME,
-    IndexedArm,
+    Index,
     Row,
     TrialHistory,
     decode_history,
     decode_history_table,
     epochs_of,
     indexed_runs,
-    read_index,
     run_folder,
 )
 from optduel.components.storage import join, read, stat
@@ -200,19 +199,17 @@ _TRIAL_COLUMNS = (
 _DEVIATION_COLUMN = Shown("deviation", "largest_deviation", _deviation_text)
 
 
-def list_runs(root: str, form: Format) -> str:
-    """The finished runs below a root, arm by arm, in the order they started.
+def list_runs(index: Index, root: str, form: Format) -> str:
+    """The finished runs of an index, arm by arm, in the order they started.
 
-    Raises:
-        DataError: the index is damaged.
-        StorageError: it cannot be read.
+    Args:
+        index: of the runs below `root`.
     """
-    arms: list[IndexedArm] = read_index(root)
     if form == "table":
-        if not arms:
+        if not index.arms:
             return f"no run below {root} has finished yet\n"
-        return as_text([arm.model_dump() for arm in arms], _RUN_COLUMNS)
-    return _for_programs([arm.model_dump(mode="json") for arm in arms], form)
+        return as_text([arm.model_dump() for arm in index.arms], _RUN_COLUMNS)
+    return _for_programs([arm.model_dump(mode="json") for arm in index.arms], form)
 
 
 def show_histories(named: Sequence[str], root: str, form: Format) -> str:

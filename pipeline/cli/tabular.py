@@ -7,7 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from optduel.components.redaction import printable
+
 ABSENT = "-"
+
+_FORMULA = ("=", "+", "-", "@")
+"""What spreadsheets compute begins with one of these."""
 
 Record = Mapping[str, Any]
 
@@ -22,13 +27,16 @@ class Shown:
 
 
 def as_text(records: Sequence[Record], columns: Sequence[Shown]) -> str:
-    """A table with a line for each record; numbers end in one column, words begin in one."""
+    """A table with a line for each record; numbers end in one column, words begin in one.
+
+    Whatever a record holds, it stays in its cell: line ends, escapes of terminals and the like are shown.
+    """
     cells = [[column.heading for column in columns]]
     for record in records:
         values = [record[column.field] for column in columns]
         cells.append(
             [
-                ABSENT if value is None else column.text(value)
+                ABSENT if value is None else _cell(column.text(value))
                 for column, value in zip(columns, values, strict=True)
             ]
         )
@@ -45,7 +53,10 @@ def as_text(records: Sequence[Record], columns: Sequence[Shown]) -> str:
 
 
 def as_csv(records: Sequence[Record]) -> str:
-    """CSV with a header (RFC 4180, but lines end as on this system); None is empty, a list has spaces."""
+    """CSV with a header (RFC 4180, but lines end as on this system); None is empty, a list has spaces.
+
+    Text that a spreadsheet would take for a formula follows an apostrophe.
+    """
     if not records:
         return ""
     file = io.StringIO()
@@ -54,7 +65,7 @@ def as_csv(records: Sequence[Record]) -> str:
     for record in records:
         writer.writerow(
             {
-                field: " ".join(value) if isinstance(value, list | tuple) else value
+                field: _inert(" ".join(value) if isinstance(value, list | tuple) else value)
                 for field, value in record.items()
             }
         )
@@ -63,4 +74,15 @@ def as_csv(records: Sequence[Record]) -> str:
 
 def as_json(records: Sequence[Record]) -> str:
     """A JSON list of objects."""
-    return json.dumps(list(records), indent=2, ensure_ascii=False) + "\n"
+    return printable(json.dumps(list(records), indent=2, ensure_ascii=False)) + "\n"
+
+
+def _cell(text: str) -> str:
+    return printable(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def _inert(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    text = _cell(value)
+    return f"'{text}" if text.startswith(_FORMULA) else text

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from optduel.components.core import ClusterError, ExperimentError
+from optduel.components.redaction import redacted
 from optduel.pipeline.kfp.refusals import SignInPage, told
 
 CONNECT_SECONDS = 10
@@ -83,8 +84,11 @@ class Connection:
         """Finds server and identity.
 
         Raises:
-            ExperimentError: a file that `access` names cannot be used, or no server is known.
+            ExperimentError: a file that `access` names cannot be used, an address holds credentials, or no
+                server is known.
         """
+        _check_address("--host", access.host, "KF_PIPELINES_ENDPOINT")
+        _check_address("--ui-host", access.ui_host, "KF_PIPELINES_UI_ENDPOINT")
         with _silent() as printed:
             self._client = _client(access)
         self._api = self._client.runs.run_service_get_run.__self__.api_client
@@ -259,6 +263,15 @@ def _bounded(request: Callable[..., Any]) -> Callable[..., Any]:
         return response
 
     return bounded
+
+
+def _check_address(option: str, given: str | None, variable: str) -> None:
+    """An address is shown, and goes into links: it must hold no credentials."""
+    for where, address in ((option, given), (variable, os.environ.get(variable))):
+        if address and ("@" in address or redacted(address) != address):
+            raise ExperimentError(
+                f"{where}: holds credentials; give --token-file or --cookie-file, and the address alone"
+            )
 
 
 def _readable(option: str, name: str) -> str:

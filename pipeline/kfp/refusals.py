@@ -5,6 +5,7 @@ import re
 from typing import Any
 
 from optduel.components.core import ClusterError
+from optduel.components.redaction import showable
 
 _LONGEST = 400
 """Characters of a server's own words."""
@@ -81,7 +82,7 @@ def _words(body: Any) -> str | None:
     if not isinstance(answer, dict):
         return None
     words = answer.get("error_message") or answer.get("message") or answer.get("error") or ""
-    text = " ".join(str(words).split())
+    text = showable(" ".join(str(words).split()))  # before it is cut
     return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
 
 

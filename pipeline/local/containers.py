@@ -7,8 +7,8 @@ import codecs
 import contextlib
 import http
 import os
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,12 @@ from kfp.local import DockerRunner, docker_task_handler
 from optduel.components.core import TERMINATION_LOG_VARIABLE, ExperimentError, LaunchError
 from optduel.components.settings import USER, Source
 from optduel.components.storage import is_remote, local_path
-from optduel.pipeline.local.tasks import LocalTasks, replaced
+from optduel.pipeline.local.tasks import LocalTasks, pass_on, replaced
 
 _LABEL = "optduel.run"
+
+_FINGERPRINT = re.compile(r"[0-9a-f]{64}")
+"""Names the folder of records, below a folder with the data set's name."""
 
 
 def check_image(reference: str) -> None:
@@ -49,8 +52,8 @@ def docker_runner(
 ) -> Iterator[DockerRunner]:
     """A runner whose containers have a read-only root, no capabilities and no way to gain privileges.
 
-    They run as the caller; where this is root, as user 65532, who then gets the folders below `root`. They
-    reach a network only where a source is not on this machine. The end of the context removes them.
+    They run as the caller; where this is root, as user 65532, see `hand_over`. They reach a network only
+    where a source is not on this machine. The end of the context removes them.
 
     Args:
         run: the run's name.
@@ -65,8 +68,7 @@ def docker_runner(
     user, group = os.getuid(), os.getgid()
     if user == 0:
         user = group = USER
-        for folder, _, _ in os.walk(root):
-            os.chown(folder, user, group)
+        hand_over(root, run)
     needs_network = source.is_downloaded or any(map(is_remote, source.places.values()))
     readable = [local_path(place) for place in source.places.values() if not is_remote(place)]
     mounts = [Mount(str(root), str(root), type="bind")]
@@ -96,6 +98,25 @@ def docker_runner(
             yield runner
         except DockerException as error:
             raise LaunchError(f"--image: the container engine cannot run a task: {error}") from error
+
+
+def hand_over(root: Path, run: str) -> None:
+    """Gives the images' user the folders below a root that tasks write to; to be called by root.
+
+    These are the index, the run's, and the records'. What else lies there is not ours, as in `--root /srv`.
+    What belongs to another user than root stays as it is, and links are not followed.
+    """
+    datasets = root / "datasets"
+    for folder in (datasets, root / "index"):
+        folder.mkdir(exist_ok=True)
+    names = [name for name in datasets.iterdir() if name.is_dir() and not name.is_symlink()]
+    prepared = [folder for name in names for folder in name.iterdir() if _FINGERPRINT.fullmatch(folder.name)]
+    holders = {folder.parent for folder in prepared}
+    trees = [root / "runs" / run, *prepared]
+    inner = [Path(folder) for tree in trees for folder, _, _ in os.walk(tree)]
+    for folder in (datasets, root / "index", *holders, *inner):
+        if not folder.is_symlink() and folder.stat().st_uid == 0:
+            os.chown(folder, USER, USER, follow_symlinks=False)
 
 
 @contextlib.contextmanager
@@ -128,6 +149,8 @@ class _Container:
     with it, and KFP takes a missing code for success.
     """
 
+    last_words = ""
+
     def __init__(
         self, client: docker.DockerClient, image: str, command: Sequence[str], options: Mapping[str, Any]
     ) -> None:
@@ -135,8 +158,8 @@ class _Container:
 
     def wait(self) -> int:
         try:
-            for text in codecs.iterdecode(self._container.logs(stream=True), "utf-8", errors="replace"):
-                sys.stdout.write(text)
+            texts = codecs.iterdecode(self._container.logs(stream=True), "utf-8", errors="replace")
+            self.last_words = pass_on(_lines(texts))
             return int(self._container.wait()["StatusCode"])
         finally:
             _remove(self._container)
@@ -146,6 +169,16 @@ class _Container:
 
     def kill(self) -> None:
         _remove(self._container)
+
+
+def _lines(texts: Iterable[str]) -> Iterator[str]:
+    """Whole lines of text that comes in pieces."""
+    pending = ""
+    for text in texts:
+        *lines, pending = (pending + text).split("\n")
+        yield from (f"{line}\n" for line in lines)
+    if pending:
+        yield pending
 
 
 def _remove(container: Container) -> None:

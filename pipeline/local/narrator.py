@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TextIO
 
 from optduel.components.core import MARK, seconds_in_words
+from optduel.components.redaction import redacted, showable
 
 _TRIAL_DONE = f"{MARK}evaluate "
 """A trial's last line begins like this."""
@@ -14,6 +15,8 @@ _TRIAL_DONE = f"{MARK}evaluate "
 
 class Narrator:
     """A text stream for `contextlib.redirect_stdout`: keeps every line in a log and shows the marked ones.
+
+    Credentials, which libraries may print, reach neither.
 
     The run does not depend on who listens: where the screen is gone (a closed pipe) lines are only logged,
     and where the log's disk is full this is said, once, and the rest of the log is lost.
@@ -38,22 +41,23 @@ class Narrator:
     def write(self, text: str) -> int:
         """Takes text; lines may come in pieces, and from several threads."""
         with self._lock:
-            self._keep(text)
             *lines, self._pending = (self._pending + text).split("\n")
             for line in lines:
+                self._keep(redacted(line) + "\n")
                 self._show(line)
         return len(text)
 
     def flush(self) -> None:
-        """Passes on what is buffered."""
-        with self._lock:
-            self._keep("")
+        """Does nothing: whole lines are passed on at once, and half a credential is not known as one."""
 
     def close(self) -> None:
         """Completes the log."""
-        with self._lock, self._telling_of_losses():
-            if self._log:
-                self._log.close()
+        with self._lock:
+            self._keep(redacted(self._pending))
+            self._pending = ""
+            with self._telling_of_losses():
+                if self._log:
+                    self._log.close()
             self._log = None
 
     def isatty(self) -> bool:
@@ -75,7 +79,7 @@ class Narrator:
             return
         try:
             # Not print(): KFP replaces it by one that also writes indentation to standard output: to us.
-            self._screen.write(message + "\n")
+            self._screen.write(showable(message) + "\n")
             self._screen.flush()
         except OSError:
             self._screen = None

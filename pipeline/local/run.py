@@ -15,11 +15,10 @@ import logging
 import os
 import re
 import sys
-import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TextIO
 
 from optduel.components.core import (
     TERMINATION_LOG_VARIABLE,
@@ -30,9 +29,10 @@ from optduel.components.core import (
     read_termination,
 )
 from optduel.components.results import Comparison, code_version, now, read_document, run_folder
-from optduel.components.settings import REPLACED_BY_PIPELINES, Experiment, Section, decode
+from optduel.components.settings import REPLACED_BY_PIPELINES, Experiment, Section, decode, image_reference
 from optduel.components.storage import (
     Upload,
+    as_storage_error,
     is_remote,
     join,
     list_entries,
@@ -44,6 +44,7 @@ from optduel.components.storage import (
 )
 from optduel.pipeline.local.interrupts import stopped_by_signals
 from optduel.pipeline.local.narrator import Narrator
+from optduel.pipeline.local.scratch import create_held, is_held, scratch_folder, this_machine
 
 LOG_NAME = "run.log"
 
@@ -55,7 +56,8 @@ class Run(Section):
 
     Attributes:
         code_version: of the code that ran it.
-        status: "running" also after the machine went down on it.
+        status: "running" also in the file of a run that was killed: `load_run` finds that out.
+        holder: the machine that runs it, and the file there that it holds while it does.
         page: the report; this and the other artifacts are None until the run has succeeded.
         card: the records' card, with samples of each class.
     """
@@ -64,6 +66,7 @@ class Run(Section):
     fingerprint: str
     code_version: str
     started: str
+    holder: tuple[str, str] | None = None
     finished: str | None = None
     status: Literal["running", "succeeded", "failed"] = "running"
     error: str | None = None
@@ -107,9 +110,11 @@ def run_experiment(
     )
     name = _claim(place, run)
     folder = run_folder(place, name)
-    with _workplace(folder) as work:
+    with _workplace(folder) as work, _log_file(work) as log:
         try:
-            outputs = _execute(experiment, place, name, work, image)
+            run = run.model_copy(update={"holder": (this_machine(), str(work / LOG_NAME))})
+            _save(folder, run)
+            outputs = _execute(experiment, place, name, work, log, image)
             _keep(work, folder)
             paths = {output: os.path.relpath(path, work) for output, path in outputs.items()}
             paths |= _show(outputs, folder)
@@ -130,10 +135,40 @@ def _claim(root: str, run: Run) -> str:
     stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
     for attempt in range(1, 1000):
         name = f"{run.experiment.name}-{stamp}" + (f"-{attempt}" if attempt > 1 else "")
-        with contextlib.suppress(ConflictError):
-            publish(_record(run_folder(root, name)), run.canonical_json().encode(), if_absent=True)
+        folder = run_folder(root, name)
+        with contextlib.suppress(ConflictError), _new_folder(folder):
+            publish(_record(folder), run.canonical_json().encode(), if_absent=True)
             return name
     raise StorageError(f"{root}: a thousand runs began within one second; wait a second")
+
+
+@contextlib.contextmanager
+def _new_folder(folder: str) -> Iterator[None]:
+    """A folder that this run has made, gone again where the body fails; in a store there are none.
+
+    Raises:
+        ConflictError: something of this name is there, perhaps with links of somebody else's in it.
+        StorageError: it cannot be made.
+    """
+    if is_remote(folder):
+        yield
+        return
+    path = local_path(folder)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir()
+    except FileExistsError as error:
+        if not path.parent.is_dir():
+            raise as_storage_error(error, path.parent) from error
+        raise ConflictError(f"{folder}: exists already") from error
+    except OSError as error:
+        raise as_storage_error(error, path) from error
+    try:
+        yield
+    except StorageError:
+        with contextlib.suppress(OSError):  # not empty
+            path.rmdir()
+        raise
 
 
 @contextlib.contextmanager
@@ -142,8 +177,23 @@ def _workplace(folder: str) -> Iterator[Path]:
     if not is_remote(folder):
         yield local_path(folder)
         return
-    with tempfile.TemporaryDirectory(prefix="optduel-") as scratch:
-        yield Path(scratch)
+    with scratch_folder() as scratch:
+        yield scratch
+
+
+@contextlib.contextmanager
+def _log_file(work: Path) -> Iterator[TextIO]:
+    """Opens the run's log, which is held until the run ends, and is nobody else's file."""
+    path = work / LOG_NAME
+    try:
+        held = create_held(path)
+    except OSError as error:
+        raise as_storage_error(error, path) from error
+    try:
+        with open(os.dup(held), "w", encoding="utf-8", errors="backslashreplace") as file:
+            yield file
+    finally:
+        os.close(held)
 
 
 def _check_image(reference: str, root: str) -> None:
@@ -151,10 +201,16 @@ def _check_image(reference: str, root: str) -> None:
 
     if is_remote(root):
         raise ExperimentError(f"--root = {root}: with --image it must be a folder of this machine")
+    try:
+        image_reference(reference)
+    except ValueError as error:
+        raise ExperimentError(f"--image: {error}") from error
     check_image(reference)
 
 
-def _execute(experiment: Experiment, root: str, name: str, work: Path, image: str | None) -> dict[str, Path]:
+def _execute(
+    experiment: Experiment, root: str, name: str, work: Path, log: TextIO, image: str | None
+) -> dict[str, Path]:
     """Runs the pipeline; returns the path of each of its outputs."""
     from kfp import local
 
@@ -172,7 +228,7 @@ def _execute(experiment: Experiment, root: str, name: str, work: Path, image: st
         variables[MODELS_VARIABLE] = join(folder, "models")
     trials = len(experiment.arms) * len(experiment.study.seeds)
     with contextlib.ExitStack() as stack:
-        narrator = Narrator((work / LOG_NAME).open("w", encoding="utf-8"), sys.stderr, trials)
+        narrator = Narrator(log, sys.stderr, trials)
         stack.callback(narrator.close)
         stack.enter_context(_environment(variables))
         stack.enter_context(contextlib.redirect_stdout(narrator))
@@ -202,8 +258,10 @@ def _execute(experiment: Experiment, root: str, name: str, work: Path, image: st
             if told := read_termination(termination):
                 raise told from error
             log_place = join(folder, LOG_NAME)
-            said = _COLOURS.sub("", str(error))
-            raise LaunchError(f"{log_place}: a task failed without a report; see its end\n{said}") from error
+            words, said = (_COLOURS.sub("", text) for text in (local_tasks.last_words, str(error)))
+            raise LaunchError(
+                f"{log_place}: a task failed without a report: {words or said}; see the end of this file"
+            ) from error
     return {output: Path(artifact.path) for output, artifact in finished.outputs.items()}
 
 
@@ -228,7 +286,7 @@ def _show(outputs: Mapping[str, Path], folder: str) -> dict[str, str]:
 
 
 def load_run(folder: str) -> Run:
-    """Reads the record of a run.
+    """Reads the record of a run; one of a run whose process was killed says so, whatever the file says.
 
     Args:
         folder: the run's, a path or a URI.
@@ -239,7 +297,11 @@ def load_run(folder: str) -> Run:
     """
     if stat(_record(folder)) is None:
         raise StorageError(f"{folder}: holds no run.json; give the folder of a run, next to its report")
-    return decode(Run, read(_record(folder)).decode(), _record(folder))
+    run = decode(Run, read(_record(folder)), _record(folder))
+    machine, held = run.holder or (None, "")
+    if run.status == "running" and machine == this_machine() and not is_held(Path(held)):
+        return run.model_copy(update={"status": "failed", "error": "its process is gone: it was killed"})
+    return run
 
 
 def _record(folder: str) -> str:

@@ -5,22 +5,30 @@ KFP's local runner has no way to stop: an exception waits until every task that 
 
 import contextlib
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Protocol
 
 from kfp.local import subprocess_task_handler
 
 from optduel.components.core import LaunchError
+from optduel.pipeline.local.scratch import scratch_folder
 
 
 class RunningTask(Protocol):
-    """What executes a task."""
+    """What executes a task.
+
+    Attributes:
+        last_words: see `pass_on`.
+    """
+
+    last_words: str
 
     def wait(self) -> int:
         """Passes on what the task says until it has ended; returns its exit code. Never leaves it running."""
@@ -32,10 +40,37 @@ class RunningTask(Protocol):
         """Ends it at once."""
 
 
+_EXCEPTION = re.compile(r"(?:\w+\.)*[A-Z]\w*(?:: .*)?")
+"""The last line of a traceback: the exception's type and message."""
+
+
+def pass_on(lines: Iterable[str]) -> str:
+    """Writes what a task says to standard output, and returns its last words.
+
+    Those are the last exception that it told of; without one, its last line.
+    """
+    exception = last = ""
+    is_traceback = False
+    for line in lines:
+        sys.stdout.write(line)
+        text = line.strip()
+        if text.startswith("Traceback (most recent call last)"):
+            is_traceback = True
+        elif is_traceback and _EXCEPTION.fullmatch(line.rstrip()):
+            exception, is_traceback = text, False
+        last = text or last
+    return exception or last
+
+
 class LocalTasks:
-    """Runs tasks, several at a time from as many threads."""
+    """Runs tasks, several at a time from as many threads.
+
+    Attributes:
+        last_words: of the first task that failed; empty while none has.
+    """
 
     def __init__(self) -> None:
+        self.last_words = ""
         self._lock = threading.Lock()
         self._running: set[RunningTask] = set()
         self._has_ended = False
@@ -54,7 +89,8 @@ class LocalTasks:
         finally:
             with self._lock:
                 self._running.discard(task)
-                self._has_ended |= code != 0
+                if code and not self._has_ended:
+                    self._has_ended, self.last_words = True, task.last_words or f"exit code {code}"
         return code
 
     def stop(self) -> None:
@@ -73,8 +109,8 @@ class LocalTasks:
 
 
 @contextlib.contextmanager
-def replaced(module: ModuleType, name: str, function: Callable[..., int]) -> Iterator[None]:
-    """Has KFP execute tasks by a function of ours instead of its own."""
+def replaced(module: ModuleType, name: str, function: Callable[..., object]) -> Iterator[None]:
+    """Has KFP use a function of ours instead of its own."""
     before = getattr(module, name)
     setattr(module, name, function)
     try:
@@ -85,25 +121,55 @@ def replaced(module: ModuleType, name: str, function: Callable[..., int]) -> Ite
 
 @contextlib.contextmanager
 def in_processes(tasks: LocalTasks) -> Iterator[None]:
-    """Has KFP's SubprocessRunner execute tasks in process groups of their own, which can be stopped."""
+    """Has KFP's SubprocessRunner execute tasks in process groups of their own, which can be stopped.
+
+    Tasks import nothing from the current folder, where a user's `random.py` or `numpy.py` may lie.
+    """
     # KFP's command leaves a temporary folder behind for every task.
-    with tempfile.TemporaryDirectory(prefix="optduel-") as scratch:
+    with scratch_folder() as scratch:
 
         def run(full_command: Sequence[str], env_vars: Mapping[str, str] | None = None) -> int:
-            environment = {**os.environ, **(env_vars or {}), "TMPDIR": scratch}
+            environment = {**os.environ, **(env_vars or {}), "PYTHONSAFEPATH": "1", "TMPDIR": str(scratch)}
             return tasks.run(lambda: _Process(full_command, environment))
 
-        with replaced(subprocess_task_handler, "run_local_subprocess", run):
+        # KFP puts the interpreter's path into a line of shell as it is: unquoted.
+        place_python = subprocess_task_handler.replace_python_executable
+
+        def place_quoted(full_command: list[str], executable: str) -> list[str]:
+            command: list[str] = place_python(full_command, shlex.quote(executable))
+            return command
+
+        handler = subprocess_task_handler
+        with (
+            replaced(handler, "replace_python_executable", place_quoted),
+            replaced(handler, "run_local_subprocess", run),
+        ):
             yield
 
 
+_GUARDED = """
+exec 3<&0 </dev/null
+(trap "" HUP INT TERM; read -r _ <&3; kill -KILL 0) >/dev/null 2>&1 &
+exec 3<&-
+exec "$@"
+"""
+"""Shell that runs a command in its place, and ends its process group when standard input ends.
+
+It is a pipe whose other end this process holds, so it ends with us, however we die. Linux has
+PR_SET_PDEATHSIG for this, but it also ends a task with the thread that started it, and macOS has nothing
+like it.
+"""
+
+
 class _Process:
+    last_words = ""
+
     def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
         # A group of its own: the task is a shell's child, and the keyboard shall interrupt only us.
         self._process = subprocess.Popen(
-            command,
+            ["sh", "-c", _GUARDED, "sh", *command],
             env=environment,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -115,12 +181,11 @@ class _Process:
         with self._process as process:
             assert process.stdout is not None
             try:
-                for line in process.stdout:
-                    sys.stdout.write(line)
-            except BaseException:
-                self.kill()  # nobody would look after it any more
-                raise
-        return self._process.returncode
+                self.last_words = pass_on(process.stdout)
+                return process.wait()
+            finally:
+                # The guard; and the task too where nobody would look after it any more.
+                self.kill()
 
     def stop(self) -> None:
         self._signal(signal.SIGTERM)

@@ -14,6 +14,7 @@ MOST_LINES = 450
 MOST_CORE_LINES = 500
 
 FACED = (
+    "redaction",
     "core",
     "settings",
     "storage",

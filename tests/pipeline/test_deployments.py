@@ -95,9 +95,9 @@ def test_an_amount_may_be_a_number_of_yaml(assignment: str, amount: str) -> None
 
 
 def test_a_variable_has_one_value() -> None:
-    secrets = "secrets=[{name: s, variables: {key: TOKEN}}]"
-    with pytest.raises(ExperimentError, match="environment, secrets: TOKEN set more than once; keep one"):
-        load_deployment("pod", ["image=i:1", secrets, "environment={TOKEN: a}"])
+    secrets = "secrets=[{name: s, variables: {key: MODE}}]"
+    with pytest.raises(ExperimentError, match="environment, secrets: MODE set more than once; keep one"):
+        load_deployment("pod", ["image=i:1", secrets, "environment={MODE: a}"])
 
 
 @pytest.mark.parametrize(

@@ -42,12 +42,14 @@ def test_times_are_kept_in_utc(study, tmp_path: Path) -> None:
     ]
     trials = study.trials.model_copy(update={"trials": tuple(abroad)})
     write_tables(str(tmp_path), "digits-1", study.experiment, trials, study.comparison)
-    assert {arm.started for arm in read_index(str(tmp_path))} == {datetime.datetime(2026, 11, 23, 10, 30)}
+    assert {arm.started for arm in read_index(str(tmp_path)).arms} == {
+        datetime.datetime(2026, 11, 23, 10, 30)
+    }
 
 
 def test_the_index_has_each_arm_with_its_medians_and_its_verdict(study, tmp_path: Path) -> None:
     write(study, tmp_path, "digits-1")
-    first, other = read_index(str(tmp_path))
+    first, other = read_index(str(tmp_path)).arms
     (pair,) = study.comparison.comparisons
     for found, summary in zip((first, other), study.comparison.arms, strict=True):
         assert (found.run, found.arm, found.seeds) == ("digits-1", summary.arm, 6)
@@ -100,6 +102,6 @@ def test_three_arms_are_three_rows_with_two_verdicts(make_study, tmp_path: Path)
         for name in ("a", "b", "c")
     )
     write(make_study(arms=arms, seeds=2, epochs=1), tmp_path, "three")
-    found = read_index(str(tmp_path))
+    found = read_index(str(tmp_path)).arms
     assert [(arm.arm, arm.baseline) for arm in found] == [("a", None), ("b", "a"), ("c", "a")]
     assert found[1].sentence != found[2].sentence

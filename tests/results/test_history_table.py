@@ -197,15 +197,31 @@ def test_the_index_lists_runs_by_their_start(tmp_path: Path) -> None:
     earlier = [indexed("b", noon, arm="z"), indexed("b", noon, arm="a", baseline="z", p_value=0.25)]
     write_index(root, "a", [later])
     write_index(root, "b", earlier)
-    assert read_index(root) == [*earlier, later]
+    assert read_index(root) == ([*earlier, later], [])
 
 
 def test_the_index_of_a_new_root_is_empty(tmp_path: Path) -> None:
-    assert read_index(str(tmp_path / "absent")) == []
+    assert read_index(str(tmp_path / "absent")) == ([], [])
 
 
-def test_a_damaged_part_of_the_index_is_named(tmp_path: Path) -> None:
-    write_index(str(tmp_path), "a", [indexed("a", datetime.datetime(2026, 11, 23))])
-    (tmp_path / "index" / "b.parquet").write_bytes(b"PAR1")
-    with pytest.raises(DataError, match=r"index/b\.parquet: not a Parquet file"):
-        read_index(str(tmp_path))
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"PAR1", "not a Parquet file, or a damaged one: "),
+        (encode(Schema("runs", 2, RUNS.columns), []), "schema version = 2: this code reads 1"),
+        (encode(RUNS, []), "holds no arm; run the study again"),
+    ],
+    ids=["damaged", "newer", "empty"],
+)
+def test_a_part_of_the_index_that_cannot_be_read_hides_no_other_run(
+    content: bytes, problem: str, tmp_path: Path
+) -> None:
+    sound = indexed("a", datetime.datetime(2026, 11, 23))
+    write_index(str(tmp_path), "a", [sound])
+    damaged = tmp_path / "index" / "b.parquet"
+    damaged.write_bytes(content)
+    (tmp_path / "index" / "c.parquet").symlink_to(tmp_path / "nowhere")
+    index = read_index(str(tmp_path))
+    assert index.arms == [sound]
+    (told,) = index.problems
+    assert told.startswith(f"{damaged}: {problem}")

@@ -259,9 +259,7 @@ def test_a_local_place_is_refused_on_a_cluster(source: dict[str, Any], field: st
 
 def test_an_archive_in_a_store_is_refused_because_none_is_read_there() -> None:
     source = {"kind": "tfds", "name": "beans", "archive": "gs://b/beans.zip"}
-    with pytest.raises(
-        ExperimentError, match="archive: must be on this machine; name prepared data"
-    ):
+    with pytest.raises(ExperimentError, match="archive: must be on this machine; name prepared data"):
         experiment_of(data={"source": source, "image_size": [8, 8]})
 
 

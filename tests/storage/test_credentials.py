@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from optduel.components.core import StorageError
+from optduel.components.redaction import redacted
 from optduel.components.storage import Download, download, list_entries, local_path, publish, read, stat
-from optduel.components.storage.redaction import redacted
 from tests.faults.proxy import Answer, Fault, serving
 from tests.servers import stores
 from tests.servers.places import Place, PlaceOf

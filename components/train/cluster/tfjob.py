@@ -130,7 +130,7 @@ class TFJobs:
         container: dict[str, Any] = {
             "name": self.container,
             "image": order.settings.image,
-            "command": ["python3", "-m", WORKER_MODULE],
+            "command": ["python3", "-P", "-m", WORKER_MODULE],
             "args": [order.task_file],
             "ports": [{"name": "tfjob-port", "containerPort": WORKER_PORT}],
             "env": [*pods.environment(own), {"name": INDEX_VARIABLE, "valueFrom": index}],

@@ -47,7 +47,8 @@ def run_attempt(task: Task, task_file: Path, request: StopRequest) -> Outcome:
         group: list[LocalWorker] = []
         stack.callback(_end, group)
         for index in range(len(addresses)):
-            command = [sys.executable, "-m", WORKER_MODULE, str(task_file)]
+            # -P: nothing that lies in the current folder is imported.
+            command = [sys.executable, "-P", "-m", WORKER_MODULE, str(task_file)]
             group.append(LocalWorker(task, index, addresses, command, folder))
         ends = list(_watch(task, group, request))
         step = max(worker.progress.step for worker in group)

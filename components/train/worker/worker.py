@@ -51,7 +51,7 @@ def _supervise(task_file: str, known: dict[str, int | str]) -> int:
         supervisor = Supervisor(name, compute, progress, request)
         try:
             wait_for_peers(group, compute.start_seconds, supervisor.tick)
-            command = [sys.executable, "-m", "optduel.components.train.worker.trainer", task_file]
+            command = [sys.executable, "-P", "-m", "optduel.components.train.worker.trainer", task_file]
             return supervisor.run(command, _environment(group, path))
         finally:
             known.update(phase=progress.progress().phase, step=progress.progress().step)

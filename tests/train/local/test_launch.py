@@ -298,3 +298,21 @@ def test_workers_end_with_their_launcher(task: Callable[..., Task], tmp_path: Pa
     with launcher_with_workers(tmp_path, task()) as launcher:
         os.kill(launcher.pid, signal.SIGKILL)
         wait_until(lambda: not any(map(is_running, pids(tmp_path))), 10)
+
+
+@pytest.mark.slow
+def test_a_group_runs_no_file_of_the_current_folder(
+    make_task: Callable[..., Task], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever starts the launcher: the worker and the process that trains look elsewhere for modules."""
+    hijacked, folder = tmp_path / "hijacked", tmp_path / "folder"
+    for name in ("numpy.py", "random.py", "optduel.py", "components/__init__.py"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(
+            f"from pathlib import Path; Path({str(hijacked)!r}).touch(); raise OSError"
+        )
+    monkeypatch.chdir(folder)
+    task = make_task("trial", model={"name": "linear"}, epochs=1, compute={"restarts": 0})
+    LocalLauncher().run(task)
+    assert Path(task.model_file).is_file()
+    assert not hijacked.exists()
