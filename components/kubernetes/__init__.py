@@ -7,6 +7,7 @@ from optduel.components.kubernetes.api import (
     Api,
     ApiFailure,
     Conflict,
+    Forbidden,
     JsonObject,
     NotFound,
     Resource,
@@ -14,7 +15,6 @@ from optduel.components.kubernetes.api import (
     connect,
     refused,
 )
-from optduel.components.kubernetes.doctor_api import ForbiddenError, KubernetesReader
 from optduel.components.kubernetes.timing import Timing
 from optduel.components.kubernetes.watching import Changed, Listed, Refused, Sight, Watcher
 
@@ -24,9 +24,8 @@ __all__ = [
     "Changed",
     "Conflict",
     "EVENTS",
-    "ForbiddenError",
+    "Forbidden",
     "JsonObject",
-    "KubernetesReader",
     "Listed",
     "NotFound",
     "PODS",

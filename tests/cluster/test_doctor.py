@@ -231,7 +231,8 @@ def test_kubernetes_that_does_not_answer_is_told(
     world.kubernetes.go_away()
     code, checks = world.examine(capsys)
     assert (code, checks["kubernetes"]["status"]) == (1, "failed")
-    assert "Kubernetes does not answer" in checks["kubernetes"]["detail"]
+    assert "no answer (" in checks["kubernetes"]["detail"]
+    assert "check the kubeconfig's context" in checks["kubernetes"]["detail"]
 
 
 @pytest.fixture

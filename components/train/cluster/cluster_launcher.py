@@ -41,6 +41,9 @@ from optduel.components.train.contract.task import Task
 
 _TIMING = Timing()
 
+_GOES_ON = "a training job that has begun goes on, and this step's next attempt takes it over"
+"""While the API server is away."""
+
 
 class ClusterLauncher:
     """Each worker is a pod of a TrainJob or a TFJob.
@@ -85,7 +88,7 @@ class ClusterLauncher:
         """
         settings = self._plan.settings
         with stop_on_signals() as request:
-            api = connect(task.compute.workers, self._plan.timing, request)
+            api = connect(self._plan.timing, request, remedy=_GOES_ON, streams=task.compute.workers)
             publish(join(task.output, "task.json"), task.canonical_json().encode())
             kind = TFJobs() if settings.kind == "tfjob" else trainjobs(api, settings.runtime)
             ClusterTrial(self._plan, api, kind, task, request).train()
