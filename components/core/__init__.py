@@ -4,6 +4,7 @@ from optduel.components.core.errors import (
     ERROR_TYPES,
     POD_TERMINATION_LOG,
     TERMINATION_LOG_VARIABLE,
+    AbandonedError,
     ClusterError,
     ConflictError,
     DamagedError,
@@ -17,6 +18,7 @@ from optduel.components.core.errors import (
     SetupError,
     StoppedError,
     StorageError,
+    Termination,
     TrainingError,
     decode_termination,
     exit_on_error,
@@ -28,6 +30,7 @@ from optduel.components.core.narration import MARK, say, seconds_in_words
 from optduel.components.core.stopping import StopRequest, stop_on_signals
 
 __all__ = [
+    "AbandonedError",
     "ClusterError",
     "ConflictError",
     "DamagedError",
@@ -46,6 +49,7 @@ __all__ = [
     "StoppedError",
     "StorageError",
     "TERMINATION_LOG_VARIABLE",
+    "Termination",
     "TrainingError",
     "decode_termination",
     "exit_on_error",

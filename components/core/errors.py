@@ -13,6 +13,7 @@
     ├── ClusterError      Kubeflow Pipelines or Kubernetes cannot be reached, or refuses
     ├── RunError          a run on a cluster has failed or was cancelled
     ├── OutOfMemoryError  a worker needed more memory than it has
+    ├── AbandonedError    nobody followed the training any more: saved, and ended
     └── StoppedError      asked to stop, and did so after saving
 
 Anything else that is raised is our bug and keeps its traceback.
@@ -26,7 +27,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 TERMINATION_LOG_VARIABLE = "OPTDUEL_TERMINATION_LOG"
 """Names the file that receives one JSON object when a process ends on an OptduelError."""
@@ -127,6 +128,13 @@ class OutOfMemoryError(OptduelError):
     cli_exit_code = 1
 
 
+class AbandonedError(OptduelError):
+    """Nobody followed a training job any more; it was ended after saving, and another one may go on."""
+
+    worker_exit_code = 69
+    cli_exit_code = 1
+
+
 class StoppedError(OptduelError):
     """A worker was asked to stop, and did so after saving."""
 
@@ -149,6 +157,7 @@ ERROR_TYPES: dict[str, type[OptduelError]] = {
         ClusterError,
         RunError,
         OutOfMemoryError,
+        AbandonedError,
         StoppedError,
     )
 }
@@ -196,7 +205,7 @@ def write_termination(stage: str, error: OptduelError, details: Mapping[str, int
 def _write_once(target: str, stage: str, error: OptduelError, details: Mapping[str, int | str]) -> None:
     with open(os.open(target, os.O_RDWR | os.O_CREAT, 0o644), "r+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        if decode_termination(file.read()):
+        if _is_whole(file.read()):
             return
         message, content = str(error), _encode(stage, error, str(error), details)
         while len(content) > _REPORT_BYTES and message != _CUT:
@@ -222,32 +231,64 @@ class Termination(NamedTuple):
     """What a process reported of its end.
 
     Attributes:
+        stage: that failed, for example "prepare".
+        error: with the process's own words.
+        exit_code: of the process; a container around it may have ended with another one.
         details: what else it told, for example "step".
     """
 
+    stage: str
     error: OptduelError
+    exit_code: int
     details: Mapping[str, int | str]
 
 
 def decode_termination(content: bytes | str) -> Termination | None:
-    """The report that `write_termination` wrote; None for anything else, half of one included."""
+    """The report that `write_termination` wrote; None for anything else.
+
+    It may stand behind words of others that hold no brace, as in the message of a node of Argo, "main: Error
+    (exit code 1): {...}". Its end may be missing, because Kubernetes keeps less of a pod with many
+    containers: then the message is as much of it as is there.
+    """
+    text = content.decode(errors="replace") if isinstance(content, bytes) else content
+    begin = text.find("{")
+    report = _decode(text[begin:]) if begin >= 0 else None
+    if report is None:
+        return None
+    stage, name, message = (report.pop(key, None) for key in ("stage", "error", "message"))
+    code = report.pop("exit_code", None)
+    is_ours = all(isinstance(one, str) for one in (stage, name, message)) and type(code) is int
+    if not is_ours or name not in ERROR_TYPES:
+        return None
+    return Termination(stage, ERROR_TYPES[name](message), code, report)
+
+
+def _decode(text: str) -> dict[str, Any] | None:
+    """A JSON object at the beginning of a text, or one that breaks off within a text."""
+    # An escape that was cut in two takes up to five characters.
+    endings = ["", *(f'{_CUT}"}}' for _ in range(6))]
+    for number, ending in enumerate(endings):
+        with contextlib.suppress(ValueError, RecursionError):
+            found, _ = json.JSONDecoder().raw_decode(text[: len(text) - max(0, number - 1)] + ending)
+            return found if isinstance(found, dict) else None
+    return None
+
+
+def _is_whole(content: bytes) -> bool:
+    """Whether a report is complete."""
     try:
-        report = json.loads(content)
-    except ValueError:
-        return None
-    if not isinstance(report, dict) or report.get("error") not in ERROR_TYPES:
-        return None
-    error = ERROR_TYPES[report.pop("error")](report.pop("message", ""))
-    return Termination(error, report)
+        return "error" in json.loads(content)
+    except (ValueError, TypeError):
+        return False
 
 
 def _encode(stage: str, error: OptduelError, message: str, details: Mapping[str, int | str]) -> bytes:
     report = {
         "stage": stage,
         "error": type(error).__name__,
-        # Before the message, of which Kubernetes cuts the end in a pod of four or more containers.
         "exit_code": error.worker_exit_code,
-        "message": message,
         **details,
+        # Last: Kubernetes cuts the end in a pod of four or more containers.
+        "message": message,
     }
     return json.dumps(report, ensure_ascii=False).encode(errors="backslashreplace")
