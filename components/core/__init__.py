@@ -4,7 +4,6 @@ from optduel.components.core.errors import (
     ERROR_TYPES,
     POD_TERMINATION_LOG,
     TERMINATION_LOG_VARIABLE,
-    AbandonedError,
     ClusterError,
     ConflictError,
     DamagedError,
@@ -20,6 +19,7 @@ from optduel.components.core.errors import (
     StorageError,
     Termination,
     TrainingError,
+    UnfollowedError,
     decode_termination,
     exit_on_error,
     read_termination,
@@ -30,7 +30,7 @@ from optduel.components.core.narration import MARK, say, seconds_in_words
 from optduel.components.core.stopping import StopRequest, stop_on_signals
 
 __all__ = [
-    "AbandonedError",
+    "UnfollowedError",
     "ClusterError",
     "ConflictError",
     "DamagedError",

@@ -13,7 +13,7 @@
     ├── ClusterError      Kubeflow Pipelines or Kubernetes cannot be reached, or refuses
     ├── RunError          a run on a cluster has failed or was cancelled
     ├── OutOfMemoryError  a worker needed more memory than it has
-    ├── AbandonedError    nobody followed the training any more: saved, and ended
+    ├── UnfollowedError   nobody followed the training any more: saved, and ended
     └── StoppedError      asked to stop, and did so after saving
 
 Anything else that is raised is our bug and keeps its traceback.
@@ -128,7 +128,7 @@ class OutOfMemoryError(OptduelError):
     cli_exit_code = 1
 
 
-class AbandonedError(OptduelError):
+class UnfollowedError(OptduelError):
     """Nobody followed a training job any more; it was ended after saving, and another one may go on."""
 
     worker_exit_code = 69
@@ -157,7 +157,7 @@ ERROR_TYPES: dict[str, type[OptduelError]] = {
         ClusterError,
         RunError,
         OutOfMemoryError,
-        AbandonedError,
+        UnfollowedError,
         StoppedError,
     )
 }
@@ -188,6 +188,7 @@ def exit_on_error(stage: str, details: Callable[[], Mapping[str, int | str]] = d
 def write_termination(stage: str, error: OptduelError, details: Mapping[str, int | str]) -> None:
     """Writes `error` where OPTDUEL_TERMINATION_LOG points; a first message stays, nearest to the cause.
 
+    But a StoppedError tells no cause; the reason for the request to stop may come later, and replaces it.
     The file holds one JSON object with the keys `stage`, `error`, `message` and `exit_code`, and those of
     `details`. On Kubernetes it exists from the start and is empty; an empty or half-written one is filled.
     Where it cannot be written, standard error says so: the cause and its exit code have to come out.
@@ -205,7 +206,8 @@ def write_termination(stage: str, error: OptduelError, details: Mapping[str, int
 def _write_once(target: str, stage: str, error: OptduelError, details: Mapping[str, int | str]) -> None:
     with open(os.open(target, os.O_RDWR | os.O_CREAT, 0o644), "r+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        if _is_whole(file.read()):
+        before = file.read()
+        if _is_whole(before) and json.loads(before)["error"] != StoppedError.__name__:
             return
         message, content = str(error), _encode(stage, error, str(error), details)
         while len(content) > _REPORT_BYTES and message != _CUT:

@@ -225,7 +225,7 @@ class Api:
 
     def is_away(self, seconds: float, why: str) -> ClusterError:
         """The error for an outage that has lasted too long."""
-        waited = f" for {seconds:.0f} s" if seconds >= 1 else ""
+        waited = f" for {seconds:.0f} s" if round(seconds) else ""
         return ClusterError(f"Kubernetes API {self.host}: no answer{waited} ({why}); {self._remedy}")
 
     def _attempt(

@@ -60,7 +60,7 @@ def test_every_error_can_be_read_back_from_a_termination_message() -> None:
         ("ClusterError", 75, 2),
         ("RunError", 70, 1),
         ("OutOfMemoryError", 137, 1),
-        ("AbandonedError", 69, 1),
+        ("UnfollowedError", 69, 1),
         ("StoppedError", 143, 1),
     ],
 )

@@ -11,6 +11,7 @@ from optduel.components.core import (
     SetupError,
     StoppedError,
     TrainingError,
+    UnfollowedError,
     decode_termination,
 )
 from optduel.components.kubernetes import JsonObject
@@ -34,7 +35,15 @@ _NO_COMMAND = {"StartError", "ContainerCannotRun"}
 
 _BY_CODE: dict[int, type[OptduelError]] = {
     error.worker_exit_code: error
-    for error in (ExperimentError, DataError, TrainingError, LaunchError, SetupError, StoppedError)
+    for error in (
+        ExperimentError,
+        DataError,
+        UnfollowedError,
+        TrainingError,
+        LaunchError,
+        SetupError,
+        StoppedError,
+    )
 }
 
 _SHOWN_CHARACTERS = 500

@@ -249,7 +249,7 @@ with exit_on_error("train"):
 """
 
 REAL_WORKER = """
-from optduel.components.train import worker
+from optduel.components.train.worker import worker
 sys.executable = {trainer!r}
 worker.main([sys.argv[-1]])
 """
