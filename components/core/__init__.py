@@ -22,6 +22,7 @@ from optduel.components.core.errors import (
     UnfollowedError,
     decode_termination,
     exit_on_error,
+    last_words,
     read_termination,
     write_termination,
 )
@@ -53,6 +54,7 @@ __all__ = [
     "TrainingError",
     "decode_termination",
     "exit_on_error",
+    "last_words",
     "oom_kills",
     "read_termination",
     "say",

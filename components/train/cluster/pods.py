@@ -13,6 +13,7 @@ from optduel.components.core import (
     TrainingError,
     UnfollowedError,
     decode_termination,
+    last_words,
 )
 from optduel.components.kubernetes import JsonObject
 from optduel.components.train.contract.outcome import End
@@ -211,7 +212,7 @@ def _unreported(code: int, terminated: JsonObject, name: str) -> OptduelError:
             "the deployment's image has to be one that `make images` built"
         )
     # The kubelet fills an empty termination message with the log's end.
-    last = f"; its last line: {told.splitlines()[-1][:_SHOWN_CHARACTERS]}" if told else "; see its last lines"
+    last = f": {last_words(told)[:_SHOWN_CHARACTERS]}" if told else "; see its last lines"
     if code > 128 and code not in _BY_CODE:
         return LaunchError(f"{name}: killed by signal {code - 128}{last}")
     return _BY_CODE.get(code, LaunchError)(f"{name}: exited with code {code}{last}")

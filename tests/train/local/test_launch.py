@@ -164,6 +164,13 @@ if attempt < 3:
     assert [line.partition("(restart ")[2] for line in narrated] == ["1 of 5)", "2 of 5)"]
 
 
+def test_a_worker_that_ends_without_a_report_is_told_by_its_last_exception(run: Launch) -> None:
+    """And not by what it printed after it, or `see its last lines`."""
+    words = r"worker 0 of 1 exited with code 1, while starting, after step 0: ModuleNotFoundError: no x$"
+    with pytest.raises(LaunchError, match=words):
+        run("import atexit; atexit.register(print, 'bye')\nraise ModuleNotFoundError('no x')", workers=1)
+
+
 def test_restarts_are_bounded(run: Launch, tmp_path: Path) -> None:
     with pytest.raises(LaunchError, match=r"cut off. It was restarted compute.restarts = 3 times"):
         run("control.report('training', attempt)\nend(LaunchError('cut off'))", restarts=3)
