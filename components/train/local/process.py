@@ -115,6 +115,11 @@ class LocalWorker:
             )
         return ""
 
+    def silent(self) -> LaunchError:
+        """What to tell of it when its peers have lost a worker, and it has not ended itself."""
+        where = f"{self._name}: its peers have lost it, {self.progress}"
+        return LaunchError(f"{where}: too slow, frozen or cut off")
+
     def error(self, code: int) -> OptduelError:
         """What it reported, or how it ended.
 

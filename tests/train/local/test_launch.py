@@ -126,6 +126,41 @@ end(DataError("shard 3: broken"))
     assert attempts(tmp_path) == [1, 1]
 
 
+def test_the_worker_that_its_peers_have_lost_is_named(run: Launch) -> None:
+    """It says nothing itself: it is frozen, or too slow for its peers."""
+    words = "worker 2 of 3: its peers have lost it, while training, after step 9: too slow, frozen or cut off"
+    with pytest.raises(LaunchError, match=words):
+        run(
+            """
+control.report("training", 9)
+while len(list(folder.glob("attempts-*"))) < 3:
+    time.sleep(0.01)
+if index < 2:
+    end(PeerLostError(f"worker {index}: lost another worker"))
+os.kill(os.getpid(), signal.SIGSTOP)
+""",
+            workers=3,
+            restarts=0,
+        )
+
+
+def test_peers_end_within_seconds_after_one_worker_s_want_of_memory(run: Launch, tmp_path: Path) -> None:
+    """Those that notice nothing, too: a second each of `REPORT_SECONDS` and of the request to stop."""
+    with pytest.raises(OutOfMemoryError, match="worker 1: no memory"):
+        run(
+            """
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+(folder / f"pid-{index}").write_text(str(os.getpid()))
+while len(list(folder.glob("pid-*"))) < 3:
+    time.sleep(0.01)
+end(OutOfMemoryError("worker 1: no memory")) if index == 1 else time.sleep(600)
+""",
+            workers=3,
+            restarts=0,
+        )
+    assert not any(is_running(int(path.read_text())) for path in tmp_path.glob("pid-*"))
+
+
 def test_the_order_of_causes() -> None:
     lost, frozen = End(75, PeerLostError("lost")), End(75, LaunchError("frozen"))
     killed, memory = End(-9, LaunchError("killed")), End(137, OutOfMemoryError("memory"))

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -305,11 +305,18 @@ def list_children(pid: int) -> list[int]:
 
 
 LEASE = {"OPTDUEL_LEASE_SECONDS": "1"}
-"""No test's launcher renews it."""
+
+
+def follow_until(folder: Path, condition: Callable[[], object]) -> None:
+    """Renews the trial's lease until the condition is true, and leaves it."""
+    with contextlib.suppress(InterruptedError), LeaseKeeper(str(folder / "trial/lease"), 1):
+        wait_until(condition)
+        raise InterruptedError
 
 
 def test_a_training_that_nobody_follows_saves_and_ends(start: Start, log: Path, tmp_path: Path) -> None:
     with start(OBEDIENT, LEASE) as worker:
+        follow_until(tmp_path, (tmp_path / "pid").exists)
         assert worker.wait(30) == 69
     assert (tmp_path / "saved").exists()
     assert str(read_termination(log)) == (
@@ -323,6 +330,7 @@ def test_a_training_that_nobody_follows_ends_also_when_it_does_not_save(
     start: Start, log: Path, tmp_path: Path
 ) -> None:
     with start(OBEDIENT, LEASE, grace_seconds=0.2) as worker:
+        follow_until(tmp_path, (tmp_path / "pid").exists)
         assert worker.wait(30) == 69
     assert "has not saved in time, while training, after step 1; killed" in str(read_termination(log))
 
@@ -348,37 +356,71 @@ def test_a_lease_of_no_length_is_refused(start: Start, log: Path, told: str) -> 
     assert f"OPTDUEL_LEASE_SECONDS = {told!r}: must be a number of seconds" in str(read_termination(log))
 
 
-def test_all_workers_of_a_group_say_that_nobody_follows(
-    make_task: Callable[..., Task], tmp_path: Path
+Group = Callable[..., "contextlib.AbstractContextManager[list[subprocess.Popen[str]]]"]
+
+
+@pytest.fixture
+def start_group(make_task: Callable[..., Task], tmp_path: Path) -> Group:
+    """Starts some workers of a group."""
+
+    @contextlib.contextmanager
+    def start(
+        code: str,
+        indices: Sequence[int],
+        workers: int,
+        told: Mapping[str, str] | None = None,
+        **compute: float,
+    ) -> Iterator[list[subprocess.Popen[str]]]:
+        task = make_task("trial", workers=workers, compute=compute)
+        (tmp_path / "task.json").write_text(task.canonical_json())
+        trainer = script(tmp_path / "trainer", code)
+        peers = ",".join(f"127.0.0.1:{port}" for port in free_ports(workers))
+        with contextlib.ExitStack() as stack:
+            started = []
+            for index in indices:
+                own = {
+                    "OPTDUEL_PEERS": peers,
+                    "OPTDUEL_WORKER_INDEX": str(index),
+                    "OPTDUEL_TERMINATION_LOG": str(tmp_path / f"log-{index}"),
+                    "OPTDUEL_PROGRESS": str(tmp_path / f"progress-{index}"),
+                }
+                command = [sys.executable, "-c", WORKER, str(tmp_path / "task.json"), trainer]
+                process = subprocess.Popen(command, env=os.environ | own | (told or {}), text=True)
+                started.append(stack.enter_context(ending(process)))
+            yield started
+
+    return start
+
+
+def test_a_worker_that_does_not_come_is_named_by_each_of_its_peers(
+    start_group: Group, tmp_path: Path
 ) -> None:
+    with start_group("sys.exit(0)", [0, 2], 4, start_seconds=3.0) as workers:
+        assert [worker.wait(60) for worker in workers] == [75, 75]
+    for index in (0, 2):
+        told = str(read_termination(tmp_path / f"log-{index}"))
+        assert "2 of 4 workers did not answer within compute.start_seconds = 3" in told
+        for missing in (1, 3):
+            assert f"worker {missing} (127.0.0.1:" in told
+        assert "its port refuses connections: the worker does not run" in told
+
+
+def test_all_workers_of_a_group_say_that_nobody_follows(start_group: Group, tmp_path: Path) -> None:
     """The chief alone watches; a worker that ends with 143 would let the cluster start the group again."""
-    task = make_task("trial", workers=2)
-    (tmp_path / "task.json").write_text(task.canonical_json())
     # The flag travels in the step's own all-reduce: here in a file.
     code = """
 import socket
 listener = socket.create_server(("", int(os.environ["OPTDUEL_PEERS"].split(",")[index].partition(":")[2])))
 control.follow(0)
 control.report("training", 1)
+(folder / f"trains-{index}").touch()
 while not (control.is_stop_requested or (folder / "flag").exists()):
     time.sleep(0.01)
 (folder / "flag").touch()
 end(StoppedError("saved at step 1"))
 """
-    trainer = script(tmp_path / "trainer", code)
-    peers = ",".join(f"127.0.0.1:{port}" for port in free_ports(2))
-    with contextlib.ExitStack() as stack:
-        workers = []
-        for index in range(2):
-            told = {
-                "OPTDUEL_PEERS": peers,
-                "OPTDUEL_WORKER_INDEX": str(index),
-                "OPTDUEL_TERMINATION_LOG": str(tmp_path / f"log-{index}"),
-                "OPTDUEL_PROGRESS": str(tmp_path / f"progress-{index}"),
-            }
-            command = [sys.executable, "-c", WORKER, str(tmp_path / "task.json"), trainer]
-            process = subprocess.Popen(command, env=os.environ | told | LEASE, text=True)
-            workers.append(stack.enter_context(ending(process)))
+    with start_group(code, [0, 1], 2, LEASE) as workers:
+        follow_until(tmp_path, lambda: len(list(tmp_path.glob("trains-*"))) == 2)
         assert [worker.wait(30) for worker in workers] == [69, 69]
     for index in range(2):
         assert "no launcher has renewed" in str(read_termination(tmp_path / f"log-{index}"))
