@@ -13,12 +13,14 @@ from optduel.components.kubernetes.api import (
     Resource,
     Unreachable,
     connect,
+    parse_quantity,
     refused,
 )
 from optduel.components.kubernetes.timing import Timing
 from optduel.components.kubernetes.watching import Changed, Listed, Refused, Sight, Watcher
 
 __all__ = [
+    "parse_quantity",
     "Api",
     "ApiFailure",
     "Changed",

@@ -22,6 +22,7 @@ from kubernetes.config import (
     load_incluster_config,
     load_kube_config,
 )
+from kubernetes.utils.quantity import parse_quantity as parse_quantity  # an amount, as a number
 
 from optduel.components.core import ClusterError, SetupError, StoppedError, StopRequest
 from optduel.components.kubernetes.timing import Timing

@@ -1,10 +1,8 @@
-"""The doctor's checks of Kubernetes: training operator, runtime, permissions, secrets, accelerators."""
+"""The doctor's checks of Kubernetes, in the order in which a run needs what they look at."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from functools import partial
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 from optduel.components.core import OptduelError, StopRequest
 from optduel.components.kubernetes import (
@@ -18,37 +16,9 @@ from optduel.components.kubernetes import (
 )
 from optduel.components.settings import WORKER_PORT, Deployment, Job
 from optduel.components.train.contract.task import WORKER_MODULE
-
-
-@dataclass(frozen=True)
-class Check:
-    """A check's outcome.
-
-    Attributes:
-        name: what was looked at.
-        status: "skipped" where it could not be looked at from here, or nothing asks for it.
-        detail: what was found; for a failure with its remedy.
-    """
-
-    name: str
-    status: Literal["ok", "failed", "skipped"]
-    detail: str
-
-
-def ok(name: str, detail: str) -> Check:
-    """All is well."""
-    return Check(name, "ok", detail)
-
-
-def failed(name: str, detail: object) -> Check:
-    """A run would fail; `detail` is an error or a message, with the remedy."""
-    return Check(name, "failed", str(detail))
-
-
-def skipped(name: str, detail: str) -> Check:
-    """Nothing can be said."""
-    return Check(name, "skipped", detail)
-
+from optduel.pipeline.doctor.capacity import examine_capacity
+from optduel.pipeline.doctor.checks import Check, failed, ok, skipped
+from optduel.pipeline.doctor.controllers import examine_controllers, examine_webhooks
 
 OLDEST_TRAINER = (2, 2)
 
@@ -99,7 +69,7 @@ def examine_kubernetes(
     yield ok("kubernetes", f"{api.host}, {version.get('gitVersion', 'version unknown')}")
     for name, check in _checks(api, namespace, account, deployment, workers):
         try:
-            yield check()
+            yield from check()
         except Forbidden as refusal:
             yield skipped(name, f"you may not look: {refusal.message}")
         except (OptduelError, ApiFailure) as error:
@@ -123,17 +93,24 @@ def _found(api: Api, path: str, *, metadata_only: bool = False) -> JsonObject | 
 
 def _checks(
     api: Api, namespace: str, account: str, deployment: Deployment, workers: int
-) -> Iterator[tuple[str, Callable[[], Check]]]:
+) -> Iterator[tuple[str, Callable[[], Iterable[Check]]]]:
+    """What to look at, with the name of the check that says so where it cannot be looked at."""
+
+    def one(look: Callable[..., Check], *arguments: Any) -> Callable[[], Iterable[Check]]:
+        return lambda: [look(*arguments)]
+
+    yield "controllers", one(examine_controllers, api, deployment)
     if job := deployment.job:
         if job.kind == "trainjob":
-            yield "trainer", partial(_trainer, api)
-            yield "runtime", partial(_runtime, api, job)
+            yield "trainer", one(_trainer, api)
+            yield "runtime", one(_runtime, api, job)
         else:
-            yield "training operator", partial(_training_operator, api)
-        yield "permissions", partial(_permissions, api, job, namespace, account)
+            yield "training operator", one(_training_operator, api)
+        yield "webhooks", one(examine_webhooks, api, job.kind)
+        yield "permissions", one(_permissions, api, job, namespace, account)
     for secret in deployment.secrets:
-        yield f"secret {secret.name}", partial(_secret, api, secret.name, namespace)
-    yield "accelerators", partial(_accelerators, api, deployment, workers)
+        yield f"secret {secret.name}", one(_secret, api, secret.name, namespace)
+    yield "nodes", lambda: examine_capacity(api, deployment, workers)
 
 
 def _trainer(api: Api) -> Check:
@@ -243,43 +220,3 @@ def _secret(api: Api, name: str, namespace: str) -> Check:
             f"is not in namespace {namespace}; create it, or change the deployment (--deploy secrets=[])",
         )
     return ok(check, f"is in namespace {namespace}; its keys were not read")
-
-
-def _accelerators(api: Api, deployment: Deployment, workers: int) -> Check:
-    name, wanted = "accelerators", deployment.train
-    if not wanted.accelerators:
-        return skipped(name, "the deployment asks for none")
-    nodes = api.read_all("/api/v1/nodes")
-    fitting = [node for node in nodes if _takes(node, deployment)]
-    amounts = [int(node["status"].get("allocatable", {}).get(wanted.accelerator, 0)) for node in fitting]
-    places = sum(amount // wanted.accelerators for amount in amounts)
-    found = (
-        f"{sum(amounts)} {wanted.accelerator} on {len(fitting)} of {len(nodes)} nodes that training may use"
-    )
-    needed = f"{workers} x {wanted.accelerators}"
-    if places < workers:
-        return failed(
-            name,
-            f"{found}: {needed} are asked for; add nodes or the device plugin, check node_selector and "
-            "tolerations, or ask for fewer (--deploy train.accelerators=0 for none); nodes that an "
-            "autoscaler would add do not count",
-        )
-    return ok(name, f"{found}; {needed} are asked for; what others use now is not subtracted")
-
-
-def _takes(node: Mapping[str, Any], deployment: Deployment) -> bool:
-    """Whether the scheduler may put a training pod there, as far as labels and taints say."""
-    labels = node["metadata"].get("labels", {})
-    if any(labels.get(key) != value for key, value in deployment.node_selector.items()):
-        return False
-    if node.get("spec", {}).get("unschedulable"):
-        return False
-    repelling = [
-        one for one in node.get("spec", {}).get("taints") or [] if one["effect"] != "PreferNoSchedule"
-    ]
-    return all(any(_tolerates(one, taint) for one in deployment.tolerations) for taint in repelling)
-
-
-def _tolerates(toleration: Any, taint: Mapping[str, Any]) -> bool:
-    same_value = toleration.operator == "Exists" or toleration.value == taint.get("value", "")
-    return toleration.key == taint["key"] and same_value and toleration.effect in (None, taint["effect"])
