@@ -3,6 +3,7 @@
 from optduel.components.settings.authoring import (
     decode,
     json_schema,
+    load_fields,
     parse_deployment,
     parse_experiment,
     validate,
@@ -89,6 +90,7 @@ __all__ = [
     "learning_rate",
     "learning_rates",
     "overshoots",
+    "load_fields",
     "parse_deployment",
     "parse_experiment",
     "schedules_differ",
