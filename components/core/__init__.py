@@ -18,9 +18,12 @@ from optduel.components.core.errors import (
     SetupError,
     StoppedError,
     StorageError,
+    Termination,
     TrainingError,
+    UnfollowedError,
     decode_termination,
     exit_on_error,
+    last_words,
     read_termination,
     write_termination,
 )
@@ -29,6 +32,7 @@ from optduel.components.core.narration import MARK, say, seconds_in_words
 from optduel.components.core.stopping import StopRequest, stop_on_signals
 
 __all__ = [
+    "UnfollowedError",
     "ClusterError",
     "ConflictError",
     "DamagedError",
@@ -48,9 +52,11 @@ __all__ = [
     "StoppedError",
     "StorageError",
     "TERMINATION_LOG_VARIABLE",
+    "Termination",
     "TrainingError",
     "decode_termination",
     "exit_on_error",
+    "last_words",
     "oom_kills",
     "read_termination",
     "say",

@@ -14,6 +14,7 @@
     ├── ClusterError      Kubeflow Pipelines or Kubernetes cannot be reached, or refuses
     ├── RunError          a run on a cluster has failed or was cancelled
     ├── OutOfMemoryError  a worker needed more memory than it has
+    ├── UnfollowedError   nobody followed the training any more: saved, and ended
     └── StoppedError      asked to stop, and did so after saving
 
 Anything else that is raised is our bug and keeps its traceback.
@@ -24,10 +25,11 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from optduel.components.redaction import showable
 
@@ -41,6 +43,9 @@ _REPORT_BYTES = 4096
 """What Kubernetes keeps of a termination message."""
 
 _CUT = "..."
+
+_TRACEBACK = "Traceback (most recent call last):"
+_EXCEPTION = re.compile(r"^[A-Za-z_][\w.]*(Error|Exception|Interrupt|Exit)(:.*)?$", re.MULTILINE)
 
 
 class OptduelError(Exception):
@@ -139,6 +144,13 @@ class OutOfMemoryError(OptduelError):
     cli_exit_code = 1
 
 
+class UnfollowedError(OptduelError):
+    """Nobody followed a training job any more; it was ended after saving, and another one may go on."""
+
+    worker_exit_code = 69
+    cli_exit_code = 1
+
+
 class StoppedError(OptduelError):
     """A worker was asked to stop, and did so after saving."""
 
@@ -162,6 +174,7 @@ ERROR_TYPES: dict[str, type[OptduelError]] = {
         ClusterError,
         RunError,
         OutOfMemoryError,
+        UnfollowedError,
         StoppedError,
     )
 }
@@ -192,6 +205,7 @@ def exit_on_error(stage: str, details: Callable[[], Mapping[str, int | str]] = d
 def write_termination(stage: str, error: OptduelError, details: Mapping[str, int | str]) -> None:
     """Writes `error` where OPTDUEL_TERMINATION_LOG points; a first message stays, nearest to the cause.
 
+    But a StoppedError tells no cause; the reason for the request to stop may come later, and replaces it.
     The file holds one JSON object with the keys `stage`, `error`, `message` and `exit_code`, and those of
     `details`. On Kubernetes it exists from the start and is empty; an empty or half-written one is filled.
     Where it cannot be written, standard error says so: the cause and its exit code have to come out.
@@ -209,7 +223,8 @@ def write_termination(stage: str, error: OptduelError, details: Mapping[str, int
 def _write_once(target: str, stage: str, error: OptduelError, details: Mapping[str, int | str]) -> None:
     with open(os.open(target, os.O_RDWR | os.O_CREAT, 0o644), "r+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        if decode_termination(file.read()):
+        before = file.read()
+        if _is_whole(before) and json.loads(before)["error"] != StoppedError.__name__:
             return
         message, content = str(error), _encode(stage, error, str(error), details)
         while len(content) > _REPORT_BYTES and message != _CUT:
@@ -235,35 +250,81 @@ class Termination(NamedTuple):
     """What a process reported of its end.
 
     Attributes:
+        stage: that failed, for example "prepare".
+        error: with the process's own words.
+        exit_code: of the process; a container around it may have ended with another one.
         details: what else it told, for example "step".
     """
 
+    stage: str
     error: OptduelError
+    exit_code: int
     details: Mapping[str, int | str]
 
 
 def decode_termination(content: bytes | str) -> Termination | None:
-    """The report that `write_termination` wrote; None for anything else, half of one included."""
+    """The report that `write_termination` wrote; None for anything else.
+
+    It may stand behind words of others that hold no brace, as in the message of a node of Argo, "main: Error
+    (exit code 1): {...}". Its end may be missing, because Kubernetes keeps less of a pod with many
+    containers: then the message is as much of it as is there.
+    """
+    text = content.decode(errors="replace") if isinstance(content, bytes) else content
+    begin = text.find("{")
+    report = _decode(text[begin:]) if begin >= 0 else None
+    if report is None:
+        return None
+    stage, name, message = (report.pop(key, None) for key in ("stage", "error", "message"))
+    code = report.pop("exit_code", None)
+    is_ours = all(isinstance(one, str) for one in (stage, name, message)) and type(code) is int
+    if not is_ours or name not in ERROR_TYPES:
+        return None
+    details = {key: value for key, value in report.items() if isinstance(value, int | str)}
+    return Termination(stage, ERROR_TYPES[name](message), code, details)
+
+
+def _decode(text: str) -> dict[str, Any] | None:
+    """A JSON object at the beginning of a text, or one that breaks off within a text."""
+    # An escape that was cut in two takes up to five characters.
+    endings = ["", *(f'{_CUT}"}}' for _ in range(6))]
+    for number, ending in enumerate(endings):
+        with contextlib.suppress(ValueError, RecursionError):
+            found, _ = json.JSONDecoder().raw_decode(text[: len(text) - max(0, number - 1)] + ending)
+            return found if isinstance(found, dict) else None
+    return None
+
+
+def _is_whole(content: bytes) -> bool:
+    """Whether a report is complete."""
     try:
-        report = json.loads(content)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(report, dict):
-        return None
-    kind, message = report.pop("error", None), report.pop("message", "")
-    if not isinstance(kind, str) or kind not in ERROR_TYPES or not isinstance(message, str):
-        return None
-    details = {name: value for name, value in report.items() if isinstance(value, int | str)}
-    return Termination(ERROR_TYPES[kind](message), details)
+        return "error" in json.loads(content)
+    except (ValueError, TypeError):
+        return False
+
+
+def last_words(printed: str) -> str:
+    r"""Of what a process printed before it ended without a report, the line that says why.
+
+    That is the last exception's; where there is none, the last line; nothing where nothing was printed.
+
+    Example:
+        >>> last_words("Traceback (most recent call last):\n  File ...\nKeyError: 1\nfarewell\n")
+        'KeyError: 1'
+    """
+    _, begun, rest = printed.rpartition(_TRACEBACK)
+    after = [line for line in rest.splitlines() if line.strip() and not line[0].isspace()] if begun else []
+    # The traceback may have begun before what is left of the output.
+    named = [match[0] for match in _EXCEPTION.finditer(printed)]
+    return (after[:1] or named[-1:] or printed.strip().splitlines()[-1:] or [""])[0].strip()
 
 
 def _encode(stage: str, error: OptduelError, message: str, details: Mapping[str, int | str]) -> bytes:
     report = {
         "stage": stage,
         "error": type(error).__name__,
-        # Before the message, of which Kubernetes cuts the end in a pod of four or more containers.
         "exit_code": error.worker_exit_code,
-        "message": message,
         **details,
+        # Last: Kubernetes cuts the end in a pod of four or more containers.
+        "message": message,
     }
     return json.dumps(report, ensure_ascii=False).encode(errors="backslashreplace")

@@ -7,26 +7,27 @@ from optduel.components.kubernetes.api import (
     Api,
     ApiFailure,
     Conflict,
+    Forbidden,
     JsonObject,
     NotFound,
     Resource,
     Unreachable,
     connect,
+    parse_quantity,
     refused,
 )
-from optduel.components.kubernetes.doctor_api import ForbiddenError, KubernetesReader
 from optduel.components.kubernetes.timing import Timing
 from optduel.components.kubernetes.watching import Changed, Listed, Refused, Sight, Watcher
 
 __all__ = [
+    "parse_quantity",
     "Api",
     "ApiFailure",
     "Changed",
     "Conflict",
     "EVENTS",
-    "ForbiddenError",
+    "Forbidden",
     "JsonObject",
-    "KubernetesReader",
     "Listed",
     "NotFound",
     "PODS",

@@ -1,4 +1,4 @@
-"""The Kubernetes API as the launcher needs it: JSON objects of any kind, with retries in bounded time."""
+"""The Kubernetes API: JSON objects of any kind, tried again in bounded time."""
 
 import contextlib
 import itertools
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import urllib3
+import yaml
 from kubernetes.client import ApiClient, Configuration
 from kubernetes.config import (
     ConfigException,
@@ -21,6 +22,7 @@ from kubernetes.config import (
     load_incluster_config,
     load_kube_config,
 )
+from kubernetes.utils.quantity import parse_quantity as parse_quantity  # an amount, as a number
 
 from optduel.components.core import ClusterError, SetupError, StoppedError, StopRequest
 from optduel.components.kubernetes.timing import Timing
@@ -28,9 +30,16 @@ from optduel.components.kubernetes.timing import Timing
 JsonObject = dict[str, Any]
 """An object as Kubernetes writes it."""
 
+_METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
+_PAGE = "500"
+"""Objects in one answer of a list, as kubectl has it."""
+
 _TRANSIENT = {408, 429, 500, 502, 503, 504}
 _REFUSED = {401, 403}
 _CONNECT_SECONDS = 5.0
+_OBJECT = re.compile(r"^(/(?:api|apis/[^/]+)/[^/]+(?:/namespaces/[^/]+)?/[^/]+)/[^/]+")
+"""A path down to an object's name."""
+
 _CONNECTION = re.compile(r"^(?:<.*>|\w+\([^)]*\)): ")
 
 
@@ -70,15 +79,22 @@ class Unreachable(Exception):
 class Api:
     """One namespace of one cluster.
 
+    Requests are of two kinds. Those for a `Resource` stay in the namespace. Those for a path reach everything
+    that the caller may see.
+
     Args:
         client: says where the server is and who asks.
         namespace: of all namespaced objects.
         timing: `answer`, `away`, `refusal` and the pauses.
         request: to stop, which ends the wait for a server that does not answer.
+        remedy: what to do about a server that does not answer, for the error's message.
     """
 
-    def __init__(self, client: ApiClient, namespace: str, timing: Timing, request: StopRequest) -> None:
+    def __init__(
+        self, client: ApiClient, namespace: str, timing: Timing, request: StopRequest, remedy: str
+    ) -> None:
         self.namespace = namespace
+        self._remedy = remedy
         self.host: str = client.configuration.host
         self._client = client
         self._timing = timing
@@ -87,11 +103,38 @@ class Api:
 
     def get(self, resource: Resource, name: str) -> JsonObject:
         """An object. Raises ApiFailure (404 when there is none), and what `_persist` raises."""
-        return self._persist("GET", resource, name)
+        return self._persist("GET", self._path(resource, name))
 
     def find(self, resource: Resource, labels: str = "", fields: str = "") -> list[JsonObject]:
-        """The objects that the selectors match."""
-        return self._persist("GET", resource, query=_selectors(labels, fields)).get("items") or []
+        """The objects that the selectors match. Raises what `get` raises."""
+        return self.read_all(self._path(resource), labels, fields)
+
+    def read(self, path: str, *, metadata_only: bool = False) -> JsonObject:
+        """What is at a path. Raises what `get` raises.
+
+        Args:
+            metadata_only: leaves the object's content on the server, as a secret's should be.
+        """
+        return self._persist("GET", path, headers={"Accept": _METADATA_ONLY} if metadata_only else {})
+
+    def read_all(self, path: str, labels: str = "", fields: str = "") -> list[JsonObject]:
+        """The objects of a list at a path that the selectors match. Raises what `get` raises."""
+        query = _selectors(labels, fields) | {"limit": _PAGE}
+        found: list[JsonObject] = []
+        while True:
+            page = self._persist("GET", path, query=query)
+            found += page.get("items") or []
+            if not (rest := page["metadata"].get("continue")):
+                return found
+            query["continue"] = rest
+
+    def ask(self, path: str, body: JsonObject, user: str | None = None) -> JsonObject:
+        """The server's answer to a review, which it does not keep. Raises what `get` raises.
+
+        Args:
+            user: in whose place it is asked; the caller's own when None.
+        """
+        return self._persist("POST", path, body=body, headers={"Impersonate-User": user} if user else {})
 
     def create(self, resource: Resource, body: JsonObject, *, is_rehearsal: bool = False) -> JsonObject:
         """Creates an object; unknown fields are refused.
@@ -100,25 +143,25 @@ class Api:
             is_rehearsal: everything is checked, and nothing kept.
         """
         query = {"fieldValidation": "Strict"} | ({"dryRun": "All"} if is_rehearsal else {})
-        return self._persist("POST", resource, query=query, body=body)
+        return self._persist("POST", self._path(resource), query=query, body=body)
 
     def delete(self, resource: Resource, name: str) -> None:
         """Deletes an object and, in the background, what it owns; one that is not there is fine."""
         with contextlib.suppress(NotFound):
-            self._persist("DELETE", resource, name, body=_BACKGROUND)
+            self._persist("DELETE", self._path(resource, name), body=_BACKGROUND)
 
     def get_at_once(self, resource: Resource, name: str, seconds: float) -> JsonObject:
         """As `get`, in one attempt of so many seconds; raises Unreachable too."""
-        return self._attempt("GET", resource, name, seconds=seconds)
+        return self._attempt("GET", self._path(resource, name), seconds=seconds)
 
     def delete_at_once(self, resource: Resource, name: str, seconds: float) -> None:
         """As `delete`, in one attempt of so many seconds; raises Unreachable too."""
         with contextlib.suppress(NotFound):
-            self._attempt("DELETE", resource, name, body=_BACKGROUND, seconds=seconds)
+            self._attempt("DELETE", self._path(resource, name), body=_BACKGROUND, seconds=seconds)
 
     def snapshot(self, resource: Resource, labels: str, fields: str) -> tuple[list[JsonObject], str]:
         """The matching objects and their version, from which to watch; in one attempt."""
-        answer = self._attempt("GET", resource, query=_selectors(labels, fields))
+        answer = self._attempt("GET", self._path(resource), query=_selectors(labels, fields))
         return answer.get("items") or [], answer["metadata"]["resourceVersion"]
 
     @contextlib.contextmanager
@@ -141,7 +184,8 @@ class Api:
             Unreachable: it could not be opened, or broke off.
         """
         try:
-            response = self._open("GET", resource, name, subresource, query, None, silence)
+            path = self._path(resource, name, subresource)
+            response = self._open("GET", path, query, None, {}, silence)
             try:
                 yield response
             finally:
@@ -149,7 +193,13 @@ class Api:
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise Unreachable(_in_words(error)) from error
 
-    def _persist(self, method: str, resource: Resource, name: str = "", **rest: Any) -> JsonObject:
+    def _path(self, resource: Resource, *parts: str) -> str:
+        root = f"/apis/{resource.group}/{resource.version}" if resource.group else f"/api/{resource.version}"
+        where = ["namespaces", self.namespace] if resource.is_namespaced else []
+        steps = [urllib.parse.quote(part, safe="") for part in [*where, resource.plural, *parts] if part]
+        return "/".join([root, *steps])
+
+    def _persist(self, method: str, path: str, **rest: Any) -> JsonObject:
         """The answer, tried again while the server is away.
 
         Raises:
@@ -160,7 +210,7 @@ class Api:
         begun = time.monotonic()
         for number in itertools.count():
             try:
-                return self._attempt(method, resource, name, **rest)
+                return self._attempt(method, path, **rest)
             except Unreachable as error:
                 pause = self.pause(number)
                 if time.monotonic() + pause > begun + self._timing.away:
@@ -176,24 +226,22 @@ class Api:
 
     def is_away(self, seconds: float, why: str) -> ClusterError:
         """The error for an outage that has lasted too long."""
-        return ClusterError(
-            f"Kubernetes API {self.host}: no answer for {seconds:.0f} s ({why}); "
-            "a training job that has begun goes on, and this step's next attempt takes it over"
-        )
+        waited = f" for {seconds:.0f} s" if round(seconds) else ""
+        return ClusterError(f"Kubernetes API {self.host}: no answer{waited} ({why}); {self._remedy}")
 
     def _attempt(
         self,
         method: str,
-        resource: Resource,
-        name: str = "",
+        path: str,
         *,
         query: Mapping[str, str] | None = None,
         body: JsonObject | None = None,
+        headers: Mapping[str, str] | None = None,
         seconds: float | None = None,
     ) -> JsonObject:
         try:
             silence = self._timing.answer if seconds is None else seconds
-            response = self._open(method, resource, name, "", query or {}, body, silence)
+            response = self._open(method, path, query or {}, body, headers or {}, silence)
             content: JsonObject = json.loads(response.data)
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise Unreachable(_in_words(error)) from error
@@ -204,29 +252,26 @@ class Api:
     def _open(
         self,
         method: str,
-        resource: Resource,
-        name: str,
-        subresource: str,
+        path: str,
         query: Mapping[str, str],
         body: JsonObject | None,
+        headers: Mapping[str, str],
         silence: float,
     ) -> urllib3.BaseHTTPResponse:
-        root = f"/apis/{resource.group}/{resource.version}" if resource.group else f"/api/{resource.version}"
-        where = ["namespaces", self.namespace] if resource.is_namespaced else []
-        parts = [part for part in [*where, resource.plural, name, subresource] if part]
-        url = "/".join([self.host.rstrip("/") + root, *(urllib.parse.quote(part, safe="") for part in parts)])
-        headers = {"Accept": "application/json, */*", "Content-Type": "application/json"}
-        self._client.update_params_for_auth(headers, [], ["BearerToken"])
+        url = self.host.rstrip("/") + path
+        sent = {"Accept": "application/json, */*", "Content-Type": "application/json", **headers}
+        self._client.update_params_for_auth(sent, [], ["BearerToken"])
         response: urllib3.BaseHTTPResponse = self._client.rest_client.pool_manager.request(
             method,
             f"{url}?{urllib.parse.urlencode(query)}" if query else url,
             body=json.dumps(body).encode() if body else None,
-            headers=headers,
+            headers=sent,
             timeout=urllib3.Timeout(connect=min(_CONNECT_SECONDS, silence), read=silence),
             preload_content=False,
             retries=False,
         )
-        what = f"{method} {resource.plural}/{subresource} {bool(name)} {'watch' in query}"
+        kind = _OBJECT.sub(r"\1/NAME", path)
+        what = f"{method} {kind} {'watch' in query} {headers.get('Impersonate-User', '')}"
         is_refused = response.status in _REFUSED
         if not is_refused:
             self._grants.allow(what)
@@ -250,7 +295,11 @@ class Conflict(ApiFailure):
     """An object of this name exists already."""
 
 
-_KINDS: dict[int, type[ApiFailure]] = {404: NotFound, 409: Conflict}
+class Forbidden(ApiFailure):
+    """The caller may not make this request, or an admission refuses the object."""
+
+
+_KINDS: dict[int, type[ApiFailure]] = {403: Forbidden, 404: NotFound, 409: Conflict}
 
 _BACKGROUND: JsonObject = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"}
 
@@ -330,21 +379,31 @@ def _remedy(failure: ApiFailure) -> str:
 _NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
-def connect(workers: int, timing: Timing, request: StopRequest) -> Api:
-    """The API of the cluster and namespace that this process belongs to.
+def connect(
+    timing: Timing,
+    request: StopRequest,
+    *,
+    remedy: str,
+    context: str | None = None,
+    streams: int = 0,
+) -> Api:
+    """The API as this pod's service account uses it, or outside of a pod the user of the kubeconfig.
 
     Args:
-        workers: whose logs are followed, each on a connection of its own.
         timing: of every request.
         request: to stop.
+        remedy: what to do about a server that does not answer, for the error's message.
+        context: of the kubeconfig, which is then taken in a pod too; its current one when None.
+        streams: that are open at the same time, each on a connection of its own.
 
     Raises:
-        SetupError: neither a service account nor a kubeconfig is there.
+        SetupError: neither a service account nor a usable kubeconfig is there.
     """
     configuration = Configuration()
-    configuration.connection_pool_maxsize = workers + 8
-    namespace = _in_cluster(configuration) or _by_kubeconfig(configuration)
-    return Api(ApiClient(configuration), namespace, timing, request)
+    configuration.connection_pool_maxsize = streams + 8
+    namespace = "" if context else _in_cluster(configuration)
+    namespace = namespace or _by_kubeconfig(configuration, context)
+    return Api(ApiClient(configuration), namespace, timing, request, remedy)
 
 
 def _in_cluster(configuration: Configuration) -> str:
@@ -355,15 +414,17 @@ def _in_cluster(configuration: Configuration) -> str:
         return ""
 
 
-def _by_kubeconfig(configuration: Configuration) -> str:
+def _by_kubeconfig(configuration: Configuration, context: str | None) -> str:
     # The client reads the variable once, when it is imported.
     file = os.environ.get("KUBECONFIG")
     try:
-        load_kube_config(config_file=file, client_configuration=configuration)
-        _, active = list_kube_config_contexts(config_file=file)
-    except ConfigException as error:
+        load_kube_config(file, context=context, client_configuration=configuration)
+        contexts, active = list_kube_config_contexts(file)
+    except (ConfigException, OSError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split()).rstrip(".")
         raise SetupError(
-            f"Kubernetes: this process has no service account, and no kubeconfig was found ({error}); "
-            "run it as a step of a pipeline, or set KUBECONFIG"
+            f"Kubernetes: no access: there is no service account here, and no kubeconfig ({reason}); "
+            "run this as a step of a pipeline, or set KUBECONFIG or --kube-context"
         ) from error
-    return str(active["context"].get("namespace") or "default")
+    used = next((one for one in contexts if one["name"] == context), active)
+    return str(used["context"].get("namespace") or "default")

@@ -19,6 +19,7 @@ class Timing:
         unstartable: a container that cannot start for want of its image or its settings may yet start.
         podless: an admitted job may be without a single pod, where its controller has complained.
         deletion: the pods of a deleted job may be there still.
+        workflow: between two looks whether the run was cancelled.
         cancellation: the two requests of a cancellation, together; after about a second the step is killed.
         last_lines: logs may go on after their pods have ended.
     """
@@ -34,5 +35,6 @@ class Timing:
     unstartable: float = 120.0
     podless: float = 120.0
     deletion: float = 120.0
+    workflow: float = 4.0
     cancellation: float = 0.8
     last_lines: float = 10.0

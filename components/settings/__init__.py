@@ -4,6 +4,7 @@ from optduel.components.settings.arms import AdamArm, AdamwArm, Arm, SgdArm, Sgd
 from optduel.components.settings.authoring import (
     decode,
     json_schema,
+    load_fields,
     parse_deployment,
     parse_experiment,
     validate,
@@ -94,6 +95,7 @@ __all__ = [
     "learning_rate",
     "learning_rates",
     "oversized_batch",
+    "load_fields",
     "parse_deployment",
     "parse_experiment",
     "refuse_misplaced",

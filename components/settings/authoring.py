@@ -48,32 +48,60 @@ def parse_experiment(text: str, where: str, assignments: Iterable[str] = ()) -> 
         ...
         optduel.components.core.errors.ExperimentError: mine.yaml = []: must hold the fields of an experiment
     """
-    return validate(Experiment, _authored(text, where, assignments, _SET, "an experiment"), where)
+    authored = load_fields(text, where, "an experiment")
+    _assign_all(authored, assignments, _SET)
+    return validate(Experiment, authored, where)
 
 
-def parse_deployment(text: str, where: str, assignments: Iterable[str] = ()) -> Deployment:
-    """Validates YAML text, with the assignments applied, as a Deployment.
+def parse_deployment(
+    layers: Sequence[dict[str, Any]], where: str, assignments: Iterable[str] = ()
+) -> Deployment:
+    """Validates fields, with the assignments applied, as a Deployment.
 
     Args:
-        text: a YAML mapping with the deployment's fields.
-        where: names the text in messages, for example its file name.
+        layers: the fields of one deployment, and before it those of the one that it builds on, and so forth.
+            Of two layers the later one wins, field by field; a list is taken whole.
+        where: names them in messages, for example by the file name of the last.
         assignments: as `parse_experiment` takes them.
 
     Raises:
-        ExperimentError: not YAML, or one line for every rule that is broken.
+        ExperimentError: one line for every rule that is broken.
     """
-    return validate(Deployment, _authored(text, where, assignments, _DEPLOY, "a deployment"), where)
+    authored: dict[str, Any] = {}
+    for layer in layers:
+        authored = _overlaid(authored, layer)
+    _assign_all(authored, assignments, _DEPLOY)
+    return validate(Deployment, authored, where)
 
 
-def _authored(
-    text: str, where: str, assignments: Iterable[str], option: _Option, what: str
-) -> dict[str, Any]:
+def _overlaid(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    both = {
+        name: _overlaid(below[name], value)
+        for name, value in above.items()
+        if isinstance(value, dict) and isinstance(below.get(name), dict)
+    }
+    return {**below, **above, **both}
+
+
+def load_fields(text: str, where: str, what: str) -> dict[str, Any]:
+    """The mapping that YAML text holds.
+
+    Args:
+        where: names the text in messages.
+        what: whose fields they are to be, in words.
+
+    Raises:
+        ExperimentError: not YAML, or no mapping.
+    """
     authored = load_yaml(text, where)
     if not isinstance(authored, dict):
         raise ExperimentError(f"{where} = {_shown(authored)}: must hold the fields of {what}")
+    return authored
+
+
+def _assign_all(authored: dict[str, Any], assignments: Iterable[str], option: _Option) -> None:
     for assignment in assignments:
         _assign(authored, assignment, option)
-    return authored
 
 
 def json_schema() -> dict[str, Any]:

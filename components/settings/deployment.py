@@ -173,6 +173,8 @@ class Job(Section):
         gang_seconds: a job whose workers do not all run so long after admission is given up: nodes have to
             be added and images to be pulled by then.
         run_seconds: a job that has not finished so long after its workers began is ended.
+        unfollowed_seconds: a training whose launcher is gone, and was not replaced for so long, saves and
+            ends: that of a cancelled run, as a rule, whose launcher had no time to delete the job.
     """
 
     kind: Literal["trainjob", "tfjob"] = "trainjob"
@@ -182,6 +184,7 @@ class Job(Section):
     queue_seconds: PositiveFloat = 86_400
     gang_seconds: PositiveFloat = 1_800
     run_seconds: PositiveFloat = 604_800
+    unfollowed_seconds: Annotated[float, Field(ge=1, le=86_400)] = 600
 
 
 class Retries(Section):

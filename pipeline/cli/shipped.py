@@ -5,9 +5,16 @@ import importlib.resources
 from collections.abc import Iterable
 from importlib.resources.abc import Traversable
 from pathlib import Path
+from typing import Any
 
 from optduel.components.core import ExperimentError
-from optduel.components.settings import Deployment, Experiment, parse_deployment, parse_experiment
+from optduel.components.settings import (
+    Deployment,
+    Experiment,
+    load_fields,
+    parse_deployment,
+    parse_experiment,
+)
 
 _EXPERIMENTS = importlib.resources.files("optduel.pipeline") / "experiments"
 _DEPLOYMENTS = importlib.resources.files("optduel.pipeline") / "deployments"
@@ -33,23 +40,43 @@ def load_experiment(name_or_path: str, assignments: Iterable[str] = ()) -> Exper
 
 
 def load_deployment(name_or_path: str, assignments: Iterable[str] = ()) -> Deployment:
-    """Reads a deployment and applies assignments.
+    """Reads a deployment, and what it builds on, and applies assignments.
 
     Args:
-        name_or_path: a shipped name, or the path of a YAML file.
+        name_or_path: a shipped name, or the path of a YAML file. Its field `extends`, if there, names the
+            deployment of which it says the differences: a shipped one, or a file, from its own folder on.
         assignments: "path=value" each, as `--deploy` takes them.
 
     Raises:
         ExperimentError: there is no such deployment, or it breaks a rule.
     """
     assignments = list(assignments)
-    text = _text("deployment", _DEPLOYMENTS, name_or_path)
     if name_or_path in _names(_DEPLOYMENTS) and not any(one.startswith("image=") for one in assignments):
         raise ExperimentError(
             f"image: is required: the deployment {name_or_path} leaves it open; give --image REF, "
             "an image built by `make images` in a registry that the cluster can pull from"
         )
-    return parse_deployment(text, name_or_path, assignments)
+    return parse_deployment(_layers(name_or_path), name_or_path, assignments)
+
+
+def _layers(name_or_path: str) -> list[dict[str, Any]]:
+    """The fields of a deployment, behind those of all that it builds on."""
+    layers: list[dict[str, Any]] = []
+    names = [name_or_path]
+    while True:
+        here = names[-1]
+        fields = load_fields(_text("deployment", _DEPLOYMENTS, here), here, "a deployment")
+        base = fields.pop("extends", None)
+        layers.insert(0, fields)
+        if base is None:
+            return layers
+        if not isinstance(base, str):
+            raise ExperimentError(f"{here}: extends = {base!r}: must be the name or path of a deployment")
+        if base not in _names(_DEPLOYMENTS):
+            base = str(Path(here).parent / base) if Path(base).suffix else base
+        if base in names:
+            raise ExperimentError(f"{' extends '.join([*names, base])}: builds on itself; break the circle")
+        names.append(base)
 
 
 def _names(folder: Traversable) -> list[str]:

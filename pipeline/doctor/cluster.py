@@ -1,48 +1,32 @@
-"""The doctor's checks of Kubernetes: training operator, runtime, permissions, secrets, accelerators."""
+"""The doctor's checks of Kubernetes, in the order in which a run needs what they look at."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, Literal
+from typing import Any
 
-from optduel.components.core import ClusterError
-from optduel.components.kubernetes import ForbiddenError, KubernetesReader
+from optduel.components.core import OptduelError, StopRequest
+from optduel.components.kubernetes import (
+    Api,
+    ApiFailure,
+    Forbidden,
+    JsonObject,
+    NotFound,
+    Timing,
+    connect,
+)
 from optduel.components.settings import WORKER_PORT, Deployment, Job
 from optduel.components.train.contract.task import WORKER_MODULE
-
-
-@dataclass(frozen=True)
-class Check:
-    """A check's outcome.
-
-    Attributes:
-        name: what was looked at.
-        status: "skipped" where it could not be looked at from here, or nothing asks for it.
-        detail: what was found; for a failure with its remedy.
-    """
-
-    name: str
-    status: Literal["ok", "failed", "skipped"]
-    detail: str
-
-
-def ok(name: str, detail: str) -> Check:
-    """All is well."""
-    return Check(name, "ok", detail)
-
-
-def failed(name: str, detail: object) -> Check:
-    """A run would fail; `detail` is an error or a message, with the remedy."""
-    return Check(name, "failed", str(detail))
-
-
-def skipped(name: str, detail: str) -> Check:
-    """Nothing can be said."""
-    return Check(name, "skipped", detail)
-
+from optduel.pipeline.doctor.capacity import examine_capacity
+from optduel.pipeline.doctor.checks import Check, failed, ok, skipped
+from optduel.pipeline.doctor.controllers import examine_controllers, examine_webhooks
 
 OLDEST_TRAINER = (2, 2)
+
+_TIMING = Timing(answer=15.0, away=0.0, refusal=0.0)
+"""Each request is made once: what does not answer in time is told."""
+
+_NO_ANSWER = "check the kubeconfig's context and the VPN"
 
 _APPLY = "apply the manifests (kubectl apply -k manifests/overlays/...)"
 _ROLE = "optduel-launcher"
@@ -78,42 +62,64 @@ def examine_kubernetes(
         workers: of each training job.
     """
     try:
-        reader = KubernetesReader(context)
-        version = reader.get("/version") or {}
-    except (ClusterError, ForbiddenError) as error:
-        yield failed("kubernetes", error)
+        api = connect(_TIMING, StopRequest(), remedy=_NO_ANSWER, context=context)
+        version = api.read("/version")
+    except (OptduelError, ApiFailure) as error:
+        yield failed("kubernetes", _in_words(error))
         return
-    yield ok("kubernetes", f"{reader.host}, {version.get('gitVersion', 'version unknown')}")
-    for name, check in _checks(reader, namespace, account, deployment, workers):
+    yield ok("kubernetes", f"{api.host}, {version.get('gitVersion', 'version unknown')}")
+    for name, check in _checks(api, namespace, account, deployment, workers):
         try:
-            yield check()
-        except ForbiddenError as error:
-            yield skipped(name, f"you may not look: {error}")
-        except ClusterError as error:
-            yield failed(name, error)
+            yield from check()
+        except Forbidden as refusal:
+            yield skipped(name, f"you may not look: {refusal.message}")
+        except (OptduelError, ApiFailure) as error:
+            yield failed(name, _in_words(error))
+
+
+def _in_words(error: OptduelError | ApiFailure) -> str:
+    if isinstance(error, OptduelError):
+        return str(error)
+    remedy = "renew the kubeconfig's credentials" if error.code == 401 else "try again"
+    return f"Kubernetes: {error.code}: {error.message}; {remedy}"
+
+
+def _found(api: Api, path: str, *, metadata_only: bool = False) -> JsonObject | None:
+    """The object at a path, or None where there is none."""
+    try:
+        return api.read(path, metadata_only=metadata_only)
+    except NotFound:
+        return None
 
 
 def _checks(
-    reader: KubernetesReader, namespace: str, account: str, deployment: Deployment, workers: int
-) -> Iterator[tuple[str, Callable[[], Check]]]:
+    api: Api, namespace: str, account: str, deployment: Deployment, workers: int
+) -> Iterator[tuple[str, Callable[[], Iterable[Check]]]]:
+    """What to look at, with the name of the check that says so where it cannot be looked at."""
+
+    def one(look: Callable[..., Check], *arguments: Any) -> Callable[[], Iterable[Check]]:
+        return lambda: [look(*arguments)]
+
+    yield "controllers", one(examine_controllers, api, deployment)
     if job := deployment.job:
         for name, check in OPERATORS[job.kind].checks.items():
-            yield name, partial(check, reader, job)
-        yield "permissions", partial(_permissions, reader, job, namespace, account)
+            yield name, one(check, api, job)
+        yield "webhooks", one(examine_webhooks, api, job.kind)
+        yield "permissions", one(_permissions, api, job, namespace, account)
     for secret in deployment.secrets:
-        yield f"secret {secret.name}", partial(_secret, reader, secret.name, namespace)
-    yield "accelerators", partial(_accelerators, reader, deployment, workers)
+        yield f"secret {secret.name}", one(_secret, api, secret.name, namespace)
+    yield "nodes", lambda: examine_capacity(api, deployment, workers)
 
 
-def _trainer(reader: KubernetesReader, _: Job) -> Check:
-    served = reader.get("/apis/trainer.kubeflow.org/v1alpha1") or {}
+def _trainer(api: Api, _: Job) -> Check:
+    served = _found(api, "/apis/trainer.kubeflow.org/v1alpha1") or {}
     if "trainjobs" not in {resource["name"] for resource in served.get("resources", [])}:
         oldest = ".".join(map(str, OLDEST_TRAINER))
         return failed(
             "trainer",
             f"no TrainJobs are served; install Kubeflow Trainer {oldest} or newer, or --deployment pod",
         )
-    public = reader.get("/api/v1/namespaces/kubeflow-system/configmaps/kubeflow-trainer-public") or {}
+    public = _found(api, "/api/v1/namespaces/kubeflow-system/configmaps/kubeflow-trainer-public") or {}
     version = str(public.get("data", {}).get("kubeflow_trainer_version", ""))
     found = re.match(r"v?(\d+)\.(\d+)", version)
     if not version:
@@ -127,9 +133,9 @@ def _trainer(reader: KubernetesReader, _: Job) -> Check:
     return ok("trainer", f"Kubeflow Trainer {version}")
 
 
-def _runtime(reader: KubernetesReader, job: Job) -> Check:
+def _runtime(api: Api, job: Job) -> Check:
     path = f"/apis/trainer.kubeflow.org/v1alpha1/clustertrainingruntimes/{job.runtime}"
-    runtime = reader.get(path)
+    runtime = _found(api, path)
     if runtime is None:
         return failed("runtime", f"ClusterTrainingRuntime {job.runtime}: is not there; {_APPLY}")
     containers = [
@@ -149,8 +155,8 @@ def _runtime(reader: KubernetesReader, job: Job) -> Check:
     return ok("runtime", f"ClusterTrainingRuntime {job.runtime}")
 
 
-def _training_operator(reader: KubernetesReader, _: Job) -> Check:
-    served = reader.get("/apis/kubeflow.org/v1") or {}
+def _training_operator(api: Api, _: Job) -> Check:
+    served = _found(api, "/apis/kubeflow.org/v1") or {}
     if "tfjobs" not in {resource["name"] for resource in served.get("resources", [])}:
         return failed(
             "training operator",
@@ -170,7 +176,7 @@ class Operator:
 
     group: str
     resource: str
-    checks: Mapping[str, Callable[[KubernetesReader, Job], Check]]
+    checks: Mapping[str, Callable[[Api, Job], Check]]
 
 
 OPERATORS = {
@@ -180,73 +186,56 @@ OPERATORS = {
 """By the kind in the deployment."""
 
 
-def _permissions(reader: KubernetesReader, job: Job, namespace: str, account: str) -> Check:
+def _permissions(api: Api, job: Job, namespace: str, account: str) -> Check:
     user = f"system:serviceaccount:{namespace}:{account}"
     whose = f"service account {account} in namespace {namespace}"
-    in_place_of = None if reader.user() == user else user
+    in_place_of = None if _caller(api) == user else user
     try:
         missing = [
             f"{verb} {resource}{'.' if group else ''}{group}"
             for verb, group, resource in launcher_permissions(job.kind)
-            if not reader.may(verb, group, resource, namespace, in_place_of)
+            if not _may(api, verb, group, resource, namespace, in_place_of)
         ]
-    except ForbiddenError as error:
+    except Forbidden as refusal:
         # What the caller itself may do says nothing about the account.
         return skipped(
             "permissions",
-            f"{whose}: you may not ask what it may do: {error}; have somebody run the doctor who may "
-            f"impersonate it, or see `kubectl describe rolebinding {_ROLE} --namespace {namespace}`",
+            f"{whose}: you may not ask what it may do: {refusal.message}; have somebody run the doctor who "
+            f"may impersonate it, or see `kubectl describe rolebinding {_ROLE} --namespace {namespace}`",
         )
     if missing:
         return failed("permissions", f"{whose}: may not {', '.join(missing)}; {_APPLY}: Role {_ROLE}")
     return ok("permissions", f"{whose}: may do all that the launcher does")
 
 
-def _secret(reader: KubernetesReader, name: str, namespace: str) -> Check:
+def _caller(api: Api) -> str | None:
+    """The caller's name, as a SelfSubjectReview tells; None where that is not known (before 1.28)."""
+    body = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+    try:
+        answer = api.ask("/apis/authentication.k8s.io/v1/selfsubjectreviews", body)
+    except NotFound:
+        return None
+    return str(answer["status"]["userInfo"]["username"])
+
+
+def _may(api: Api, verb: str, group: str, resource: str, namespace: str, user: str | None) -> bool:
+    """Whether a user may make a request, as a SelfSubjectAccessReview tells; the caller when None."""
+    kind, _, part = resource.partition("/")
+    wanted = {"verb": verb, "group": group, "resource": kind, "subresource": part, "namespace": namespace}
+    body = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SelfSubjectAccessReview",
+        "spec": {"resourceAttributes": wanted},
+    }
+    answer = api.ask("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body, user)
+    return bool(answer["status"]["allowed"])
+
+
+def _secret(api: Api, name: str, namespace: str) -> Check:
     check = f"secret {name}"
-    if reader.get(f"/api/v1/namespaces/{namespace}/secrets/{name}", metadata_only=True) is None:
+    if _found(api, f"/api/v1/namespaces/{namespace}/secrets/{name}", metadata_only=True) is None:
         return failed(
             check,
             f"is not in namespace {namespace}; create it, or change the deployment (--deploy secrets=[])",
         )
     return ok(check, f"is in namespace {namespace}; its keys were not read")
-
-
-def _accelerators(reader: KubernetesReader, deployment: Deployment, workers: int) -> Check:
-    name, wanted = "accelerators", deployment.train
-    if not wanted.accelerators:
-        return skipped(name, "the deployment asks for none")
-    nodes = (reader.get("/api/v1/nodes") or {}).get("items", [])
-    fitting = [node for node in nodes if _takes(node, deployment)]
-    amounts = [int(node["status"].get("allocatable", {}).get(wanted.accelerator, 0)) for node in fitting]
-    places = sum(amount // wanted.accelerators for amount in amounts)
-    found = (
-        f"{sum(amounts)} {wanted.accelerator} on {len(fitting)} of {len(nodes)} nodes that training may use"
-    )
-    needed = f"{workers} x {wanted.accelerators}"
-    if places < workers:
-        return failed(
-            name,
-            f"{found}: {needed} are asked for; add nodes or the device plugin, check node_selector and "
-            "tolerations, or ask for fewer (--deploy train.accelerators=0 for none); nodes that an "
-            "autoscaler would add do not count",
-        )
-    return ok(name, f"{found}; {needed} are asked for; what others use now is not subtracted")
-
-
-def _takes(node: Mapping[str, Any], deployment: Deployment) -> bool:
-    """Whether the scheduler may put a training pod there, as far as labels and taints say."""
-    labels = node["metadata"].get("labels", {})
-    if any(labels.get(key) != value for key, value in deployment.node_selector.items()):
-        return False
-    if node.get("spec", {}).get("unschedulable"):
-        return False
-    repelling = [
-        one for one in node.get("spec", {}).get("taints") or [] if one["effect"] != "PreferNoSchedule"
-    ]
-    return all(any(_tolerates(one, taint) for one in deployment.tolerations) for taint in repelling)
-
-
-def _tolerates(toleration: Any, taint: Mapping[str, Any]) -> bool:
-    same_value = toleration.operator == "Exists" or toleration.value == taint.get("value", "")
-    return toleration.key == taint["key"] and same_value and toleration.effect in (None, taint["effect"])

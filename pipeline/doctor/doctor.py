@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from optduel.components.core import ClusterError, OptduelError
 from optduel.components.settings import Deployment
 from optduel.components.storage import ENDPOINT_VARIABLES, SECONDS_VARIABLE, delete, join, publish, read
-from optduel.pipeline.doctor.cluster import Check, failed, ok, skipped
+from optduel.pipeline.doctor.checks import Check, failed, ok, skipped
 from optduel.pipeline.kfp.connection import Access, Connection, Health
 
 _STORAGE_SECONDS = "20"

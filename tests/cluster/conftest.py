@@ -33,6 +33,7 @@ FAST = {
     "unstartable": 0.2,
     "podless": 0.2,
     "deletion": 0.3,
+    "workflow": 0.05,
     "last_lines": 5.0,
 }
 """A cluster's waiting times, shortened."""

@@ -79,7 +79,8 @@ class Cluster:
         """The container ends; `report` is what our process writes of it, `details` what the kubelet says."""
         terminated = {"exitCode": code, "reason": "Error" if code else "Completed", "finishedAt": now()}
         if report:
-            terminated["message"] = json.dumps(report)
+            whole = {"stage": "train", "exit_code": code} | report
+            terminated["message"] = json.dumps(whole)
         phase = "Failed" if code else "Succeeded"
         self.set_status(
             pod, phase=phase, containerStatuses=[self._container({"terminated": terminated | details})]

@@ -160,6 +160,10 @@ class Handler(BaseHTTPRequestHandler):
             with objects.changed:
                 items = objects.list(resource, request.namespace, *selectors)
                 metadata = {"resourceVersion": str(objects.version)}
+            begin, limit = int(query.get("continue", "0")), int(query.get("limit", "0"))
+            if limit and len(items) > begin + limit:
+                metadata["continue"] = str(begin + limit)
+            items = items[begin : begin + limit] if limit else items
             kind = {"apiVersion": resource.api_version, "kind": f"{resource.kind}List"}
             self._send(200, kind | {"metadata": metadata, "items": items})
 

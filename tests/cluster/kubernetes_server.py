@@ -31,6 +31,11 @@ RESOURCES = (
     Resource("", "v1", "namespaces", "Namespace", is_namespaced=False),
     Resource("batch", "v1", "jobs", "Job"),
     Resource("apps", "v1", "deployments", "Deployment"),
+    Resource("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice"),
+    *(
+        Resource("admissionregistration.k8s.io", "v1", f"{kind.lower()}s", kind, is_namespaced=False)
+        for kind in ("ValidatingWebhookConfiguration", "MutatingWebhookConfiguration")
+    ),
     Resource("jobset.x-k8s.io", "v1alpha2", "jobsets", "JobSet"),
     Resource("argoproj.io", "v1alpha1", "workflows", "Workflow"),
     Resource("trainer.kubeflow.org", "v1alpha1", "trainjobs", "TrainJob"),

@@ -21,7 +21,7 @@ GPU_NODE = {"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}
 
 
 def node(name: str, gpus: int = 0, labels: dict[str, str] | None = None, **spec: Any) -> dict[str, Any]:
-    amounts = {"cpu": "8", **({"nvidia.com/gpu": str(gpus)} if gpus else {})}
+    amounts = {"cpu": "8", "memory": "32Gi", **({"nvidia.com/gpu": str(gpus)} if gpus else {})}
     return {
         "metadata": {"name": name, "labels": labels or {}},
         "spec": spec,
@@ -31,6 +31,40 @@ def node(name: str, gpus: int = 0, labels: dict[str, str] | None = None, **spec:
 
 def config_map(version: str) -> dict[str, Any]:
     return {"metadata": {"name": "kubeflow-trainer-public"}, "data": {"kubeflow_trainer_version": version}}
+
+
+def deployment(name: str, replicas: int = 1) -> dict[str, Any]:
+    return {
+        "metadata": {"name": name},
+        "spec": {"replicas": replicas},
+        "status": {"readyReplicas": replicas} if replicas else {},
+    }
+
+
+def webhooks(name: str, service: str, group: str, resource: str, **fields: Any) -> dict[str, Any]:
+    """A configuration as Trainer 2.3 and JobSet 0.12 have it, in what the doctor reads."""
+    where = {"namespace": "kubeflow-system", "name": service}
+    webhook = {
+        "name": f"validator.{resource}.{group}",
+        "clientConfig": {"service": where, "caBundle": "Y2E="},
+        "failurePolicy": "Fail",
+        "rules": [{"apiGroups": [group], "resources": [resource], "operations": ["CREATE"]}],
+    }
+    return {"metadata": {"name": name}, "webhooks": [webhook | fields]}
+
+
+def endpoints(service: str, *ready: bool | None) -> dict[str, Any]:
+    found = [
+        {"addresses": ["10.0.0.1"], "conditions": {} if one is None else {"ready": one}} for one in ready
+    ]
+    return {
+        "metadata": {"name": f"{service}-abc", "labels": {"kubernetes.io/service-name": service}},
+        "endpoints": found,
+    }
+
+
+TRAINER = "kubeflow-trainer-controller-manager"
+JOBSET = "jobset-controller-manager"
 
 
 class World:
@@ -43,6 +77,20 @@ class World:
         kubernetes.add("secrets", {"metadata": {"name": "mlpipeline-minio-artifact"}}, namespace="kubeflow")
         for namespace, account in (("kubeflow", "pipeline-runner"), ("team", "default-editor")):
             kubernetes.accounts[f"system:serviceaccount:{namespace}:{account}"] = launcher_permissions()
+        for name in (TRAINER, JOBSET):
+            kubernetes.add("deployments", deployment(name), namespace="kubeflow-system")
+        for name in ("workflow-controller", "ml-pipeline-persistenceagent", "another"):
+            kubernetes.add("deployments", deployment(name), namespace="kubeflow")
+        kubernetes.add(
+            "validatingwebhookconfigurations",
+            webhooks("validator.trainer.kubeflow.org", TRAINER, "trainer.kubeflow.org", "trainjobs"),
+        )
+        kubernetes.add(
+            "mutatingwebhookconfigurations",
+            webhooks("jobset-mutating", "jobset-webhook-service", "jobset.x-k8s.io", "jobsets"),
+        )
+        for service in (TRAINER, "jobset-webhook-service"):
+            kubernetes.add("endpointslices", endpoints(service, True), namespace="kubeflow-system")
         kubernetes.add("nodes", node("gpu-1", gpus=1, taints=[GPU_NODE]))
         kubernetes.add("nodes", node("gpu-2", gpus=1, taints=[GPU_NODE]))
         kubernetes.add("nodes", node("small"))
@@ -69,11 +117,14 @@ def test_a_ready_cluster_passes(world: World, capsys: pytest.CaptureFixture[str]
         "kubeflow pipelines": "ok",
         "identity": "ok",
         "kubernetes": "ok",
+        "controllers": "ok",
         "trainer": "ok",
         "runtime": "ok",
+        "webhooks": "ok",
         "permissions": "ok",
         "secret mlpipeline-minio-artifact": "ok",
         "accelerators": "ok",
+        "nodes": "ok",
         "storage root": "skipped",
     }
     assert code == 0
@@ -132,6 +183,69 @@ def tainted(world: World) -> None:
     world.kubernetes.change("nodes", "gpu-2", lambda node: node["spec"]["taints"].append(taint))
 
 
+def scale_to_nothing(world: World, name: str, namespace: str) -> None:
+    world.kubernetes.remove("deployments", name, namespace=namespace)
+    world.kubernetes.add("deployments", deployment(name, 0), namespace=namespace)
+
+
+def trainer_at_nothing(world: World) -> None:
+    """Measured with `kubectl scale --replicas 0`: everything was said to be ok."""
+    scale_to_nothing(world, TRAINER, "kubeflow-system")
+
+
+def argo_at_nothing(world: World) -> None:
+    scale_to_nothing(world, "workflow-controller", "kubeflow")
+
+
+def jobset_starts(world: World) -> None:
+    def unready(one: dict[str, Any]) -> None:
+        one["status"] = {"replicas": 1, "unavailableReplicas": 1}
+
+    world.kubernetes.change("deployments", JOBSET, unready, namespace="kubeflow-system")
+
+
+def silent_webhook(world: World) -> None:
+    world.kubernetes.remove("endpointslices", f"{TRAINER}-abc", namespace="kubeflow-system")
+    world.kubernetes.add("endpointslices", endpoints(TRAINER, False, False), namespace="kubeflow-system")
+
+
+def webhook_without_a_pod(world: World) -> None:
+    world.kubernetes.remove("endpointslices", "jobset-webhook-service-abc", namespace="kubeflow-system")
+
+
+def webhook_without_certificate(world: World) -> None:
+    def change(one: dict[str, Any]) -> None:
+        del one["webhooks"][0]["clientConfig"]["caBundle"]
+
+    world.kubernetes.change("validatingwebhookconfigurations", "validator.trainer.kubeflow.org", change)
+
+
+def small_gpu_nodes(world: World) -> None:
+    for name in ("gpu-1", "gpu-2"):
+        world.kubernetes.change("nodes", name, lambda node: node["status"]["allocatable"].update(cpu="3900m"))
+
+
+def no_plain_node(world: World) -> None:
+    world.kubernetes.remove("nodes", "small")
+
+
+def busy_with_daemons(world: World) -> None:
+    """As the nodes of kind are: 2 processors, of which static pods and DaemonSets request almost one."""
+    world.kubernetes.remove("nodes", "small")
+    small = node("small")
+    small["status"]["allocatable"] = {"cpu": "2", "memory": "8130692Ki"}
+    world.kubernetes.add("nodes", small)
+    for name, owner, cpu in (
+        ("etcd", "Node", "850m"),
+        ("kindnet", "DaemonSet", "100m"),
+        ("other", "Job", "9"),
+    ):
+        container = {"name": "main", "resources": {"requests": {"cpu": cpu, "memory": "100Mi"}}}
+        metadata = {"name": name, "ownerReferences": [{"kind": owner, "name": "small", "uid": "1"}]}
+        pod = {"metadata": metadata, "spec": {"nodeName": "small", "containers": [container]}}
+        world.kubernetes.add("pods", pod | {"status": {"phase": "Running"}}, namespace="kube-system")
+
+
 def wrong_kubernetes_token(world: World) -> None:
     world.kubernetes.token = "another"
 
@@ -156,6 +270,42 @@ def wrong_kubernetes_token(world: World) -> None:
         (too_few_gpus, "accelerators", "1 nvidia.com/gpu on 2 of 2 nodes that training may use: 2 x 1"),
         (cordoned, "accelerators", "1 nvidia.com/gpu on 2 of 3 nodes that training may use: 2 x 1"),
         (tainted, "accelerators", "1 nvidia.com/gpu on 2 of 3 nodes that training may use: 2 x 1"),
+        (
+            trainer_at_nothing,
+            "controllers",
+            f"Deployment kubeflow-system/{TRAINER}: 0 of 0 replicas are ready: runs would wait",
+        ),
+        (
+            argo_at_nothing,
+            "controllers",
+            "Deployment kubeflow/workflow-controller: 0 of 0 replicas are ready",
+        ),
+        (jobset_starts, "controllers", f"Deployment kubeflow-system/{JOBSET}: 0 of 1 replicas are ready"),
+        (
+            silent_webhook,
+            "webhooks",
+            f"validator.trainjobs.trainer.kubeflow.org is served by kubeflow-system/{TRAINER}, which has no "
+            "ready pod: every job would be refused; start that Deployment",
+        ),
+        (
+            webhook_without_a_pod,
+            "webhooks",
+            "validator.jobsets.jobset.x-k8s.io is served by kubeflow-system/",
+        ),
+        (webhook_without_certificate, "webhooks", "has no certificate (caBundle) yet"),
+        (
+            small_gpu_nodes,
+            "nodes",
+            "train asks for 2 x (4 CPU, 16Gi, 1 nvidia.com/gpu): of the nodes that it may use, gpu-1 has 3.9 "
+            "CPU, 32Gi, 1 nvidia.com/gpu, gpu-2 has 3.9 CPU, 32Gi, 1 nvidia.com/gpu, small has 8 CPU, 32Gi, "
+            "0 nvidia.com/gpu; ask for less (--deploy train.cpu=... train.memory=...), or add nodes",
+        ),
+        (no_plain_node, "nodes", "prepare asks for 2 CPU, 4Gi: of the nodes that it may use, there is none"),
+        (
+            busy_with_daemons,
+            "nodes",
+            "prepare asks for 2 CPU, 4Gi: of the nodes that it may use, small has 1.05 CPU, 7.55Gi; ask for",
+        ),
         (wrong_kubernetes_token, "kubernetes", "401: Unauthorized; renew the kubeconfig's credentials"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
@@ -171,12 +321,53 @@ def test_what_is_missing_is_told_with_its_remedy(
 
 
 def test_what_one_may_not_look_at_is_skipped(world: World, capsys: pytest.CaptureFixture[str]) -> None:
-    world.kubernetes.denied = {("list", "", "nodes", ""), ("get", "", "secrets", "")}
+    world.kubernetes.denied = {
+        ("list", "", "nodes", ""),
+        ("get", "", "secrets", ""),
+        ("list", "apps", "deployments", ""),
+        ("list", "discovery.k8s.io", "endpointslices", ""),
+    }
     code, checks = world.examine(capsys)
     assert code == 0
-    for name in ("accelerators", "secret mlpipeline-minio-artifact"):
+    for name in ("nodes", "secret mlpipeline-minio-artifact", "controllers", "webhooks"):
         assert checks[name]["status"] == "skipped"
         assert "you may not look" in checks[name]["detail"]
+
+
+def quiet_strangers(world: World) -> None:
+    """A webhook of Katib, of the same API group as TFJobs, and one whose silence refuses nothing."""
+    world.kubernetes.add(
+        "validatingwebhookconfigurations", webhooks("katib", "katib", "kubeflow.org", "experiments")
+    )
+    ignored = webhooks("ignored", "absent", "trainer.kubeflow.org", "trainjobs", failurePolicy="Ignore")
+    world.kubernetes.add("validatingwebhookconfigurations", ignored)
+
+
+@pytest.mark.parametrize("kind", ["trainjob", "tfjob"])
+def test_webhooks_that_do_not_matter_are_left_out(
+    kind: str, world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    quiet_strangers(world)
+    code, checks = world.examine(capsys, "--deployment", kind)
+    assert (code, checks["webhooks"]["status"]) == (0, {"trainjob": "ok", "tfjob": "skipped"}[kind])
+
+
+def test_a_webhook_whose_readiness_is_not_told_counts_as_ready(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.kubernetes.remove("endpointslices", f"{TRAINER}-abc", namespace="kubeflow-system")
+    world.kubernetes.add("endpointslices", endpoints(TRAINER, False, None), namespace="kubeflow-system")
+    assert world.examine(capsys)[1]["webhooks"]["status"] == "ok"
+
+
+def test_without_a_look_at_pods_nodes_are_taken_for_empty_and_that_is_said(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    busy_with_daemons(world)
+    world.kubernetes.denied = {("list", "", "pods", "")}
+    check = world.examine(capsys)[1]["nodes"]
+    assert check["status"] == "ok"
+    assert check["detail"].endswith("you may not list pods, so what DaemonSets take is not known")
 
 
 def test_nodes_are_those_that_the_deployment_selects(
@@ -231,7 +422,8 @@ def test_kubernetes_that_does_not_answer_is_told(
     world.kubernetes.go_away()
     code, checks = world.examine(capsys)
     assert (code, checks["kubernetes"]["status"]) == (1, "failed")
-    assert "Kubernetes does not answer" in checks["kubernetes"]["detail"]
+    assert "no answer (" in checks["kubernetes"]["detail"]
+    assert "check the kubeconfig's context" in checks["kubernetes"]["detail"]
 
 
 @pytest.fixture

@@ -67,9 +67,10 @@ def test_a_worker_that_reported_its_want_of_memory_knows_more_than_the_kubelet(
 
 def test_a_report_that_is_no_report_of_ours_is_shown_as_it_is(cluster: Cluster, train: Train) -> None:
     def end(pods: list[str]) -> None:
-        cluster.end(pods[0], 1, message="Traceback\nModuleNotFoundError: No module named 'components'\n")
+        told = "  File x\nModuleNotFoundError: No module named 'components'\nException ignored in: <f>\nbye\n"
+        cluster.end(pods[0], 1, message=told)
 
-    with pytest.raises(LaunchError, match="exited with code 1; its last line: ModuleNotFoundError"):
+    with pytest.raises(LaunchError, match="exited with code 1: ModuleNotFoundError: No module named"):
         train(failing(cluster, end))
 
 
@@ -341,3 +342,44 @@ def test_a_retried_step_tries_again_what_may_succeed(cluster: Cluster, train: Tr
     train(play)
     first, second = cluster.created()
     assert (first[:-1], first[-1], second[-1]) == (second[:-1], "0", "1")
+
+
+UNFOLLOWED = {"error": "UnfollowedError", "message": "worker 0: no launcher has renewed it", "step": 40}
+
+
+@pytest.mark.parametrize("kind", ["trainjob", "tfjob"])
+def test_a_job_that_ended_for_want_of_a_launcher_is_made_anew_by_one_that_is_there(
+    kind: str, cluster: Cluster, tf_cluster: Cluster, train: Train, narration: io.StringIO
+) -> None:
+    """The launcher was frozen, or could not reach the store."""
+    its_cluster = cluster if kind == "trainjob" else tf_cluster
+
+    def play() -> None:
+        job = its_cluster.wait_for_job()
+        pods = its_cluster.run(job)
+        for pod in pods:
+            its_cluster.end(pod, 69, report=UNFOLLOWED)
+        its_cluster.fail(job)
+        again = its_cluster.wait_for_job(2)
+        its_cluster.complete(again, its_cluster.run(again))
+
+    train(play, kind=kind)
+    assert len(its_cluster.created()) == 2
+    assert "no launcher has renewed it" in narration.getvalue()
+    assert "(restart 1 of 3)" in narration.getvalue()
+
+
+def test_jobs_that_end_for_want_of_a_launcher_again_and_again_may_be_tried_by_another_task(
+    cluster: Cluster, train: Train
+) -> None:
+    def play() -> None:
+        for count in range(3):
+            job = cluster.wait_for_job(count + 1)
+            cluster.end(cluster.run(job)[0], 69, report=UNFOLLOWED)
+            cluster.fail(job)
+
+    with pytest.raises(
+        LaunchError, match="no launcher has renewed it.* So ended 3 attempts in a row"
+    ) as raised:
+        train(play)
+    assert raised.value.worker_exit_code == 75

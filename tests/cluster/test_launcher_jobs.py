@@ -27,6 +27,7 @@ AFFINITY = {
         }
     }
 }
+LEASE = {"name": "OPTDUEL_LEASE_SECONDS", "value": "600"}
 RESOURCES = {"requests": {"cpu": "4"}, "limits": {"memory": "8Gi", "nvidia.com/gpu": "1"}}
 VOLUME = {"name": "data", "persistentVolumeClaim": {"claimName": "images"}}
 MOUNT = {"name": "data", "mountPath": "/data"}
@@ -72,7 +73,7 @@ def test_every_setting_of_the_task_reaches_a_trainjobs_workers(cluster: Cluster,
     assert trainer["env"][:2] == [SECRET, {"name": "NCCL_DEBUG", "value": "WARN"}]
     name = job["metadata"]["name"]
     hosts = ",".join(f"{name}-node-0-{index}.{name}.team.svc:2222" for index in range(2))
-    assert trainer["env"][2:] == [{"name": "OPTDUEL_PEERS", "value": hosts}]
+    assert trainer["env"][2:] == [{"name": "OPTDUEL_PEERS", "value": hosts}, LEASE]
     (patch,) = job["spec"]["runtimePatches"]
     (replicated,) = patch["trainingRuntimeSpec"]["template"]["spec"]["replicatedJobs"]
     assert replicated["template"]["spec"]["template"]["spec"] == {
@@ -120,7 +121,7 @@ def test_numbers_that_kfp_made_floats_of_are_integers_again(cluster: Cluster, tr
 
 def test_a_variable_of_the_group_cannot_be_set_by_the_task(cluster: Cluster, train: Train) -> None:
     config = {"env": [{"name": "OPTDUEL_PEERS", "value": "elsewhere:1"}]}
-    (entry,) = trained(cluster, train, task_config=config)["spec"]["trainer"]["env"]
+    entry, _ = trained(cluster, train, task_config=config)["spec"]["trainer"]["env"]
     assert "elsewhere" not in entry["value"]
 
 

@@ -1,9 +1,11 @@
 """Jobs that go well: what is made of a trial, and what its person sees meanwhile."""
 
 import io
+import json
 from pathlib import Path
 
 from optduel.components.settings import decode
+from optduel.components.storage import stat
 from optduel.components.train.contract.task import Task
 from tests.cluster.conftest import Train, make_task
 from tests.cluster.controllers import Cluster, until
@@ -111,4 +113,25 @@ def test_one_worker_needs_no_peers(cluster: Cluster, tmp_path: Path, train: Trai
         cluster.complete(job, cluster.run(job))
 
     train(play, its_task=make_task(tmp_path / "alone", workers=1))
-    assert cluster.jobs()[0]["spec"]["trainer"]["env"] == []
+    variables = [entry["name"] for entry in cluster.jobs()[0]["spec"]["trainer"]["env"]]
+    assert variables == ["OPTDUEL_LEASE_SECONDS"]
+
+
+def test_the_lease_is_there_as_long_as_the_job_is_followed(
+    cluster: Cluster, tf_cluster: Cluster, train: Train, tmp_path: Path
+) -> None:
+    for kind, its_cluster in (("trainjob", cluster), ("tfjob", tf_cluster)):
+        task = make_task(tmp_path / kind)
+
+        def play(its_cluster: Cluster = its_cluster, task: Task = task) -> None:
+            job = its_cluster.wait_for_job()
+            first = stat(task.lease_file)
+            assert first
+            until(lambda: (found := stat(task.lease_file)) and found.version != first.version)
+            its_cluster.complete(job, its_cluster.run(job))
+
+        train(play, its_task=task, kind=kind, unfollowed_seconds=2)
+        assert stat(task.lease_file) is None
+        (job,) = its_cluster.jobs()
+        assert '{"name": "OPTDUEL_LEASE_SECONDS", "value": "2"}' in json.dumps(job["spec"])
+        its_cluster.server.remove(its_cluster.plural, job["metadata"]["name"])

@@ -4,14 +4,20 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from optduel.components.core import (
     ERROR_TYPES,
     TERMINATION_LOG_VARIABLE,
     DataError,
     OptduelError,
+    StorageError,
+    decode_termination,
     exit_on_error,
+    last_words,
     read_termination,
+    write_termination,
 )
 
 REPOSITORY = Path(__file__).parents[2]
@@ -39,7 +45,7 @@ def test_every_error_can_be_read_back_from_a_termination_message() -> None:
     assert all(name == error.__name__ for name, error in ERROR_TYPES.items())
 
 
-# The table that a cluster's failure rules use: 64, 65, 70 and 78 stop the job, the others start it again.
+# The table that a cluster's failure rules use: 64, 65, 69, 70 and 78 stop the job, the others start it again.
 @pytest.mark.parametrize(
     ("name", "worker_code", "cli_code"),
     [
@@ -56,6 +62,7 @@ def test_every_error_can_be_read_back_from_a_termination_message() -> None:
         ("ClusterError", 75, 2),
         ("RunError", 70, 1),
         ("OutOfMemoryError", 137, 1),
+        ("UnfollowedError", 69, 1),
         ("StoppedError", 143, 1),
     ],
 )
@@ -145,3 +152,106 @@ def test_a_body_without_error_ends_normally(capsys: pytest.CaptureFixture[str]) 
 
 def test_a_process_that_reported_nothing_has_no_error(tmp_path: Path) -> None:
     assert read_termination(tmp_path / "absent") is None
+
+
+RECORDED = (
+    'main: Error (exit code 1): {"stage": "train", "error": "StorageError", "exit_code": 75, "message": '
+    '"minio://mlpipeline/v2/checkpoints: HTTP 403 Forbidden: AccessDenied: Access Denied."}'
+)
+"""The message of a node of Argo 4.0.5 under Kubeflow Pipelines 2.17.0, recorded on 2026-11-28, shortened."""
+
+
+def test_a_report_is_read_out_of_the_message_of_a_workflow_s_node() -> None:
+    told = decode_termination(RECORDED)
+    assert told is not None
+    assert (told.stage, type(told.error), told.exit_code, told.details) == ("train", StorageError, 75, {})
+    assert str(told.error).startswith("minio://mlpipeline/v2/checkpoints: HTTP 403 Forbidden")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "",
+        "main: Error (exit code 1)",
+        "main: OOMKilled (exit code 137)",
+        "No more retries left",
+        "retryStrategy.expression evaluated to false",
+        "main: Error (exit code 1): {}",
+        '{"stage": "train", "error": ["DataError"], "exit_code": 65, "message": ""}',
+        '{"stage": "train", "error": "DataError", "exit_code": "65", "message": ""}',
+        '{"stage": "train", "error": "KeyError", "exit_code": 65, "message": ""}',
+        "{" * 100_000,
+        "[" * 100_000,
+    ],
+)
+def test_a_message_without_a_report_is_none(message: str) -> None:
+    assert decode_termination(message) is None
+
+
+def test_a_report_whose_end_is_missing_tells_what_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a pod with four containers Kubernetes keeps a quarter of 12 KiB each."""
+    log = tmp_path / "termination"
+    monkeypatch.setenv(TERMINATION_LOG_VARIABLE, str(log))
+    cause = 'a "quoted"\n\u2028 line ' * 9
+    write_termination("prepare", DataError(cause), {"step": 7})
+    whole = log.read_text()
+    begin = whole.index('"message": "') + len('"message": "')
+    for end in range(begin, len(whole)):
+        told = decode_termination(f"main: Error (exit code 1): {whole[:end]}")
+        assert told is not None, whole[:end]
+        assert (told.stage, type(told.error), told.exit_code) == ("prepare", DataError, 65)
+        assert told.details == {"step": 7}
+        assert cause.startswith(str(told.error).removesuffix("..."))
+    assert decode_termination(whole[: begin - 4]) is None
+
+
+@given(st.binary(max_size=300) | st.text(max_size=300).map(lambda text: f'{{"stage": "{text}", "error": "'))
+def test_no_message_is_too_strange(content: bytes | str) -> None:
+    told = decode_termination(content)
+    assert told is None or isinstance(told.error, OptduelError)
+
+
+TRACEBACK = """Traceback (most recent call last):
+  File "a.py", line 1, in <module>
+    import tensorflow
+    ^^^^^^^^^^^^^^^^^
+"""
+
+
+@pytest.mark.parametrize(
+    ("printed", "words"),
+    [
+        (
+            f"begins\n{TRACEBACK}ModuleNotFoundError: no x\n",
+            "ModuleNotFoundError: no x",
+        ),
+        (
+            f"{TRACEBACK}ModuleNotFoundError: a\nException ignored in: <f>\nfarewell\n",
+            "ModuleNotFoundError: a",
+        ),
+        (
+            f"{TRACEBACK}KeyError: 1\n\nDuring handling:\n\n{TRACEBACK}Own.Problem: 2\nlines\n",
+            "Own.Problem: 2",
+        ),
+        (
+            "    import tensorflow\nModuleNotFoundError: cut in front\nbye\n",
+            "ModuleNotFoundError: cut in front",
+        ),
+        (f"{TRACEBACK}AssertionError\n", "AssertionError"),
+        ("one\ntwo\n\n", "two"),
+        (TRACEBACK, "^^^^^^^^^^^^^^^^^"),
+        (" \n", ""),
+        ("", ""),
+    ],
+)
+def test_the_last_words_of_a_process_name_its_exception(printed: str, words: str) -> None:
+    assert last_words(printed) == words
+
+
+@given(st.text(max_size=200))
+def test_last_words_are_one_line_of_what_was_printed(printed: str) -> None:
+    words = last_words(printed)
+    assert words in printed
+    assert len(words.splitlines()) <= 1

@@ -151,3 +151,92 @@ def test_a_toleration_that_kubernetes_refuses_or_that_misses_its_value(toleratio
     with pytest.raises(ExperimentError) as raised:
         load_deployment("pod", ["image=i:1", f"tolerations=[{{key: dedicated, {toleration}}}]"])
     assert str(raised.value) == f"pod: 1 problem\ntolerations.0: {message}"
+
+
+COMMON = {
+    "prepare": {"cpu": "2", "memory": "4Gi", "accelerators": 0, "accelerator": "nvidia.com/gpu"},
+    "train": {"cpu": "4", "memory": "16Gi", "accelerators": 1, "accelerator": "nvidia.com/gpu"},
+    "evaluate": {"cpu": "2", "memory": "4Gi", "accelerators": 0, "accelerator": "nvidia.com/gpu"},
+    "report": {"cpu": "1", "memory": "2Gi", "accelerators": 0, "accelerator": "nvidia.com/gpu"},
+    "root": "minio://mlpipeline/optduel",
+    "secrets": [
+        {
+            "name": "mlpipeline-minio-artifact",
+            "variables": {"accesskey": "AWS_ACCESS_KEY_ID", "secretkey": "AWS_SECRET_ACCESS_KEY"},
+        }
+    ],
+    "environment": {},
+    "node_selector": {},
+    "tolerations": [
+        {"key": "nvidia.com/gpu", "operator": "Exists", "value": None, "effect": "NoSchedule"},
+    ],
+    "trials_at_once": 1,
+    "cached": True,
+    "retries": {"attempts": 2, "pause_seconds": 30, "within_seconds": 604800},
+    "kept_seconds": 604800,
+}
+JOB = {
+    "runtime": "tensorflow-distributed",
+    "queue": None,
+    "queue_seconds": 86400,
+    "gang_seconds": 1800,
+    "run_seconds": 604800,
+    "unfollowed_seconds": 600,
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "job"),
+    [
+        ("pod", None),
+        ("trainjob", {"kind": "trainjob", "service_account": None} | JOB),
+        ("tfjob", {"kind": "tfjob", "service_account": "optduel-worker"} | JOB),
+    ],
+)
+def test_shipped_deployments_differ_in_their_jobs_only(name: str, job: object) -> None:
+    fields = load_deployment(name, ["image=i:1"]).model_dump(mode="json")
+    assert fields == COMMON | {"image": "i:1", "job": job}
+
+
+def test_a_users_file_says_what_differs(tmp_path: Path) -> None:
+    """Mappings are taken field by field, lists and everything else whole; a base may have a base."""
+    (tmp_path / "bases").mkdir()
+    (tmp_path / "bases/gke.yaml").write_text(
+        "extends: trainjob\nroot: gs://b/o\nsecrets: []\ntrain: {memory: 32Gi}\n"
+        "environment: {A: '1', B: '2'}\n"
+    )
+    path = tmp_path / "mine.yaml"
+    path.write_text("extends: bases/gke.yaml\nimage: i:1\njob: {queue: gpus}\nenvironment: {B: '3'}\n")
+    deployment = load_deployment(str(path), ["train.accelerators=2"])
+    assert deployment.root == "gs://b/o"
+    assert deployment.secrets == ()
+    assert deployment.train == Resources(cpu="4", memory="32Gi", accelerators=2)
+    assert deployment.environment == {"A": "1", "B": "3"}
+    assert deployment.job is not None
+    assert (deployment.job.kind, deployment.job.queue) == ("trainjob", "gpus")
+    assert deployment.job.gang_seconds == 1800
+
+
+def test_a_field_can_be_taken_away(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("extends: trainjob\nimage: i:1\njob: null\n")
+    assert load_deployment(str(path)) == load_deployment("pod", ["image=i:1"])
+
+
+@pytest.mark.parametrize(
+    ("base", "message"),
+    [
+        ("trainjobs", "deployment = trainjobs: no such deployment; did you mean 'trainjob'?"),
+        ("absent.yaml", "absent.yaml: No such file or directory; check the path"),
+        ("[pod]", "extends = ['pod']: must be the name or path of a deployment"),
+        ("mine.yaml", "mine.yaml: builds on itself; break the circle"),
+        ("list.yaml", "list.yaml = [1]: must hold the fields of a deployment"),
+    ],
+)
+def test_a_base_that_cannot_be_one_is_told(tmp_path: Path, base: str, message: str) -> None:
+    (tmp_path / "list.yaml").write_text("[1]")
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"extends: {base}\nimage: i:1\n")
+    with pytest.raises(ExperimentError) as raised:
+        load_deployment(str(path))
+    assert message in str(raised.value)

@@ -6,7 +6,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from optduel.components.core import SetupError, StoppedError, StopRequest, say, stop_on_signals
+from optduel.components.core import (
+    LaunchError,
+    SetupError,
+    StoppedError,
+    StopRequest,
+    UnfollowedError,
+    say,
+    stop_on_signals,
+)
 from optduel.components.kubernetes import (
     PODS,
     Api,
@@ -32,10 +40,11 @@ from optduel.components.train.cluster.jobs import (
     task_digest,
     trial_selector,
 )
-from optduel.components.train.cluster.owner import own_workflow
+from optduel.components.train.cluster.owner import CancellationWatch, own_workflow
 from optduel.components.train.cluster.settings import JobSettings, PodSettings, job_settings, pod_settings
 from optduel.components.train.cluster.tfjob import TFJobs
 from optduel.components.train.cluster.trainjob import trainjobs
+from optduel.components.train.contract.lease import LeaseKeeper
 from optduel.components.train.contract.restarts import Restarts
 from optduel.components.train.contract.task import Task
 
@@ -46,6 +55,8 @@ JOB_KINDS: dict[str, Callable[[Api, JobSettings], JobKind]] = {
     "tfjob": lambda api, settings: TFJobs(),
 }
 """What makes jobs, by the kind in the deployment. A kind needs its checks in the doctor, too."""
+_GOES_ON = "a training job that has begun goes on, and this step's next attempt takes it over"
+"""While the API server is away."""
 
 
 class ClusterLauncher:
@@ -91,10 +102,11 @@ class ClusterLauncher:
         """
         settings = self._plan.settings
         with stop_on_signals() as request:
-            api = connect(task.compute.workers, self._plan.timing, request)
+            api = connect(self._plan.timing, request, remedy=_GOES_ON, streams=task.compute.workers)
             publish(join(task.output, "task.json"), task.canonical_json().encode())
             kind = JOB_KINDS[settings.kind](api, settings)
-            ClusterTrial(self._plan, api, kind, task, request).train()
+            with LeaseKeeper(task.lease_file, settings.unfollowed_seconds):
+                ClusterTrial(self._plan, api, kind, task, request).train()
 
 
 @dataclass(frozen=True)
@@ -133,9 +145,16 @@ class ClusterTrial:
         self._workflow = own_workflow(api)
         self._deadlines = Deadlines(plan.settings)
         self._name = ""
+        self._watch: CancellationWatch | None = None
 
     def train(self) -> None:
         """As `ClusterLauncher.run`."""
+        if self._workflow:
+            timing = self._plan.timing
+            self._watch = CancellationWatch(
+                self._api, self._workflow, self._request, timing.workflow, timing.answer
+            )
+            self._watch.start()
         try:
             self._train()
         except StoppedError:
@@ -144,6 +163,9 @@ class ClusterTrial:
             raise self._stopped() from None
         except ApiFailure as failure:
             raise refused(f"train {self._task.name}: its {self._kind.title}", failure) from failure
+        finally:
+            if self._watch:
+                self._watch.stop()
 
     def _train(self) -> None:
         restarts = Restarts(self._task.name, self._task.compute.restarts, self._request)
@@ -152,9 +174,12 @@ class ClusterTrial:
             result = self._follower().wait()
             if not result.cause:
                 return
-            if self._kind.restarts_itself or not result.cause.may_be_repeated:
-                raise result.cause.error
-            restarts.wait(result.cause.error, result.step)
+            error = result.cause.error
+            if isinstance(error, UnfollowedError):  # though this launcher is here: it was frozen, or cut off
+                error = LaunchError(str(error))
+            elif self._kind.restarts_itself or not result.cause.may_be_repeated:
+                raise error
+            restarts.wait(error, result.step)
             self._clear()
             attempt += 1
             self._create(attempt)
@@ -180,7 +205,7 @@ class ClusterTrial:
             phase, told = self._kind.phase(newest)
             if phase is Phase.FAILED:
                 cause = self._follower().failure(told).cause
-                if cause and not cause.may_be_repeated:
+                if cause and not (cause.may_be_repeated or isinstance(cause.error, UnfollowedError)):
                     raise cause.error
             elif not newest["metadata"].get("deletionTimestamp"):
                 say(f"train {self._task.name}: {self._kind.title} {self._name} exists already: follows it")
@@ -250,21 +275,30 @@ class ClusterTrial:
     # --- the end --------------------------------------------------------------------------------
 
     def _stopped(self) -> StoppedError:
-        """Deletes the job of a cancelled run; the kill that follows SIGTERM leaves about a second for it."""
+        """Deletes the job of a cancelled run.
+
+        The kill that follows SIGTERM leaves less than a second for it. Who has seen the cancellation before
+        SIGTERM may take longer.
+        """
         title = f"train {self._task.name}"
         if not self._name:
             return StoppedError(f"{title}: stopped before a {self._kind.title} was made")
         job = f"{self._kind.title} {self._name}"
-        seconds = self._plan.timing.cancellation / 2
+        is_known = self._watch is not None and self._watch.has_seen
+        seconds = self._plan.timing.answer if is_known else self._plan.timing.cancellation / 2
         try:
-            if self._workflow and not self._workflow.is_cancelled(self._api, seconds):
+            if self._workflow and not is_known and not self._workflow.is_cancelled(self._api, seconds):
                 return StoppedError(
                     f"{title}: stopped, but the run was not cancelled: {job} goes on, and this step's next "
                     "attempt takes it over"
                 )
             self._api.delete_at_once(self._kind.resource, self._name, seconds)
         except (ApiFailure, Unreachable) as error:
-            return StoppedError(f"{title}: stopped; {job} goes on, for it could not be deleted ({error})")
+            left = self._plan.settings.unfollowed_seconds
+            return StoppedError(
+                f"{title}: stopped, but {job} could not be deleted ({error}). If no other attempt follows it "
+                f"within job.unfollowed_seconds = {left:g}, its training saves and ends"
+            )
         return StoppedError(f"{title}: the run was cancelled: {job} was deleted")
 
 

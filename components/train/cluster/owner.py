@@ -1,9 +1,21 @@
 """The Argo Workflow of this step: it owns the training job, and knows whether the run was cancelled."""
 
+import contextlib
 import os
+import threading
 from dataclasses import dataclass
 
-from optduel.components.kubernetes import PODS, WORKFLOWS, Api, ApiFailure, JsonObject, NotFound, refused
+from optduel.components.core import StopRequest
+from optduel.components.kubernetes import (
+    PODS,
+    WORKFLOWS,
+    Api,
+    ApiFailure,
+    JsonObject,
+    NotFound,
+    Unreachable,
+    refused,
+)
 
 _POD_VARIABLE = "KFP_POD_NAME"
 _WORKFLOW_LABEL = "workflows.argoproj.io/workflow"
@@ -44,6 +56,47 @@ class Workflow:
         except NotFound:
             return True
         return spec.get("activeDeadlineSeconds") == 0 or bool(spec.get("shutdown"))
+
+
+class CancellationWatch(threading.Thread):
+    """Looks whether the run was cancelled, and makes the request to stop that its signal would make later.
+
+    Kubeflow Pipelines marks the Workflow at once. The signal comes 5 to 15 s later, and the kill within a
+    second of it, too soon for a slow answer of the API server.
+
+    Args:
+        request: to be made.
+        pause: seconds between two looks.
+        seconds: that one look may take.
+
+    Attributes:
+        has_seen: the run is known to be cancelled.
+    """
+
+    def __init__(
+        self, api: Api, workflow: Workflow, request: StopRequest, pause: float, seconds: float
+    ) -> None:
+        super().__init__(name="cancellation", daemon=True)
+        self.has_seen = False
+        self._api = api
+        self._workflow = workflow
+        self._request = request
+        self._pause = pause
+        self._seconds = seconds
+        self._is_over = threading.Event()
+
+    def stop(self) -> None:
+        """Ends the thread, which may first finish a look."""
+        self._is_over.set()
+
+    def run(self) -> None:
+        """Until stopped, or until the run is cancelled. A look without an answer is made again."""
+        while not self._is_over.wait(self._pause):
+            with contextlib.suppress(ApiFailure, Unreachable):
+                if self._workflow.is_cancelled(self._api, self._seconds):
+                    self.has_seen = True
+                    self._request.is_made = True
+                    return
 
 
 def own_workflow(api: Api) -> Workflow | None:

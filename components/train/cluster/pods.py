@@ -11,7 +11,9 @@ from optduel.components.core import (
     SetupError,
     StoppedError,
     TrainingError,
+    UnfollowedError,
     decode_termination,
+    last_words,
 )
 from optduel.components.kubernetes import JsonObject
 from optduel.components.train.contract.outcome import End
@@ -34,7 +36,15 @@ _NO_COMMAND = {"StartError", "ContainerCannotRun"}
 
 _BY_CODE: dict[int, type[OptduelError]] = {
     error.worker_exit_code: error
-    for error in (ExperimentError, DataError, TrainingError, LaunchError, SetupError, StoppedError)
+    for error in (
+        ExperimentError,
+        DataError,
+        UnfollowedError,
+        TrainingError,
+        LaunchError,
+        SetupError,
+        StoppedError,
+    )
 }
 
 _SHOWN_CHARACTERS = 500
@@ -202,7 +212,7 @@ def _unreported(code: int, terminated: JsonObject, name: str) -> OptduelError:
             "the deployment's image has to be one that `make images` built"
         )
     # The kubelet fills an empty termination message with the log's end.
-    last = f"; its last line: {told.splitlines()[-1][:_SHOWN_CHARACTERS]}" if told else "; see its last lines"
+    last = f": {last_words(told)[:_SHOWN_CHARACTERS]}" if told else "; see its last lines"
     if code > 128 and code not in _BY_CODE:
         return LaunchError(f"{name}: killed by signal {code - 128}{last}")
     return _BY_CODE.get(code, LaunchError)(f"{name}: exited with code {code}{last}")

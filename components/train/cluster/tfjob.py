@@ -7,6 +7,7 @@ from optduel.components.core import POD_TERMINATION_LOG, TERMINATION_LOG_VARIABL
 from optduel.components.kubernetes import JsonObject, Resource
 from optduel.components.settings import USER, WORKER_PORT
 from optduel.components.train.cluster.jobs import Order, Phase, condition, peers
+from optduel.components.train.contract.lease import LEASE_VARIABLE
 from optduel.components.train.contract.task import WORKER_MODULE
 from optduel.components.train.worker.group import INDEX_VARIABLE, PEERS_VARIABLE
 
@@ -121,6 +122,7 @@ class TFJobs:
             TERMINATION_LOG_VARIABLE: POD_TERMINATION_LOG,
             "OPTDUEL_STAGING": "/staging",
             "HOME": "/tmp",
+            LEASE_VARIABLE: f"{order.settings.unfollowed_seconds:g}",
         }
         if order.workers > 1:
             hosts = [f"{order.name}-worker-{index}.{order.namespace}.svc" for index in range(order.workers)]

@@ -6,6 +6,7 @@ from typing import Any
 from optduel.components.core import SetupError
 from optduel.components.kubernetes import Api, ApiFailure, JsonObject, NotFound, Resource, refused
 from optduel.components.train.cluster.jobs import Order, Phase, condition, peers
+from optduel.components.train.contract.lease import LEASE_VARIABLE
 from optduel.components.train.worker.group import PEERS_VARIABLE
 
 _RUNTIMES = Resource("trainer.kubeflow.org", "v1alpha1", "clustertrainingruntimes", is_namespaced=False)
@@ -50,6 +51,7 @@ class TrainJobs:
             for index in range(order.workers)
         ]
         own = {PEERS_VARIABLE: peers(hosts)} if order.workers > 1 else {}
+        own[LEASE_VARIABLE] = f"{order.settings.unfollowed_seconds:g}"
         trainer: dict[str, Any] = {
             "image": order.settings.image,
             "args": [order.task_file],

@@ -50,6 +50,11 @@ class Task(Section):
         return join(self.output, "checkpoints")
 
     @property
+    def lease_file(self) -> str:
+        """What the launcher renews while it follows a training job, see `lease`."""
+        return join(self.output, "lease")
+
+    @property
     def events_folder(self) -> str:
         """Where TensorBoard finds the trial while it trains."""
         return join(self.output, "tensorboard")

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from optduel.components.core import LaunchError, StoppedError, StopRequest, stop_on_signals
+from optduel.components.core import LaunchError, PeerLostError, StoppedError, StopRequest, stop_on_signals
 from optduel.components.storage import publish
 from optduel.components.train.contract.outcome import End, Outcome, root_cause
 from optduel.components.train.contract.restarts import Restarts
@@ -56,8 +56,13 @@ def run_attempt(task: Task, task_file: Path, request: StopRequest) -> Outcome:
 
 
 def _watch(task: Task, group: Sequence[LocalWorker], request: StopRequest) -> Iterator[End]:
-    """Yields the ends that were not well, in the order of time, until all have ended or time is up."""
+    """Yields the ends that were not well, in the order of time, until all have ended or time is up.
+
+    Where some have lost a peer by then and nothing else is known, those that have not ended are the ones that
+    were lost: too slow, frozen or cut off. They are among the ends, so that the cause is told by name.
+    """
     running = list(group)
+    only_lost = True
     deadline = float("inf")
     grace = task.compute.grace_seconds + MARGIN_SECONDS
     is_asked = False
@@ -79,10 +84,14 @@ def _watch(task: Task, group: Sequence[LocalWorker], request: StopRequest) -> It
             else:
                 end = End(code, worker.error(code))
             yield end
+            only_lost = only_lost and isinstance(end.error, PeerLostError)
             patience = grace if isinstance(end.error, StoppedError) else REPORT_SECONDS
             patience = patience if end.may_be_repeated else 0.0
             deadline = min(deadline, time.monotonic() + patience)
         time.sleep(_POLL_SECONDS)
+    if only_lost and not request.is_made:
+        for worker in running:
+            yield End(LaunchError.worker_exit_code, worker.silent())
 
 
 def _end(group: Sequence[LocalWorker]) -> None:

@@ -1,5 +1,6 @@
 """A worker as a process of this host: its environment, its output, its progress and its end."""
 
+import collections
 import contextlib
 import os
 import signal
@@ -15,6 +16,7 @@ from optduel.components.core import (
     LaunchError,
     OptduelError,
     StoppedError,
+    last_words,
     read_termination,
 )
 from optduel.components.train.contract.control import PROGRESS_VARIABLE, STARTING, Progress, ProgressFile
@@ -26,6 +28,9 @@ FROZEN_SECONDS = 15.0
 """A supervisor shows itself every second; one that has not for so long is stopped or cut off."""
 
 _OUTPUT_SECONDS = 10.0
+
+_KEPT_LINES = 100
+"""Of a worker's output, for the message of one that ends without a report."""
 
 
 class LocalWorker:
@@ -72,6 +77,7 @@ class LocalWorker:
         except OSError as error:
             self.close()
             raise LaunchError(f"{self._name}: {command[0]} cannot be run ({error.strerror})") from error
+        self._printed: collections.deque[str] = collections.deque(maxlen=_KEPT_LINES)
         self._pump = threading.Thread(target=self._pass_on, args=(index,), daemon=True)
         self._pump.start()
         self._started = time.monotonic()
@@ -109,6 +115,11 @@ class LocalWorker:
             )
         return ""
 
+    def silent(self) -> LaunchError:
+        """What to tell of it when its peers have lost a worker, and it has not ended itself."""
+        where = f"{self._name}: its peers have lost it, {self.progress}"
+        return LaunchError(f"{where}: too slow, frozen or cut off")
+
     def error(self, code: int) -> OptduelError:
         """What it reported, or how it ended.
 
@@ -120,7 +131,9 @@ class LocalWorker:
         if code in (-signal.SIGTERM, -signal.SIGINT, StoppedError.worker_exit_code):
             return StoppedError(f"{self._name}: stopped before it began; nothing was lost")
         manner = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
-        return LaunchError(f"{self._name} {manner}, {self.progress}; see its last lines")
+        self._pump.join(_OUTPUT_SECONDS)
+        words = last_words("".join(self._printed))
+        return LaunchError(f"{self._name} {manner}, {self.progress}{f': {words}' if words else ''}")
 
     def ask_to_stop(self) -> None:
         """Sends SIGTERM."""
@@ -144,6 +157,7 @@ class LocalWorker:
         prefix = f"worker {index} | " if index else ""
         with self.process.stdout as lines:
             for line in lines:
+                self._printed.append(line)
                 # Whoever read our output may be gone; the worker must not wait for that.
                 with contextlib.suppress(BrokenPipeError, ValueError):
                     sys.stderr.write(f"{prefix}{line}")

@@ -19,10 +19,12 @@ from optduel.components.core import (
     StoppedError,
     StopRequest,
     TrainingError,
+    UnfollowedError,
     oom_kills,
 )
 from optduel.components.settings import Compute
 from optduel.components.train.contract.control import STAGING, STARTING, STOP, ProgressFile
+from optduel.components.train.contract.lease import LeaseWatch
 
 LAUNCHER_VARIABLE = "OPTDUEL_LAUNCHER_PID"
 """Names the process that started this worker, where it shall not live longer than that one."""
@@ -42,10 +44,19 @@ class Supervisor:
         compute: the deadlines `start_seconds`, `progress_seconds` and `grace_seconds`.
         progress: where the training process reports, and this one beats.
         request: to stop, from outside.
+        lease: of the training job, where its launcher keeps one.
     """
 
-    def __init__(self, name: str, compute: Compute, progress: ProgressFile, request: StopRequest) -> None:
+    def __init__(
+        self,
+        name: str,
+        compute: Compute,
+        progress: ProgressFile,
+        request: StopRequest,
+        lease: LeaseWatch | None = None,
+    ) -> None:
         self._name = name
+        self._lease = lease
         self._compute = compute
         self._progress = progress
         self._request = request
@@ -58,9 +69,12 @@ class Supervisor:
 
         Raises:
             StoppedError: a stop was requested, and there is nothing to save.
+            UnfollowedError: the lease has expired.
             LaunchError: the launcher is gone.
         """
         self._beat()
+        if self._lease and self._lease.is_expired:
+            raise self._unfollowed(self._lease, "ended before it began")
         if self._request.is_made:
             raise StoppedError(f"{self._name}: stopped before it began; nothing was lost")
 
@@ -76,6 +90,7 @@ class Supervisor:
 
         Raises:
             StoppedError: a stop was requested before the first step.
+            UnfollowedError: the lease has expired; what could be saved is.
             LaunchError: it did not begin within `start_seconds`, made no progress for `progress_seconds`, did
                 not save within `grace_seconds` of a request to stop, or was killed.
             OutOfMemoryError: the kernel killed it for want of memory.
@@ -104,12 +119,17 @@ class Supervisor:
             has_begun = has_begun or progress.phase != STARTING
             if progress != last:
                 last, changed = progress, now
-            if self._request.is_made and asked is None:
+            unfollowed = self._lease if self._lease and self._lease.is_expired else None
+            if (self._request.is_made or unfollowed) and asked is None:
                 if progress.phase in (STARTING, STAGING):  # there is nothing to save, and nobody listens
+                    if unfollowed:
+                        raise self._unfollowed(unfollowed, "ended before the first step")
                     raise StoppedError(f"{self._name}: stopped before the first step; nothing was lost")
                 asked = now
                 _ask_to_stop(child)
             if asked is not None and now - asked > compute.grace_seconds:
+                if unfollowed:
+                    raise self._unfollowed(unfollowed, f"has not saved in time, {last}; killed")
                 raise self._overdue("was asked to stop and has not saved", "grace_seconds", str(last))
             if not has_begun and now - started > compute.start_seconds:
                 raise self._overdue("did not start", "start_seconds", str(last))
@@ -124,7 +144,16 @@ class Supervisor:
             "It goes on from the last checkpoint"
         )
 
+    def _unfollowed(self, lease: LeaseWatch, end: str) -> UnfollowedError:
+        return UnfollowedError(
+            f"{self._name}: {end}: no launcher has renewed {lease.place} for {lease.seconds:g} s; the next "
+            "attempt of the step goes on from the last checkpoint"
+        )
+
     def _outcome(self, code: int, kills_before: int) -> int:
+        is_stopped = code == StoppedError.worker_exit_code
+        if is_stopped and self._lease and not self._request.is_made and self._lease.is_given_up():
+            raise self._unfollowed(self._lease, f"saved and ended, {self._progress.progress()}")
         if code in _DOCUMENTED:
             return code
         raise self._unreported(code, oom_kills() > kills_before)

@@ -11,11 +11,12 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from optduel.components.core import ExperimentError, exit_on_error, say, stop_on_signals
+from optduel.components.core import ExperimentError, SetupError, exit_on_error, say, stop_on_signals
 from optduel.components.numerics import library_environment, taken_out
 from optduel.components.settings import decode
 from optduel.components.storage import read
 from optduel.components.train.contract.control import PROGRESS_VARIABLE, ProgressFile
+from optduel.components.train.contract.lease import LEASE_VARIABLE, LeaseWatch
 from optduel.components.train.contract.task import WORKER_MODULE, Task
 from optduel.components.train.worker.group import Group, group_from_environment
 from optduel.components.train.worker.rendezvous import wait_for_peers
@@ -48,7 +49,7 @@ def _supervise(task_file: str, known: dict[str, int | str]) -> int:
         _progress_path() as path,
         contextlib.closing(ProgressFile(path)) as progress,
     ):
-        supervisor = Supervisor(name, compute, progress, request)
+        supervisor = Supervisor(name, compute, progress, request, _lease(task, group))
         try:
             wait_for_peers(group, compute.start_seconds, supervisor.tick)
             command = [sys.executable, "-P", "-m", "optduel.components.train.worker.trainer", task_file]
@@ -64,6 +65,23 @@ def _progress_path() -> Iterator[Path]:
     else:
         with tempfile.TemporaryDirectory(prefix="optduel-") as folder:
             yield Path(folder) / "progress"
+
+
+def _lease(task: Task, group: Group) -> LeaseWatch | None:
+    """The job's lease, where its launcher keeps one; the chief watches it for all."""
+    told = os.environ.get(LEASE_VARIABLE)
+    if told is None:
+        return None
+    try:
+        seconds = float(told)
+    except ValueError:
+        seconds = 0
+    if not 0 < seconds < float("inf"):
+        raise SetupError(f"{LEASE_VARIABLE} = {told!r}: must be a number of seconds")
+    lease = LeaseWatch(task.lease_file, seconds)
+    if group.index == 0:
+        lease.start()
+    return lease
 
 
 def _environment(group: Group, progress: Path) -> Mapping[str, str]:

@@ -128,6 +128,41 @@ end(DataError("shard 3: broken"))
     assert attempts(tmp_path) == [1, 1]
 
 
+def test_the_worker_that_its_peers_have_lost_is_named(run: Launch) -> None:
+    """It says nothing itself: it is frozen, or too slow for its peers."""
+    words = "worker 2 of 3: its peers have lost it, while training, after step 9: too slow, frozen or cut off"
+    with pytest.raises(LaunchError, match=words):
+        run(
+            """
+control.report("training", 9)
+while len(list(folder.glob("attempts-*"))) < 3:
+    time.sleep(0.01)
+if index < 2:
+    end(PeerLostError(f"worker {index}: lost another worker"))
+os.kill(os.getpid(), signal.SIGSTOP)
+""",
+            workers=3,
+            restarts=0,
+        )
+
+
+def test_peers_end_within_seconds_after_one_worker_s_want_of_memory(run: Launch, tmp_path: Path) -> None:
+    """Those that notice nothing, too: a second each of `REPORT_SECONDS` and of the request to stop."""
+    with pytest.raises(OutOfMemoryError, match="worker 1: no memory"):
+        run(
+            """
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+(folder / f"pid-{index}").write_text(str(os.getpid()))
+while len(list(folder.glob("pid-*"))) < 3:
+    time.sleep(0.01)
+end(OutOfMemoryError("worker 1: no memory")) if index == 1 else time.sleep(600)
+""",
+            workers=3,
+            restarts=0,
+        )
+    assert not any(is_running(int(path.read_text())) for path in tmp_path.glob("pid-*"))
+
+
 def test_the_order_of_causes() -> None:
     lost, frozen = End(75, PeerLostError("lost")), End(75, LaunchError("frozen"))
     killed, memory = End(-9, LaunchError("killed")), End(137, OutOfMemoryError("memory"))
@@ -164,6 +199,13 @@ if attempt < 3:
     assert len(narrated) == 2
     assert all(told in line for line in narrated)
     assert [line.partition("(restart ")[2] for line in narrated] == ["1 of 5)", "2 of 5)"]
+
+
+def test_a_worker_that_ends_without_a_report_is_told_by_its_last_exception(run: Launch) -> None:
+    """And not by what it printed after it, or `see its last lines`."""
+    words = r"worker 0 of 1 exited with code 1, while starting, after step 0: ModuleNotFoundError: no x$"
+    with pytest.raises(LaunchError, match=words):
+        run("import atexit; atexit.register(print, 'bye')\nraise ModuleNotFoundError('no x')", workers=1)
 
 
 def test_restarts_are_bounded(run: Launch, tmp_path: Path) -> None:

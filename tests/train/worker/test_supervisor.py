@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,9 +15,11 @@ import pytest
 from optduel.components.core import StopRequest, read_termination
 from optduel.components.settings import Compute
 from optduel.components.train.contract.control import ProgressFile
+from optduel.components.train.contract.lease import LeaseKeeper
 from optduel.components.train.contract.task import Task
 from optduel.components.train.worker import supervisor
 from optduel.components.train.worker.supervisor import Supervisor
+from tests.servers.starting import free_ports
 from tests.train.processes import ending, is_running, script, wait_until
 
 WORKER = """
@@ -65,7 +67,7 @@ def pid_in(path: Path) -> int:
     return int(path.read_text())
 
 
-@pytest.mark.parametrize("code", [0, 64, 65, 70, 75, 78, 137, 143])
+@pytest.mark.parametrize("code", [0, 64, 65, 69, 70, 75, 78, 137, 143])
 def test_documented_codes_are_passed_on(start: Start, code: int, log: Path) -> None:
     with start(f"sys.exit({code})") as worker:
         assert worker.wait(30) == code
@@ -315,3 +317,125 @@ hog = [bytes([1]) * 10_000_000 for _ in range(100)]
 
 def list_children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+LEASE = {"OPTDUEL_LEASE_SECONDS": "1"}
+
+
+def follow_until(folder: Path, condition: Callable[[], object]) -> None:
+    """Renews the trial's lease until the condition is true, and leaves it."""
+    with contextlib.suppress(InterruptedError), LeaseKeeper(str(folder / "trial/lease"), 1):
+        wait_until(condition)
+        raise InterruptedError
+
+
+def test_a_training_that_nobody_follows_saves_and_ends(start: Start, log: Path, tmp_path: Path) -> None:
+    with start(OBEDIENT, LEASE) as worker:
+        follow_until(tmp_path, (tmp_path / "pid").exists)
+        assert worker.wait(30) == 69
+    assert (tmp_path / "saved").exists()
+    assert str(read_termination(log)) == (
+        "train sgd-l2, seed 0: worker 0 of 1: saved and ended, while training, after step 1: no launcher has "
+        f"renewed {tmp_path / 'trial' / 'lease'} for 1 s; the next attempt of the step goes on from the last "
+        "checkpoint"
+    )
+
+
+def test_a_training_that_nobody_follows_ends_also_when_it_does_not_save(
+    start: Start, log: Path, tmp_path: Path
+) -> None:
+    with start(OBEDIENT, LEASE, grace_seconds=0.2) as worker:
+        follow_until(tmp_path, (tmp_path / "pid").exists)
+        assert worker.wait(30) == 69
+    assert "has not saved in time, while training, after step 1; killed" in str(read_termination(log))
+
+
+def test_a_training_that_nobody_follows_ends_before_its_first_step(start: Start, log: Path) -> None:
+    with start("sleep_with_interpreter_locked()", LEASE) as worker:
+        assert worker.wait(30) == 69
+    assert "ended before the first step" in str(read_termination(log))
+
+
+def test_a_training_that_a_launcher_follows_goes_on(start: Start, tmp_path: Path, log: Path) -> None:
+    """Twice as long as the lease lasts; its own end is what is told."""
+    code = "control.report('training', 1); time.sleep(3)"
+    with LeaseKeeper(str(tmp_path / "trial/lease"), 2), start(code, {"OPTDUEL_LEASE_SECONDS": "2"}) as worker:
+        assert worker.wait(30) == 0
+    assert log.read_text() == ""
+
+
+@pytest.mark.parametrize("told", ["soon", "nan"])
+def test_a_lease_of_no_length_is_refused(start: Start, log: Path, told: str) -> None:
+    with start("sys.exit(0)", {"OPTDUEL_LEASE_SECONDS": told}) as worker:
+        assert worker.wait(30) == 78
+    assert f"OPTDUEL_LEASE_SECONDS = {told!r}: must be a number of seconds" in str(read_termination(log))
+
+
+Group = Callable[..., "contextlib.AbstractContextManager[list[subprocess.Popen[str]]]"]
+
+
+@pytest.fixture
+def start_group(make_task: Callable[..., Task], tmp_path: Path) -> Group:
+    """Starts some workers of a group."""
+
+    @contextlib.contextmanager
+    def start(
+        code: str,
+        indices: Sequence[int],
+        workers: int,
+        told: Mapping[str, str] | None = None,
+        **compute: float,
+    ) -> Iterator[list[subprocess.Popen[str]]]:
+        task = make_task("trial", workers=workers, compute=compute)
+        (tmp_path / "task.json").write_text(task.canonical_json())
+        trainer = script(tmp_path / "trainer", code)
+        peers = ",".join(f"127.0.0.1:{port}" for port in free_ports(workers))
+        with contextlib.ExitStack() as stack:
+            started = []
+            for index in indices:
+                own = {
+                    "OPTDUEL_PEERS": peers,
+                    "OPTDUEL_WORKER_INDEX": str(index),
+                    "OPTDUEL_TERMINATION_LOG": str(tmp_path / f"log-{index}"),
+                    "OPTDUEL_PROGRESS": str(tmp_path / f"progress-{index}"),
+                }
+                command = [sys.executable, "-c", WORKER, str(tmp_path / "task.json"), trainer]
+                process = subprocess.Popen(command, env=os.environ | own | (told or {}), text=True)
+                started.append(stack.enter_context(ending(process)))
+            yield started
+
+    return start
+
+
+def test_a_worker_that_does_not_come_is_named_by_each_of_its_peers(
+    start_group: Group, tmp_path: Path
+) -> None:
+    with start_group("sys.exit(0)", [0, 2], 4, start_seconds=3.0) as workers:
+        assert [worker.wait(60) for worker in workers] == [75, 75]
+    for index in (0, 2):
+        told = str(read_termination(tmp_path / f"log-{index}"))
+        assert "2 of 4 workers did not answer within compute.start_seconds = 3" in told
+        for missing in (1, 3):
+            assert f"worker {missing} (127.0.0.1:" in told
+        assert "its port refuses connections: the worker does not run" in told
+
+
+def test_all_workers_of_a_group_say_that_nobody_follows(start_group: Group, tmp_path: Path) -> None:
+    """The chief alone watches; a worker that ends with 143 would let the cluster start the group again."""
+    # The flag travels in the step's own all-reduce: here in a file.
+    code = """
+import socket
+listener = socket.create_server(("", int(os.environ["OPTDUEL_PEERS"].split(",")[index].partition(":")[2])))
+control.follow(0)
+control.report("training", 1)
+(folder / f"trains-{index}").touch()
+while not (control.is_stop_requested or (folder / "flag").exists()):
+    time.sleep(0.01)
+(folder / "flag").touch()
+end(StoppedError("saved at step 1"))
+"""
+    with start_group(code, [0, 1], 2, LEASE) as workers:
+        follow_until(tmp_path, lambda: len(list(tmp_path.glob("trains-*"))) == 2)
+        assert [worker.wait(30) for worker in workers] == [69, 69]
+    for index in range(2):
+        assert "no launcher has renewed" in str(read_termination(tmp_path / f"log-{index}"))
