@@ -27,7 +27,7 @@ ARCHIVE_VARIABLE = "OPTDUEL_FLOWERS_ARCHIVE"
 
 def main(arguments: list[str]) -> int:
     """Measures; the tables go to standard output and with the numbers into files. 1 when something broke."""
-    options = _parse(arguments)
+    options = parse(arguments)
     # So that an end from outside ends the contestants, too.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     scratch = options.out.absolute() / "scratch"
@@ -63,7 +63,8 @@ def main(arguments: list[str]) -> int:
     return 1 if _failed(results) else 0
 
 
-def _parse(arguments: list[str]) -> argparse.Namespace:
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """The options of a command line; exits with 2 where it is wrong."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     unasked = ", ".join(ON_REQUEST)
     parser.add_argument(
