@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from optduel.pipeline.kfp.connection import Access
 
 _EXPERIMENT_HELP = "a shipped experiment (see `optduel list`) or the path of a .yaml file"
-_SET_HELP = "set a field, for example training.epochs=3 or arms.adamw.weight_decay=0.1; can be given again"
+_SET_HELP = (
+    "set a field, for example training.epochs=3 or arms.adamw.weight_decay=0.1; may be given several times"
+)
 
 
 def add_experiment_arguments(parser: argparse.ArgumentParser, is_required: bool = True) -> None:
@@ -51,7 +53,7 @@ def add_deployment_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="PATH=VALUE",
-        help="set a field of the deployment, for example train.memory=16Gi; can be given again",
+        help="set a field of the deployment, for example train.memory=16Gi; may be given several times",
     )
 
 
@@ -91,9 +93,12 @@ class KubeflowOption:
 
 
 KUBEFLOW_OPTIONS = (
-    KubeflowOption("--host", "URL", "KF_PIPELINES_ENDPOINT", "address of the API or of the UI"),
+    KubeflowOption("--host", "URL", "KF_PIPELINES_ENDPOINT", "address of the API, or of the UI"),
     KubeflowOption(
-        "--ui-host", "URL", "KF_PIPELINES_UI_ENDPOINT", "address of the UI, for printed links (as --host)"
+        "--ui-host",
+        "URL",
+        "KF_PIPELINES_UI_ENDPOINT",
+        "address of the UI, for printed links (default: --host)",
     ),
     KubeflowOption(
         "--namespace", "NAME", "OPTDUEL_NAMESPACE", "your profile's namespace, if this Kubeflow has profiles"
@@ -102,19 +107,22 @@ KUBEFLOW_OPTIONS = (
         "--token-file",
         "FILE",
         "KF_PIPELINES_SA_TOKEN_PATH",
-        "file with a bearer token, read for every request",
+        "file with a bearer token; it is read for every request",
     ),
     KubeflowOption(
-        "--cookie-file", "FILE", "OPTDUEL_COOKIE_FILE", "file with your session's cookie, NAME=VALUE"
+        "--cookie-file", "FILE", "OPTDUEL_COOKIE_FILE", "file with the cookie of your session, NAME=VALUE"
     ),
     KubeflowOption(
         "--ca-file",
         "FILE",
         "OPTDUEL_CA_FILE",
-        "certificates of the authorities that the server's must be from",
+        "file with the certificate authorities to trust",
     ),
     KubeflowOption(
-        "--kube-context", "NAME", "OPTDUEL_KUBE_CONTEXT", "context of the kubeconfig file (the current one)"
+        "--kube-context",
+        "NAME",
+        "OPTDUEL_KUBE_CONTEXT",
+        "context of the kubeconfig file (default: the current one)",
     ),
 )
 
@@ -123,8 +131,8 @@ def add_access_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options that say where Kubeflow Pipelines is, and who asks."""
     group = parser.add_argument_group(
         "Kubeflow Pipelines",
-        "Each option can come from the environment variable in brackets. Without --host, optduel looks for "
-        "the service in this cluster, then for the cluster of the kubeconfig file.",
+        "Each option can come from the environment variable in brackets. Without --host, optduel looks\n"
+        "for the service in this cluster, then for the cluster of the kubeconfig file.",
     )
     for option in KUBEFLOW_OPTIONS:
         group.add_argument(option.flag, metavar=option.value, help=f"{option.meaning} [{option.variable}]")

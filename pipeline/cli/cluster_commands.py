@@ -52,7 +52,7 @@ def add_cluster_commands(add: Adder) -> None:
         "optduel logs digits-20261124T101500Z 'train adamw seed 3'",
     )
     cancelling = add(
-        _cancel, "cancel", "End a run on Kubeflow Pipelines.", "optduel cancel digits-20261124T101500Z"
+        _cancel, "cancel", "Cancel a run on Kubeflow Pipelines.", "optduel cancel digits-20261124T101500Z"
     )
     doctor = add(
         _doctor,

@@ -222,12 +222,12 @@ def _make(words: list[str]) -> str | None:
 
 
 def _benchmark(words: list[str]) -> str | None:
-    from tests.benchmarks.__main__ import parse
+    from tests.benchmarks.__main__ import build_parser as build_benchmark_parser
 
     refusal = io.StringIO()
     try:
         with contextlib.redirect_stderr(refusal), contextlib.redirect_stdout(io.StringIO()):
-            parse([*words, "--quick"])  # needs no archive
+            build_benchmark_parser().parse_args(words)
     except SystemExit as ended:
         return refusal.getvalue().strip().splitlines()[-1] if ended.code else None
     return None
