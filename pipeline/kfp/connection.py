@@ -42,11 +42,11 @@ class Access:
         host: the API's address, or the UI's, which passes requests on; unless given, the service in this
             cluster, then the cluster of the kubeconfig file.
         ui_host: the UI's address, for links; `host` unless given.
-        namespace: of the profile, where users have profiles.
-        token_file: holds a bearer token, and is read for every request, as it may be renewed.
-        cookie_file: holds the session's cookie, `name=value`, of a proxy that asks for one.
-        ca_file: certificates of the authorities that the server's certificate is checked against.
-        kube_context: of the kubeconfig file.
+        namespace: the profile's, if this Kubeflow has profiles.
+        token_file: file with a bearer token; it is read for every request, as it may be renewed.
+        cookie_file: file with the session's cookie, `name=value`, for a proxy that asks for one.
+        ca_file: file with the certificate authorities to trust.
+        kube_context: context of the kubeconfig file; the current one unless given.
     """
 
     host: str | None = None

@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import functools
 import io
+import os
 import re
 import shlex
 import urllib.parse
@@ -15,6 +16,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from optduel.components.core import OptduelError
+from optduel.components.results import IndexedArm, Row, TrialHistory
 from optduel.pipeline.cli.arguments import deployment_of
 from optduel.pipeline.cli.command_line import build_parser
 from optduel.pipeline.cli.shipped import load_experiment
@@ -128,6 +130,16 @@ def wrong_commands(document: Document) -> Iterator[str]:
             yield f"{span}: {problem}"
 
 
+def unknown_columns(document: Document) -> Iterator[str]:
+    """Columns of queries that the tables of a run do not have."""
+    for columns, place in re.findall(r"^SELECT (.+) FROM '(\S+)'", "\n".join(document.blocks), re.MULTILINE):
+        models = (IndexedArm,) if "index/" in place else (TrialHistory, Row)
+        known = {field for model in models for field in model.model_fields}
+        for column in columns.split(", "):
+            if column not in known:
+                yield f"{column}: no such column in {place}"
+
+
 def kustomize_folders(document: Document) -> set[str]:
     """The folders of this repository that a guide applies."""
     found = re.findall(r"kubectl apply [^\n#]*-k (manifests/\S+)", "\n".join(document.blocks))
@@ -150,11 +162,13 @@ def _commands(block: str) -> Iterator[list[str]]:
                 words.append(word)
             while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
                 del words[0]
-            if words and words[0] in _CHECKS:
+            if words and (words[0] in _CHECKS or words[0].startswith(_ROOMS)):
                 yield words
 
 
 def _problem(words: list[str]) -> str | None:
+    if words[0] not in _CHECKS:
+        return None if os.access(REPOSITORY / words[0], os.X_OK) else "no such program"
     return _CHECKS[words[0]](words[1:])
 
 

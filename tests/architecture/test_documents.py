@@ -17,6 +17,7 @@ from tests.architecture.documents import (
     documents,
     kustomize_folders,
     missing_paths,
+    unknown_columns,
     unknown_variables,
     wrong_commands,
 )
@@ -45,7 +46,7 @@ def test_the_readme_is_read_to_its_end() -> None:
     assert len(text.encode()) < MOST_README_BYTES
 
 
-@pytest.mark.parametrize("check", [broken_links, missing_paths, wrong_commands])
+@pytest.mark.parametrize("check", [broken_links, missing_paths, unknown_columns, wrong_commands])
 def test_documents_name_what_is_there(check: Check, project_files: list[Path]) -> None:
     assert documents(project_files)
     assert found(check, project_files) == {}
@@ -80,6 +81,9 @@ def test_documents_name_variables_that_the_code_reads(project_files: list[Path])
         (wrong_commands, "    A=1 make test TEST_FLAGS=tests/gone", "no path tests/gone"),
         (wrong_commands, '    make bench BENCH_FLAGS="arms --epochs 2"', "arms"),
         (wrong_commands, "    kubectl apply -k manifests/overlays/gone", "no manifests/overlays/gone"),
+        (wrong_commands, "    images/build-base.sh name", "no such program"),
+        (unknown_columns, "    SELECT arm, steps FROM 'runs/**/history.parquet'", "steps: no such column"),
+        (unknown_columns, "    SELECT arm, step FROM 'index/*.parquet'", "step: no such column"),
         (wrong_commands, "    python -m tests.benchmarks.gone", "no module tests.benchmarks.gone"),
     ],
 )
