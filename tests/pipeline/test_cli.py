@@ -1,6 +1,7 @@
 """The command line in process: answers on stdout, narration on stderr, one message for a wrong request."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -44,6 +45,20 @@ def test_every_command_explains_itself_with_an_example(
     assert stopped.value.code == 0
     help_text = capsys.readouterr().out
     assert f"example:\n  optduel {command}" in help_text
+
+
+def test_every_argument_says_in_whole_words_what_it_is() -> None:
+    """Not "of the answer", which is half of a sentence whose beginning the reader has to guess."""
+    unclear = []
+    parsers = [("optduel", build_parser())]
+    for name, parser in parsers:
+        for action in parser._actions:
+            if isinstance(action.choices, dict):
+                parsers += [(f"{name} {command}", sub) for command, sub in action.choices.items()]
+            elif re.match(r"(of|in|by|for|from|with|at|on)\b|$", action.help or ""):
+                unclear.append(f"{name} {action.dest}: {action.help}")
+    assert len(parsers) == 1 + len(COMMANDS)
+    assert unclear == []
 
 
 def test_list_names_every_shipped_experiment(capsys: pytest.CaptureFixture[str]) -> None:
