@@ -46,6 +46,18 @@ def test_the_readme_is_read_to_its_end() -> None:
     assert len(text.encode()) < MOST_README_BYTES
 
 
+def test_the_readme_shows_every_room() -> None:
+    readme = document("README.md")
+    (tree,) = [block for block in readme.blocks if block.startswith("components/")]
+    rooms = [
+        path.parent.name
+        for package in ("components", "pipeline")
+        for path in sorted((REPOSITORY / package).glob("*/__init__.py"))
+    ]
+    assert "train" in rooms
+    assert [room for room in rooms if not re.search(rf"\b{room}/", tree)] == []
+
+
 @pytest.mark.parametrize("check", [broken_links, missing_paths, unknown_columns, wrong_commands])
 def test_documents_name_what_is_there(check: Check, project_files: list[Path]) -> None:
     assert documents(project_files)
