@@ -91,7 +91,7 @@ def parse_address(location: str, *, folder: bool = False) -> Address:
     if "@" in bucket:
         raise StorageError(f"{where}: holds credentials; they come from the platform, never from a URI")
     if not _BUCKET.fullmatch(bucket):
-        raise StorageError(f"{where}: {bucket!r} is not a bucket's name; write {scheme}://BUCKET/NAME")
+        raise StorageError(f"{where}: {bucket!r} is no bucket's name; write {scheme}://BUCKET/NAME")
     if len(key.encode()) > LONGEST_KEY:
         raise StorageError(f"{where}: the name is longer than {LONGEST_KEY} bytes; shorten it")
     if not key and folder:

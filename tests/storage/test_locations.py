@@ -55,9 +55,9 @@ def test_no_name_leaves_its_folder(names: list[str]) -> None:
 @pytest.mark.parametrize(
     ("uri", "rule"),
     [
-        ("gs://", "is not a bucket's name; write gs://BUCKET/NAME"),
-        ("s3:///a", "is not a bucket's name; write s3://BUCKET/NAME"),
-        ("gs://B/a", "is not a bucket's name"),
+        ("gs://", "is no bucket's name; write gs://BUCKET/NAME"),
+        ("s3:///a", "is no bucket's name; write s3://BUCKET/NAME"),
+        ("gs://B/a", "is no bucket's name"),
         ("gs://bucket", "names no object"),
         ("gs://bucket/", "names no object"),
         ("gs://bucket//a", "names no object"),
@@ -79,7 +79,7 @@ def test_a_folder_may_be_a_bucket() -> None:
 
 @pytest.mark.parametrize("root", ["gs://", "s3://", "minio:///folder"])
 def test_a_place_without_a_bucket_is_refused(root: str) -> None:
-    with pytest.raises(StorageError, match="is not a bucket's name; write .*://BUCKET/NAME"):
+    with pytest.raises(StorageError, match="is no bucket's name; write .*://BUCKET/NAME"):
         join(root, "runs")
 
 
