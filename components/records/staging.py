@@ -65,9 +65,7 @@ def check_room(needed_bytes: int, what: str) -> None:
         rooms.append((max(0, budget - used), f"are left of a budget of {budget:,}; {remedy}"))
     for room, rest in rooms:
         if needed_bytes > room:
-            raise StorageError(
-                f"{folder}: needs {needed_bytes:,} bytes for copies of {what}, of which {room:,} {rest}"
-            )
+            raise StorageError(f"{folder}: copies of {what} need {needed_bytes:,} bytes, but {room:,} {rest}")
 
 
 def _budget() -> int | None:

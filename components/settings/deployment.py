@@ -43,7 +43,7 @@ def image_reference(image: str) -> str:
     if at and not re.fullmatch(r"[a-z0-9]+:[0-9a-f]+", digest):
         raise ValueError("may hold an @ before a digest only; credentials of a registry are the platform's")
     if not re.fullmatch(r"[^\s:@][^\s:]*(:[0-9]+/[^\s:]+)?(:[\w.-]+)?", name):
-        raise ValueError(f"{image!r} is no image's reference, such as registry/optduel:1")
+        raise ValueError(f"{image!r} is not the reference of an image, such as registry/optduel:1")
     return image
 
 
@@ -241,9 +241,9 @@ class Deployment(Section):
         tolerations: taints of the nodes that train.
         job: launches workers as pods of their own; without it a trial trains in its task's pod, on all of
             that pod's accelerators.
-        trials_at_once: how many trials of an arm train at a time, the arms one after the other. Of more than
-            nodes, or Kueue, admit some wait until `job.gang_seconds` gives them up, or two hold half of the
-            GPUs each and wait for the other half.
+        trials_at_once: how many trials of an arm train at a time, the arms one after the other. No more
+            than nodes, or Kueue, have room for: a trial without nodes is given up after
+            `job.gang_seconds`, and two that hold half of the GPUs each wait for the other half.
         cached: Kubeflow Pipelines may take the records that an earlier run has prepared of a data set that
             TensorFlow Datasets downloads; it does not look whether they are still there. Other sources are
             read by every run, as their content may have changed.

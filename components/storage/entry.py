@@ -6,6 +6,12 @@ ABSENT = "0"
 """The version of an object that does not exist, as Cloud Storage numbers generations."""
 
 
+def size_and_checksum(size: int | None, crc32c: str | None) -> str:
+    """What is known of an object's content, in words: "6 bytes", "CRC-32C 1a2b3c4d", or both."""
+    known = [f"{size} bytes"] if size is not None else []
+    return " with ".join([*known, f"CRC-32C {crc32c}"] if crc32c is not None else known)
+
+
 @dataclass(frozen=True)
 class Entry:
     """One stored object.

@@ -69,7 +69,7 @@ def failure_of_status(status: int, message: str, remedies: Mapping[int, str]) ->
         return TransientFailure(cause)
     if status == 412:
         return ConditionFailure()
-    remedy = remedies.get(status, "this is no fault that passes: check the place and the store's settings")
+    remedy = remedies.get(status, "trying again will not help: check the place and the store's settings")
     return (AbsentFailure if status == 404 else PermanentFailure)(cause, remedy)
 
 

@@ -15,7 +15,7 @@ from typing import IO
 import google_crc32c
 
 from optduel.components.core import ConflictError, RefusedError, StorageError
-from optduel.components.storage.entry import ABSENT, Entry
+from optduel.components.storage.entry import ABSENT, Entry, size_and_checksum
 
 UNFINISHED = ".part"
 """Ends the names of hidden files that are being written."""
@@ -197,8 +197,8 @@ def copy_file(source: Path, target: Path, size: int | None = None, crc32c: str |
             copied += file.write(block)
         found = f"{checksum:08x}"
         if size not in (None, copied) or crc32c not in (None, found):
-            expected = f"expected are {size} bytes with {crc32c}"
-            raise StorageError(f"{source}: {copied} bytes with CRC-32C {found}, {expected}; write it again")
+            content, expected = size_and_checksum(copied, found), size_and_checksum(size, crc32c)
+            raise StorageError(f"{source}: has {content}, not the expected {expected}; write it again")
         _finish(file)
         os.replace(temporary, target)
         _sync_folder(target.parent)

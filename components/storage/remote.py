@@ -11,7 +11,7 @@ from typing import IO, Protocol
 
 from optduel.components.core import ConflictError, DamagedError, StorageError
 from optduel.components.storage.content import Content, Sink
-from optduel.components.storage.entry import Entry
+from optduel.components.storage.entry import Entry, size_and_checksum
 from optduel.components.storage.failures import (
     AbsentFailure,
     ConditionFailure,
@@ -92,11 +92,11 @@ def _fetch(
 ) -> Entry:
     sink = Sink(file, attempt)
     entry = _open_store(address).fetch(address.key, sink)
-    arrived = f"{sink.bytes} bytes with CRC-32C {sink.crc32c} arrived"
+    arrived = f"{size_and_checksum(sink.bytes, sink.crc32c)} arrived"
     if sink.bytes != entry.bytes or entry.crc32c not in (None, sink.crc32c):
-        raise DamagedFailure(f"{arrived}, the store tells of {entry.bytes} bytes with {entry.crc32c}")
+        raise DamagedFailure(f"{arrived}, but the store has {size_and_checksum(entry.bytes, entry.crc32c)}")
     if size not in (None, sink.bytes) or crc32c not in (None, sink.crc32c):
-        cause = f"{arrived}, expected are {size} bytes with {crc32c}"
+        cause = f"{arrived}, not the expected {size_and_checksum(size, crc32c)}"
         if entry.crc32c is None:
             raise DamagedFailure(cause)
         raise PermanentFailure(cause, "another object lies in its place: write the right one again")
@@ -127,8 +127,8 @@ def write(uri: str, content: Content, expected: str | None, stopped: threading.E
             entry = _own(store, address, writer)
         if entry.bytes != content.size or entry.crc32c not in (None, content.crc32c):
             damaged.append(entry.version)
-            sent = f"{content.size} bytes with CRC-32C {content.crc32c} were sent"
-            raise DamagedFailure(f"{sent}, the store tells of {entry.bytes} bytes with {entry.crc32c}")
+            sent = f"{size_and_checksum(content.size, content.crc32c)} were sent"
+            raise DamagedFailure(f"{sent}, but the store has {size_and_checksum(entry.bytes, entry.crc32c)}")
         return replace(entry, crc32c=content.crc32c)
 
     try:

@@ -46,7 +46,7 @@ def patience() -> float:
     except ValueError:
         seconds = 0
     if not 0 < seconds < 86_400:
-        raise SetupError(f"{SECONDS_VARIABLE} = {text!r}: is no number of seconds between 0 and 86400")
+        raise SetupError(f"{SECONDS_VARIABLE} = {text!r}: must be a number of seconds between 0 and 86400")
     return seconds
 
 

@@ -2,7 +2,9 @@
 
 import argparse
 import json
+import os
 import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from optduel.components.redaction import printable
@@ -12,12 +14,16 @@ if TYPE_CHECKING:
     from optduel.pipeline.kfp.connection import Access
 
 _EXPERIMENT_HELP = "a shipped experiment (see `optduel list`) or the path of a .yaml file"
-_SET_HELP = "set a field, for example training.epochs=3 or arms.adamw.weight_decay=0.1; may be repeated"
+_SET_HELP = (
+    "set a field, for example training.epochs=3 or arms.adamw.weight_decay=0.1; may be given several times"
+)
 
 
-def add_experiment_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds what says what to run."""
-    parser.add_argument("experiment", metavar="EXPERIMENT", help=_EXPERIMENT_HELP)
+def add_experiment_arguments(parser: argparse.ArgumentParser, is_required: bool = True) -> None:
+    """Adds the arguments that say what to run."""
+    parser.add_argument(
+        "experiment", metavar="EXPERIMENT", nargs=None if is_required else "?", help=_EXPERIMENT_HELP
+    )
     parser.add_argument(
         "--set", action="append", default=[], metavar="PATH=VALUE", dest="assignments", help=_SET_HELP
     )
@@ -41,21 +47,21 @@ def tell_cautions(experiment: Experiment) -> None:
 
 
 def add_deployment_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds what says where the tasks run."""
+    """Adds the arguments that say where the tasks run, and with what."""
     parser.add_argument(
         "--deployment",
         default="pod",
         metavar="NAME",
-        help="pod, trainjob, tfjob, or the path of a .yaml file (%(default)s)",
+        help="pod, trainjob, tfjob, or the path of a .yaml file (default: %(default)s)",
     )
-    parser.add_argument("--image", metavar="REF", help="image of every task and worker")
-    parser.add_argument("--root", metavar="URI", help="place for records, runs and their index")
+    parser.add_argument("--image", metavar="REF", help="image of all tasks and workers")
+    parser.add_argument("--root", metavar="URI", help="where records, runs and their index go, a URI")
     parser.add_argument(
         "--deploy",
         action="append",
         default=[],
         metavar="PATH=VALUE",
-        help="set a field of the deployment, for example train.memory=16Gi; may be repeated",
+        help="set a field of the deployment, for example train.memory=16Gi; may be given several times",
     )
 
 
@@ -72,34 +78,83 @@ def deployment_of(options: argparse.Namespace) -> Deployment:
     return load_deployment(options.deployment, [*options.deploy, *fields])
 
 
+@dataclass(frozen=True)
+class KubeflowOption:
+    """One of the options that say where Kubeflow Pipelines is, and who asks.
+
+    Attributes:
+        flag: on the command line; with underscores it is the field of `Access`.
+        value: what stands for its value in the help.
+        variable: of the environment, which takes its place; kfp's own where kfp has one.
+        meaning: for the help.
+    """
+
+    flag: str
+    value: str
+    variable: str
+    meaning: str
+
+    @property
+    def field(self) -> str:
+        """Of `Access`, and of the parsed arguments."""
+        return self.flag.removeprefix("--").replace("-", "_")
+
+
+KUBEFLOW_OPTIONS = (
+    KubeflowOption("--host", "URL", "KF_PIPELINES_ENDPOINT", "address of the API, or of the UI"),
+    KubeflowOption(
+        "--ui-host",
+        "URL",
+        "KF_PIPELINES_UI_ENDPOINT",
+        "address of the UI, for printed links (default: --host)",
+    ),
+    KubeflowOption(
+        "--namespace", "NAME", "OPTDUEL_NAMESPACE", "your profile's namespace, if this Kubeflow has profiles"
+    ),
+    KubeflowOption(
+        "--token-file",
+        "FILE",
+        "KF_PIPELINES_SA_TOKEN_PATH",
+        "file with a bearer token; it is read for every request",
+    ),
+    KubeflowOption(
+        "--cookie-file", "FILE", "OPTDUEL_COOKIE_FILE", "file with the cookie of your session, NAME=VALUE"
+    ),
+    KubeflowOption(
+        "--ca-file",
+        "FILE",
+        "OPTDUEL_CA_FILE",
+        "file with the certificate authorities to trust",
+    ),
+    KubeflowOption(
+        "--kube-context",
+        "NAME",
+        "OPTDUEL_KUBE_CONTEXT",
+        "context of the kubeconfig file (default: the current one)",
+    ),
+)
+
+
 def add_access_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds what says where Kubeflow Pipelines is, and who asks."""
-    group = parser.add_argument_group("Kubeflow Pipelines", "as kfp.Client takes them")
-    group.add_argument("--host", metavar="URL", help="address of the API or the UI (KF_PIPELINES_ENDPOINT)")
-    group.add_argument(
-        "--ui-host", metavar="URL", help="address of the UI, for links (KF_PIPELINES_UI_ENDPOINT)"
+    """Adds the options that say where Kubeflow Pipelines is, and who asks."""
+    group = parser.add_argument_group(
+        "Kubeflow Pipelines",
+        "Each option can come from the environment variable in brackets. Without --host, optduel looks\n"
+        "for the service in this cluster, then for the cluster of the kubeconfig file.",
     )
-    group.add_argument("--namespace", metavar="NAME", help="of your profile, where users have profiles")
-    group.add_argument(
-        "--token-file", metavar="FILE", help="holds a bearer token (KF_PIPELINES_SA_TOKEN_PATH)"
-    )
-    group.add_argument("--cookie-file", metavar="FILE", help="holds a session's cookie, NAME=VALUE")
-    group.add_argument("--ca-file", metavar="FILE", help="certificates that the server's is checked against")
-    group.add_argument("--kube-context", metavar="NAME", help="of the kubeconfig file")
+    for option in KUBEFLOW_OPTIONS:
+        group.add_argument(option.flag, metavar=option.value, help=f"{option.meaning} [{option.variable}]")
 
 
 def access_of(options: argparse.Namespace) -> "Access":
-    """What the arguments of `add_access_arguments` say."""
+    """What the arguments of `add_access_arguments` say, or else their variables, if these are not empty."""
     from optduel.pipeline.kfp.connection import Access
 
     return Access(
-        host=options.host,
-        ui_host=options.ui_host,
-        namespace=options.namespace,
-        token_file=options.token_file,
-        cookie_file=options.cookie_file,
-        ca_file=options.ca_file,
-        kube_context=options.kube_context,
+        **{
+            option.field: getattr(options, option.field) or os.environ.get(option.variable) or None
+            for option in KUBEFLOW_OPTIONS
+        }
     )
 
 

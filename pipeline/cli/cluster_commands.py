@@ -44,16 +44,18 @@ def add_cluster_commands(add: Adder) -> None:
     status = add(
         _status,
         "status",
-        "Show a run's tasks on Kubeflow Pipelines; without RUN, the latest runs.",
+        "Show the tasks of a run on Kubeflow Pipelines. Without RUN, show the latest runs.",
         "optduel status digits-20261124T101500Z",
     )
     logs = add(
         _logs,
         "logs",
-        "Show what a run's tasks have printed.",
+        "Show what the tasks of a run on Kubeflow Pipelines have printed.",
         "optduel logs digits-20261124T101500Z 'train adamw seed 3'",
     )
-    cancelling = add(_cancel, "cancel", "End a run.", "optduel cancel digits-20261124T101500Z")
+    cancelling = add(
+        _cancel, "cancel", "Cancel a run on Kubeflow Pipelines.", "optduel cancel digits-20261124T101500Z"
+    )
     doctor = add(
         _doctor,
         "doctor",
@@ -67,14 +69,24 @@ def add_cluster_commands(add: Adder) -> None:
         add_access_arguments(sub)
     for sub in (submitting, status, doctor):
         sub.add_argument("--json", action="store_true", help="print the answer as JSON")
-    submitting.add_argument("--dry-run", action="store_true", help="print what would be sent; contact nobody")
-    submitting.add_argument("--wait", action="store_true", help="follow the run to its end")
-    status.add_argument("run", nargs="?", metavar="RUN", help="identifier or name of a run")
+    submitting.add_argument(
+        "--dry-run", action="store_true", help="print what would be sent, and send nothing"
+    )
+    submitting.add_argument(
+        "--wait", action="store_true", help="follow the run until it ends; the exit code says how"
+    )
+    status.add_argument("run", nargs="?", metavar="RUN", help="name or identifier of a run")
     for sub in (logs, cancelling):
-        sub.add_argument("run", metavar="RUN", help="identifier or name of a run (see `optduel status`)")
-    logs.add_argument("task", nargs="?", metavar="TASK", help="a task, or the beginning of its name")
+        sub.add_argument("run", metavar="RUN", help="name or identifier of a run (see `optduel status`)")
+    logs.add_argument(
+        "task", nargs="?", metavar="TASK", help="name of a task, or its beginning; all tasks without it"
+    )
     doctor.add_argument(
-        "--workers", type=int, default=1, metavar="N", help="of each training job (%(default)s)"
+        "--workers",
+        type=int,
+        default=1,
+        metavar="N",
+        help="number of workers of each training job (default: %(default)s)",
     )
 
 
@@ -88,7 +100,7 @@ def _submit(options: argparse.Namespace) -> None:
     submission = prepare(experiment, deployment_of(options))
     tell_cautions(experiment)
     if options.dry_run:
-        print_plan(run_plan(submission, options.namespace), submission, options.json)
+        print_plan(run_plan(submission, access_of(options).namespace), submission, options.json)
         return
     connection = Connection(access_of(options))
     run = submit(connection, submission)
@@ -102,7 +114,9 @@ def _submit(options: argparse.Namespace) -> None:
         try:
             follow(connection, run.run_id, _say)
         except KeyboardInterrupt:
-            _say(f"the run goes on; see `optduel status {run.name}`, end it with `optduel cancel {run.name}`")
+            _say(
+                f"the run goes on: `optduel status {run.name}` shows it, `optduel cancel {run.name}` ends it"
+            )
             raise
         if options.json:
             print_json({**dataclasses.asdict(run), "state": "SUCCEEDED"})
@@ -130,7 +144,7 @@ def _status(options: argparse.Namespace) -> None:
     elif records:
         print(as_text(records, columns), end="")
     else:
-        print("none has begun yet" if options.run else "there are no runs yet", file=sys.stderr)
+        print("no task has begun yet" if options.run else "there are no runs yet", file=sys.stderr)
 
 
 def _logs(options: argparse.Namespace) -> None:
@@ -143,12 +157,12 @@ def _logs(options: argparse.Namespace) -> None:
     exact = [task for task in chosen if task.name == options.task]
     if not chosen:
         known = ", ".join(dict.fromkeys(task.name for task in tasks)) or "none yet"
-        raise ExperimentError(f"task = {options.task}: has not begun; begun have {known}")
+        raise ExperimentError(f"TASK = {options.task}: no task of this name has begun; these have: {known}")
     for task in exact or chosen:
         log = log_of(connection, run.run_id, task)
         print(f"==> {task.name}: {task.state.lower()} <==", file=sys.stderr)
         if log is None:
-            print("not kept any more, or nothing printed yet", file=sys.stderr)
+            print("it has printed nothing yet, or its log is no longer kept", file=sys.stderr)
         else:
             print(showable(log), end="" if log.endswith("\n") else "\n")
 
@@ -159,7 +173,7 @@ def _cancel(options: argparse.Namespace) -> None:
     connection = _open(options)
     run = find_run(connection, options.run)
     cancel(connection, run)
-    print(f"{run.display_name}: is being ended")
+    print(f"{run.display_name}: is being cancelled")
 
 
 def _doctor(options: argparse.Namespace) -> int:

@@ -45,10 +45,11 @@ examples:
   optduel run digits --set training.epochs=3          any field of an experiment can be set
   optduel run flowers --set 'data.source={kind: folder, path: photos}'
   optduel check mine.yaml                             is this experiment sound?
-  optduel submit digits --image registry/optduel:1    on Kubeflow Pipelines (before: optduel doctor)
+  optduel doctor                                      is the cluster ready?
+  optduel submit digits --image registry/optduel:1    run it on Kubeflow Pipelines
 
-exit codes: 0 done, 1 the run failed, 2 the request is wrong (the message says where and what to do),
-130 or 143 stopped by Ctrl-C or SIGTERM
+exit codes: 0 done; 1 the run failed; 2 the request is wrong, and the message says where and what to do;
+130 stopped by Ctrl-C; 143 stopped by SIGTERM
 """
 
 
@@ -71,7 +72,7 @@ def main(arguments: Sequence[str]) -> int:
         0 done, 1 the run failed, 2 the request is wrong, 128 + N stopped by signal N. Anything that is not an
         OptduelError is our bug and keeps its traceback.
     """
-    options = _parser().parse_args(arguments)
+    options = build_parser().parse_args(arguments)
     try:
         return _execute(options)
     except OptduelError as error:
@@ -94,12 +95,13 @@ def _execute(options: argparse.Namespace) -> int:
         if name.partition(".")[0] in ("", "optduel"):
             raise
         raise ExperimentError(
-            f"{name}: is not installed here, and this command needs it; use it where optduel is installed "
-            "with all its dependencies (`make install`): its images hold what tasks and workers need"
+            f"{name}: is not installed here, and this command needs it; run it where optduel is installed "
+            "with all its dependencies (`make install`): an image holds only what tasks and workers need"
         ) from error
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """All commands and their options; parsing loads no framework."""
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(
         "optduel", description=_DESCRIPTION, epilog=_EXAMPLES, formatter_class=raw
@@ -131,13 +133,13 @@ def _parser() -> argparse.ArgumentParser:
     history = add(
         _history,
         "history",
-        "Show what was measured while runs trained, and compare runs; without RUN, list the finished ones.",
+        "Show what was measured while runs trained, and compare runs. Without RUN, list the finished runs.",
         "optduel history digits-20261123T194910Z digits-20261124T081512Z",
     )
     reporting = add(
         _report,
         "report",
-        "Rebuild the report of a finished run.",
+        "Make the report of a finished run again, with the code of today.",
         "optduel report optduel-runs/runs/digits-...",
     )
 
@@ -151,43 +153,51 @@ def _parser() -> argparse.ArgumentParser:
     add_schedule_commands(schedule)
 
     for sub in (showing, checking, running, compiling):
-        add_experiment_arguments(sub)
+        add_experiment_arguments(sub, is_required=sub is not showing)
     for sub in (listing, showing, checking, running, reporting):
         sub.add_argument("--json", action="store_true", help="print the answer as JSON")
-    showing.add_argument("--schema", action="store_true", help="print the JSON Schema of experiments instead")
+    showing.add_argument(
+        "--schema",
+        action="store_true",
+        help="print the JSON Schema of experiments, for an editor; needs no EXPERIMENT",
+    )
     showing.add_argument(
         "--examples",
         type=_examples,
         metavar="N",
-        help="training examples: shows the decay in every convention",
+        help="number of training examples; shows the decay in every convention",
     )
     running.add_argument(
         "--root",
         default=DEFAULT_ROOT,
         metavar="DIR",
-        help="folder for records and runs, or a URI: gs://, s3://, minio:// (%(default)s)",
+        help="where records and runs go: a folder, or a URI gs://, s3://, minio:// (default: %(default)s)",
     )
     history.add_argument(
         "runs",
         nargs="*",
         metavar="RUN",
-        help="name or folder of a run, or a history file (Parquet, JSON lines); compared with the first one",
+        help="a run's name or folder, or a history file (Parquet, JSON lines); each is compared "
+        "with the first",
     )
     history.add_argument(
         "--root",
         default=DEFAULT_ROOT,
         metavar="DIR",
-        help="where runs are found by name, a folder or a URI (%(default)s)",
+        help="where runs are looked for by name: a folder or a URI (default: %(default)s)",
     )
     history.add_argument(
-        "--format", default="table", choices=("table", "csv", "json"), help="of the answer (%(default)s)"
+        "--format",
+        default="table",
+        choices=("table", "csv", "json"),
+        help="how the answer is written (default: %(default)s)",
     )
     running.add_argument(
-        "--image", metavar="REF", help="run every task in a container of this image, by docker or podman"
+        "--image", metavar="REF", help="run every task in a container of this image, with docker or podman"
     )
     add_deployment_arguments(compiling)
-    compiling.add_argument("--output", required=True, metavar="FILE", help="where the YAML goes")
-    reporting.add_argument("run", metavar="RUN", help="the folder of a run, or its URI")
+    compiling.add_argument("--output", required=True, metavar="FILE", help="file that is written")
+    reporting.add_argument("run", metavar="RUN", help="folder or URI of a run")
     return parser
 
 
@@ -216,6 +226,10 @@ def _show(options: argparse.Namespace) -> None:
     if options.schema:
         print_json(json_schema())
         return
+    if options.experiment is None:
+        raise ExperimentError(
+            "EXPERIMENT: is required, unless --schema is given; `optduel list` names the shipped experiments"
+        )
     experiment = experiment_of(options)
     if options.json:
         print_json(describe_json(experiment, options.examples))

@@ -139,7 +139,8 @@ def _locate(named: str, root: str) -> str:
                 "a trial's history.jsonl below its folder can be given instead"
             )
     raise StorageError(
-        f"RUN = {named}: is no history file, no folder of a run and no run below {root}{_hint(place, root)}"
+        f"RUN = {named}: is neither a history file, nor the folder of a run, nor the name of one below "
+        f"{root}{_hint(place, root)}"
     )
 
 

@@ -43,12 +43,14 @@ def add_schedule_commands(schedule: argparse.ArgumentParser) -> None:
     creating = add(
         _create,
         "create",
-        "Start runs of an experiment by a cron expression: one at a time, missed ones are left out.",
+        "Start runs at the times of a cron expression: one at a time; a missed one is left out.",
         "optduel schedule create digits --cron '0 0 6 * * 1' --image registry/optduel:1",
     )
     listing = add(_list, "list", "List the schedules.", "optduel schedule list")
-    pausing = add(_pause, "pause", "Stop starting runs.", "optduel schedule pause optduel-digits")
-    resuming = add(_resume, "resume", "Start runs again.", "optduel schedule resume optduel-digits")
+    pausing = add(
+        _pause, "pause", "Pause a schedule: it starts no runs.", "optduel schedule pause optduel-digits"
+    )
+    resuming = add(_resume, "resume", "Resume a paused schedule.", "optduel schedule resume optduel-digits")
     deleting = add(
         _delete,
         "delete",
@@ -59,17 +61,23 @@ def add_schedule_commands(schedule: argparse.ArgumentParser) -> None:
         "--cron",
         required=True,
         metavar="EXPRESSION",
-        help="six fields: second minute hour day-of-month month day-of-week, in the server's time zone, "
-        "UTC unless it is set otherwise; or @daily, ...",
+        help="six fields: second minute hour day-of-month month day-of-week; or @daily, ... Times are in the "
+        "server's time zone: UTC, unless its administrator has set another",
     )
-    creating.add_argument("--name", metavar="NAME", help="of the schedule (optduel-<experiment>)")
-    creating.add_argument("--replace", action="store_true", help="in place of the schedule of that name")
-    creating.add_argument("--paused", action="store_true", help="start no runs until it is resumed")
+    creating.add_argument(
+        "--name", metavar="NAME", help="name of the schedule (default: optduel-<experiment>)"
+    )
+    creating.add_argument(
+        "--replace", action="store_true", help="replace the schedule of this name, if there is one"
+    )
+    creating.add_argument(
+        "--paused", action="store_true", help="create it paused: it starts no runs until it is resumed"
+    )
     for sub in (pausing, resuming, deleting):
-        sub.add_argument("name", metavar="NAME", help="of the schedule (see `optduel schedule list`)")
+        sub.add_argument("name", metavar="NAME", help="name of the schedule (see `optduel schedule list`)")
     add_experiment_arguments(creating)
     add_deployment_arguments(creating)
-    creating.add_argument("--dry-run", action="store_true", help="print what would be sent; contact nobody")
+    creating.add_argument("--dry-run", action="store_true", help="print what would be sent, and send nothing")
     for sub in (creating, listing, pausing, resuming, deleting):
         add_access_arguments(sub)
         sub.add_argument("--json", action="store_true", help="print the answer as JSON")
@@ -88,7 +96,7 @@ def _create(options: argparse.Namespace) -> None:
     tell_cautions(experiment)
     name = options.name or submission.pipeline
     if options.dry_run:
-        plan = schedule_plan(submission, name, cron.text, not options.paused, options.namespace)
+        plan = schedule_plan(submission, name, cron.text, not options.paused, access_of(options).namespace)
         print_plan(plan, submission, options.json)
         return
     connection = Connection(access_of(options))
@@ -102,7 +110,7 @@ def _create(options: argparse.Namespace) -> None:
         print_json({**dataclasses.asdict(schedule), "next": times})
         return
     print(f"schedule: {schedule.name}\nversion: {submission.pipeline} {submission.version}")
-    print(f"next, where the server's time is UTC: {', '.join(times)}")
+    print(f"next, if the server's time zone is UTC: {', '.join(times)}")
 
 
 def _list(options: argparse.Namespace) -> None:

@@ -71,7 +71,7 @@ def run_plan(submission: "Submission", namespace: str | None) -> Plan:
     """The requests that make a run where nothing of it is there yet; in angle brackets what answers tell.
 
     Args:
-        namespace: of the profile, where there are any.
+        namespace: the profile's, if this Kubeflow has profiles.
     """
     return [*_place(submission, namespace), _post("runs", submission.run_body(*_PLACED))]
 

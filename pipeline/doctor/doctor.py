@@ -52,7 +52,8 @@ def _pipelines(connection: Connection, health: Health) -> Check:
         detail += f", profile {connection.namespace}"
     if health.release is None:
         return skipped(
-            "kubeflow pipelines", f"{detail}: answers, but tells no release; 2.17 is what is tested"
+            "kubeflow pipelines",
+            f"{detail}: answers, but does not tell its release; optduel is tested with 2.17",
         )
     return ok("kubeflow pipelines", detail)
 

@@ -6,7 +6,6 @@ kfp.Client alone waits for ever, prints, warns, and takes a proxy's sign-in page
 import contextlib
 import io
 import json
-import os
 import re
 import warnings
 from collections.abc import Callable, Iterator
@@ -38,15 +37,17 @@ _HEALTH_OF_VERSION_1 = "/apis/v1beta1/healthz"
 class Access:
     """Where Kubeflow Pipelines is and who asks; what is None is found as kfp.Client finds it.
 
+    The command line fills it from its options, or from the environment.
+
     Attributes:
-        host: the API's address, or the UI's, which passes requests on; KF_PIPELINES_ENDPOINT unless given,
-            then the service in this cluster, then the cluster of the kubeconfig file.
-        ui_host: the UI's address, for links; KF_PIPELINES_UI_ENDPOINT unless given, then `host`.
-        namespace: of the profile, where users have profiles.
-        token_file: holds a bearer token, and is read for every request, as it may be renewed.
-        cookie_file: holds the session's cookie, `name=value`, of a proxy that asks for one.
-        ca_file: certificates of the authorities that the server's certificate is checked against.
-        kube_context: of the kubeconfig file.
+        host: the API's address, or the UI's, which passes requests on; unless given, the service in this
+            cluster, then the cluster of the kubeconfig file.
+        ui_host: the UI's address, for links; `host` unless given.
+        namespace: the profile's, if this Kubeflow has profiles.
+        token_file: file with a bearer token; it is read for every request, as it may be renewed.
+        cookie_file: file with the session's cookie, `name=value`, for a proxy that asks for one.
+        ca_file: file with the certificate authorities to trust.
+        kube_context: context of the kubeconfig file; the current one unless given.
     """
 
     host: str | None = None
@@ -101,8 +102,7 @@ class Connection:
         self.host: str = self._api.configuration.host
         self.namespace: str | None = None
         self._namespace = access.namespace or self._client.get_user_namespace()
-        self._ui = access.ui_host or os.environ.get("KF_PIPELINES_UI_ENDPOINT") or access.host
-        self._ui = self._ui or os.environ.get("KF_PIPELINES_ENDPOINT")
+        self._ui = access.ui_host or access.host
 
     def call(
         self, purpose: str, service: str, method: str, none_for: int | None = None, **arguments: Any
@@ -228,16 +228,15 @@ def _client(access: Access) -> Any:
             """Asks nothing: the constructor would ask five times, and `Connection.open` does once."""
             return self.api_models.V2beta1GetHealthzResponse(multi_user=False)
 
-    token_file = access.token_file or os.environ.get("KF_PIPELINES_SA_TOKEN_PATH")
-    if token_file:
-        _readable("--token-file", token_file)
+    if access.token_file:
+        _readable("--token-file", access.token_file)
     if access.ca_file:
         _readable("--ca-file", access.ca_file)
     cookie = _readable("--cookie-file", access.cookie_file) if access.cookie_file else None
     client = BoundedClient(
         host=access.host,
         ui_host=access.ui_host,
-        credentials=ServiceAccountTokenVolumeCredentials(token_file) if token_file else None,
+        credentials=(ServiceAccountTokenVolumeCredentials(access.token_file) if access.token_file else None),
         cookies=cookie,
         ssl_ca_cert=access.ca_file,
         kube_context=access.kube_context,

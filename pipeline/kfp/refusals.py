@@ -48,7 +48,7 @@ def _refused(error: Any, status: int, host: str, purpose: str) -> ClusterError:
             remedy = (
                 "give --token-file with a token that is valid now, or --cookie-file with the session's cookie"
             )
-            return ClusterError(f"{host}: {status}: does not know who asks{detail}; {remedy}")
+            return ClusterError(f"{host}: {status}: no valid token or cookie was given{detail}; {remedy}")
         case 403:
             remedy = "ask for the right to, or check --namespace and --token-file"
             return ClusterError(f"{host}: {status}: not allowed to {purpose}{detail}; {remedy}")

@@ -20,6 +20,7 @@ def test_the_wheel_holds_code_experiments_and_templates(tmp_path: Path) -> None:
         if path.is_file()
         and "__pycache__" not in path.parts
         and path.parent != REPOSITORY / "pipeline/experiments/results"
+        and path.name != "README.md"
         and not path.name.startswith(".")
     }
     assert packed == expected

@@ -63,24 +63,51 @@ def main(arguments: list[str]) -> int:
     return 1 if _failed(results) else 0
 
 
-def _parse(arguments: list[str]) -> argparse.Namespace:
+def build_parser() -> argparse.ArgumentParser:
+    """The options, whatever this machine can do."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     unasked = ", ".join(ON_REQUEST)
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help=f"of {', '.join(CATALOGUE)}; all but {unasked} when absent"
+        "names",
+        nargs="*",
+        type=_benchmark_name,
+        metavar="NAME",
+        help=f"what to measure: {', '.join(CATALOGUE)}; without NAME all but {unasked}",
     )
-    parser.add_argument("--repetitions", type=int, help="of each benchmark; 3, of accuracy one for each seed")
-    parser.add_argument("--epochs", type=int, help="of a whole arm (7)")
-    parser.add_argument("--seeds", type=int, nargs="+", default=list(range(6)), help="in turns (0 to 5)")
     parser.add_argument(
-        "--only", nargs="+", metavar="TEXT", help="contestants with one of these in their names"
+        "--repetitions",
+        type=int,
+        help="how often each benchmark is measured (default: 3; accuracy once for each seed)",
     )
-    parser.add_argument("--quick", action="store_true", help="tiny made-up images, to see whether all works")
-    parser.add_argument("--out", type=Path, default=Path("optduel-runs", "benchmarks"), help="for results")
+    parser.add_argument("--epochs", type=int, help="epochs of a whole arm (default: 7)")
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        nargs="+",
+        default=list(range(6)),
+        help="seeds of the repetitions, in turns (default: 0 to 5)",
+    )
+    parser.add_argument(
+        "--only", nargs="+", metavar="TEXT", help="only contestants with one of these words in their names"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="use tiny made-up images, to see whether all works"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("optduel-runs", "benchmarks"), help="folder for results"
+    )
+    return parser
+
+
+def _benchmark_name(text: str) -> str:
+    if text not in CATALOGUE:
+        raise argparse.ArgumentTypeError(f"{text}: no such benchmark; there are {', '.join(CATALOGUE)}")
+    return text
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    parser = build_parser()
     options = parser.parse_args(arguments)
-    for name in options.names:
-        if name not in CATALOGUE:
-            parser.error(f"{name}: no such benchmark; there are {', '.join(CATALOGUE)}")
     for option in ("repetitions", "epochs"):
         if (value := getattr(options, option)) is not None and value < 1:
             parser.error(f"--{option} = {value}: must be at least 1")

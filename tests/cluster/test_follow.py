@@ -221,4 +221,5 @@ def test_logs_are_those_of_the_named_task(
     assert command(kfp, "logs", run.run_id) == 0
     assert capsys.readouterr().out == "1,797 images\nworker 0: epoch 1\n"
     assert command(kfp, "logs", run.run_id, "train adamax") == 2
-    assert "task = train adamax: has not begun; begun have prepare, train" in capsys.readouterr().err
+    refusal = "TASK = train adamax: no task of this name has begun; these have: prepare, train"
+    assert refusal in capsys.readouterr().err

@@ -103,8 +103,8 @@ def test_a_worker_whose_node_is_lost_keeps_the_group_from_starting_again(
         cluster.server.change("pods", pods[1], leave)
 
     words = (
-        "1 of 2 workers run within .*worker 0 of 2: its pod was to end by 2026-01-01T00:00:00Z "
-        r"\(DeletionByTaintManager\), and its node node-7 does not say that it has; delete the node"
+        "1 of 2 workers run within .*worker 0 of 2: its pod should have ended by 2026-01-01T00:00:00Z "
+        r"\(DeletionByTaintManager\), but its node node-7 does not report that it has; delete the node"
     )
     with pytest.raises(LaunchError, match=words) as raised:
         train(play, gang_seconds=0.6)

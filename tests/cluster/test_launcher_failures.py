@@ -208,7 +208,7 @@ def test_a_crash_loop_at_one_step_is_ended_before_all_restarts_are_used_up(
                 cluster.end(pods[0], 75, report=PEER_LOST | {"step": 12})
                 cluster.end(pods[1], 137, report=report)
 
-    words = "worker 1: want of memory. So ended 3 attempts in a row, all at step 12: .*TrainJob was deleted"
+    words = "worker 1: want of memory. The last 3 attempts all ended at step 12, .*TrainJob was deleted"
     with pytest.raises(OutOfMemoryError, match=words):
         train(play)
     assert cluster.jobs() == []
@@ -274,7 +274,7 @@ def test_workers_that_all_run_and_never_meet_are_a_crash_loop(cluster: Cluster, 
                 for pod in pods:
                     cluster.end(pod, 75, report=PEER_LOST | {"step": 0})
 
-    with pytest.raises(LaunchError, match="So ended 3 attempts in a row, all at step 0"):
+    with pytest.raises(LaunchError, match="The last 3 attempts all ended at step 0"):
         train(play)
 
 

@@ -50,7 +50,7 @@ def test_each_group_knows_its_own_addresses(tf_cluster: Cluster, train: Train) -
 
 
 def test_a_crash_loop_ends(tf_cluster: Cluster, train: Train) -> None:
-    words = "killed by signal 9.*So ended 3 attempts in a row, all at step 40"
+    words = "killed by signal 9.*The last 3 attempts all ended at step 40"
     with pytest.raises(LaunchError, match=words):
         train(losing_workers_without_end(tf_cluster, 3, lambda _: 40), kind="tfjob")
     assert len(tf_cluster.created()) == 3

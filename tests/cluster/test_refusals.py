@@ -87,7 +87,7 @@ CASES: list[tuple[Callable[[KfpServer], str], str]] = [
     (broken_connection, "does not answer: "),
     (old_version, "Kubeflow Pipelines = 2.5.0: must be 2.17 or newer; ask for an upgrade"),
     (very_old_version, "Kubeflow Pipelines = 1.8.22: must be 2.17 or newer; ask for an upgrade"),
-    (wrong_token, "401: does not know who asks: Unauthenticated"),
+    (wrong_token, "401: no valid token or cookie was given: Unauthenticated"),
     (missing_permission, "403: not allowed to "),
     (sign_in_page, "a sign-in page answers, not Kubeflow Pipelines; give --token-file or --cookie-file"),
     (

@@ -199,6 +199,28 @@ def test_the_token_comes_from_a_file_and_the_cookie_too(
     assert len(kfp.runs) == 2
 
 
+def test_all_that_says_where_and_who_can_come_from_the_environment(
+    kfp: KfpServer, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kfp.token, kfp.cookie, kfp.multi_user = "right", "session=abc", True
+    (tmp_path / "token").write_text("right")
+    (tmp_path / "cookie").write_text("session=abc")
+    for variable, value in {
+        "KF_PIPELINES_ENDPOINT": kfp.url,
+        "KF_PIPELINES_UI_ENDPOINT": "https://kubeflow.example",
+        "KF_PIPELINES_SA_TOKEN_PATH": str(tmp_path / "token"),
+        "OPTDUEL_COOKIE_FILE": str(tmp_path / "cookie"),
+        "OPTDUEL_NAMESPACE": "team",
+    }.items():
+        monkeypatch.setenv(variable, value)
+    code, out, err = run(capsys, "submit", *DIGITS)
+    assert code == 0, err
+    assert out.startswith("address: https://kubeflow.example/#/runs/details/")
+    assert next(iter(kfp.experiments.values()))["namespace"] == "team"
+    _, plan, _ = run(capsys, "submit", *DIGITS, "--dry-run", "--json")
+    assert json.loads(plan)["requests"][0]["body"]["namespace"] == "team"
+
+
 def test_an_absent_token_file_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = run(capsys, "status", "--host", "http://localhost:1", "--token-file", "absent")
     assert (code, err) == (

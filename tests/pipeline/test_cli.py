@@ -1,6 +1,7 @@
 """The command line in process: answers on stdout, narration on stderr, one message for a wrong request."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,8 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from optduel.pipeline.cli.command_line import main
+from optduel.pipeline.cli.arguments import KUBEFLOW_OPTIONS, KubeflowOption, access_of
+from optduel.pipeline.cli.command_line import build_parser, main
 
 COMMANDS = (
     "list",
@@ -45,6 +47,20 @@ def test_every_command_explains_itself_with_an_example(
     assert f"example:\n  optduel {command}" in help_text
 
 
+def test_every_argument_says_in_whole_words_what_it_is() -> None:
+    """Not "of the answer", which is half of a sentence whose beginning the reader has to guess."""
+    unclear = []
+    parsers = [("optduel", build_parser())]
+    for name, parser in parsers:
+        for action in parser._actions:
+            if isinstance(action.choices, dict):
+                parsers += [(f"{name} {command}", sub) for command, sub in action.choices.items()]
+            elif re.match(r"(of|in|by|for|from|with|at|on)\b|$", action.help or ""):
+                unclear.append(f"{name} {action.dest}: {action.help}")
+    assert len(parsers) == 1 + len(COMMANDS)
+    assert unclear == []
+
+
 def test_list_names_every_shipped_experiment(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "list", "--json")
     assert code == 0
@@ -52,6 +68,30 @@ def test_list_names_every_shipped_experiment(capsys: pytest.CaptureFixture[str])
     _, text, _ = run(capsys, "list")
     for entry in json.loads(out):
         assert f"{entry['name']:<10} {entry['title']}" in text
+
+
+@pytest.mark.parametrize("option", KUBEFLOW_OPTIONS, ids=lambda option: option.field)
+@pytest.mark.parametrize("command", ["status", "submit digits --image a:1", "schedule list", "doctor"])
+def test_each_option_of_kubeflow_can_come_from_the_environment(
+    command: str,
+    option: KubeflowOption,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def found(*given: str) -> object:
+        return getattr(access_of(build_parser().parse_args([*command.split(), *given])), option.field)
+
+    for other in KUBEFLOW_OPTIONS:
+        monkeypatch.delenv(other.variable, raising=False)
+    assert found() is None
+    monkeypatch.setenv(option.variable, "")
+    assert found() is None
+    monkeypatch.setenv(option.variable, "told by the environment")
+    assert found() == "told by the environment"
+    assert found(option.flag, "given") == "given"
+    with pytest.raises(SystemExit):
+        main([*command.split()[: 2 if "schedule" in command else 1], "--help"])
+    assert f"[{option.variable}]" in capsys.readouterr().out
 
 
 def test_show_applies_assignments_and_its_yaml_is_the_same_experiment(
@@ -71,12 +111,19 @@ def test_show_applies_assignments_and_its_yaml_is_the_same_experiment(
 def test_shown_schema_accepts_the_shown_experiment_and_refuses_others(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    _, schema_text, _ = run(capsys, "show", "digits", "--schema")
+    _, schema_text, _ = run(capsys, "show", "--schema")
     _, shown, _ = run(capsys, "show", "digits", "--json")
     schema, experiment = json.loads(schema_text), json.loads(shown)["experiment"]
     jsonschema.validate(experiment, schema)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(experiment | {"epoch": 3}, schema)
+    assert run(capsys, "show", "digits", "--schema")[1] == schema_text
+
+
+def test_show_without_an_experiment_asks_for_one(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, "show")
+    assert (code, out) == (2, "")
+    assert err.startswith("optduel: error: EXPERIMENT: is required, unless --schema is given")
 
 
 def test_show_states_the_tutorials_decay_in_every_convention(capsys: pytest.CaptureFixture[str]) -> None:
@@ -170,7 +217,7 @@ def test_check_finds_nothing_to_caution_in_the_fair_experiments(
         (["run", "digits", "--root", "ftp://host/place"], "scheme that is not supported"),
         (
             ["compile", "digits", "--image", "a b", "--output", "p.yaml"],
-            "image: 'a b' is no image's reference, such as registry/optduel:1",
+            "image: 'a b' is not the reference of an image, such as registry/optduel:1",
         ),
         (
             ["compile", "digits", "--output", "p.yaml"],

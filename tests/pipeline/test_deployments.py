@@ -41,7 +41,7 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
     message = str(raised.value)
     for told in (
         "6 problems",
-        "\nimage: '' is no image's reference",
+        "\nimage: '' is not the reference of an image",
         "\nroot: is required",
         "\ntrain.cpu = 'lots'",
         "\ntrain.accelerators = -1",
@@ -120,7 +120,7 @@ def test_an_image_names_a_version(image: str) -> None:
 
 @pytest.mark.parametrize("image", ["a b", ":latest", "@sha256:0", "", "a\nb"])
 def test_an_image_is_a_reference(image: str) -> None:
-    with pytest.raises(ValueError, match="is no image's reference"):
+    with pytest.raises(ValueError, match="is not the reference of an image"):
         Deployment(image=image, root="gs://b/o")
 
 

@@ -287,12 +287,15 @@ def written(name: str, content: bytes) -> Callable[[Path], str]:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda root: "twoo", "RUN = twoo: is no history file, no folder of a run and no run below"),
+        (
+            lambda root: "twoo",
+            "RUN = twoo: is neither a history file, nor the folder of a run, nor the name of one below",
+        ),
         (lambda root: "twoo", "did you mean 'two'?"),
         (lambda root: "nothing-alike", "`optduel history` lists those"),
-        (lambda root: "..", "RUN = ..: is no history file"),
-        (lambda root: "", "RUN = : is no history file"),
-        (lambda root: str(root), "is no history file, no folder of a run"),
+        (lambda root: "..", "RUN = ..: is neither a history file"),
+        (lambda root: "", "RUN = : is neither a history file"),
+        (lambda root: str(root), "is neither a history file, nor the folder of a run"),
         (lambda root: "ftp://host/run", "ftp://host/run: has a scheme that is not supported"),
         (unfinished, "RUN = broken: has no history.parquet, which a run leaves when it has finished"),
         (written("a.jsonl", b"{}\n"), "a.jsonl, line 1: not a row of a history"),

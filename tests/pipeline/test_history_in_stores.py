@@ -63,4 +63,7 @@ def test_a_run_that_is_not_in_the_store_is_one_message(root: str, capsys: pytest
     delete(f"{root}/runs/two/history.parquet")
     for named in ("two", f"{root}/runs/two"):
         assert main(["history", named, "--root", root]) == 2
-        assert f"RUN = {named}: is no history file, no folder of a run and no run" in capsys.readouterr().err
+        assert (
+            f"RUN = {named}: is neither a history file, nor the folder of a run, nor the name of one"
+            in capsys.readouterr().err
+        )

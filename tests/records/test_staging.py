@@ -210,7 +210,7 @@ def test_damage_that_the_store_does_not_tell_of_is_named_before_the_first_step(
     )
     client.put_object(Bucket=bucket, Key=key, Body=content)
     client.close()
-    with pytest.raises(StorageError, match=f"{shard.file}: .*expected are"):
+    with pytest.raises(StorageError, match=f"{shard.file}: .*not the expected"):
         stage(records, shards_of(records, "train"))
 
 
@@ -262,7 +262,7 @@ def test_copies_beyond_the_budget_are_refused_before_the_first_byte(
     with pytest.raises(StorageError) as caught:
         stage(records, shards)
     message = str(caught.value)
-    assert message.startswith(f"{staging}: needs {needed:,} bytes for copies of {records.location}")
+    assert message.startswith(f"{staging}: copies of {records.location} need {needed:,} bytes, but")
     assert f"{needed - 1:,} are left of a budget of {needed - 1:,}; raise OPTDUEL_STAGING_BYTES" in message
     assert gets(place) == fetched
     monkeypatch.setenv("OPTDUEL_STAGING_BYTES", str(needed))
@@ -270,7 +270,7 @@ def test_copies_beyond_the_budget_are_refused_before_the_first_byte(
         assert staged.wait(shards, 60)
     with stage(records, shards) as staged:  # what is there needs no more room
         assert staged.wait(shards, 60)
-    with pytest.raises(StorageError, match="needs .* of which 0 are left"):
+    with pytest.raises(StorageError, match="copies of .* need .* bytes, but 0 are left"):
         stage(records, shards_of(records, "test"))
 
 
@@ -301,7 +301,7 @@ def test_a_disk_without_room_is_named_with_what_is_needed(
 ) -> None:
     monkeypatch.setenv("OPTDUEL_STAGING", str(small_disk))
     needed = sum(shard.bytes for shard in shards_of(records, "train"))
-    with pytest.raises(StorageError, match=rf"needs {needed:,} bytes .* of which 65,536 are free; free some"):
+    with pytest.raises(StorageError, match=rf"need {needed:,} bytes, but 65,536 are free; free some"):
         stage(records, shards_of(records, "train"))
 
 

@@ -60,15 +60,24 @@ def test_files_go_to_a_store_and_come_back(root: str, files: list[Path], tmp_pat
     assert sorted(path.name for path in (tmp_path / "staged").iterdir()) == [file.name for file in files]
 
 
-@pytest.mark.parametrize(("size", "checksum"), [(7, None), (6, "00000000"), (None, "00000000")])
+@pytest.mark.parametrize(
+    ("size", "checksum", "expected"),
+    [
+        (7, None, "7 bytes"),
+        (6, "00000000", "6 bytes with CRC-32C 00000000"),
+        (None, "00000000", "CRC-32C 00000000"),
+    ],
+)
 def test_another_object_than_expected_is_named(
-    root: str, tmp_path: Path, size: int | None, checksum: str | None
+    root: str, tmp_path: Path, size: int | None, checksum: str | None, expected: str
 ) -> None:
     place = join(root, "a")
     publish(place, b"swaped")
     target = tmp_path / "target"
     target.write_bytes(b"old")
-    with pytest.raises(StorageError, match=r"a: 6 bytes with CRC-32C .*, expected are .*; .*write"):
+    with pytest.raises(
+        StorageError, match=rf"a: .*6 bytes with CRC-32C \w+.*, not the expected {expected}.*; .*write"
+    ):
         download([Download(place, target, size, checksum)])
     assert target.read_bytes() == b"old"
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []

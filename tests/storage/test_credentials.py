@@ -58,7 +58,7 @@ def test_the_credentials_of_the_environment_are_not_shown(name: str, monkeypatch
     [
         "gs://bucket/a/b.json: HTTP 403 SignatureDoesNotMatch: The signature is another; renew it",
         "s3://bucket/a b#c.json: HTTP 400 ExpiredToken: The provided token has expired; renew",
-        "gs://bucket/a: 5 bytes with CRC-32C 0a0b0c0d arrived, the store tells of 6 bytes",
+        "gs://bucket/a: 5 bytes with CRC-32C 0a0b0c0d arrived, but the store has 6 bytes",
         "basic facts about bearer bonds; tokens: none",
     ],
 )

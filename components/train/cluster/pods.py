@@ -166,8 +166,8 @@ def lingering(pod: JsonObject, container: str, name: str) -> str:
     why = f" ({disruption})" if (disruption := _disruption(pod)) else ""
     node = pod["spec"].get("nodeName", "")
     return (
-        f"{name}: its pod was to end by {due}{why}, and its node {node} does not say that it has; delete the "
-        "node if it is lost, or taint it node.kubernetes.io/out-of-service"
+        f"{name}: its pod should have ended by {due}{why}, but its node {node} does not report "
+        "that it has; delete the node if it is lost, or taint it node.kubernetes.io/out-of-service"
     )
 
 

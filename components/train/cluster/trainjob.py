@@ -137,7 +137,7 @@ def trainjobs(api: Api, runtime: str) -> TrainJobs:
         pod = node["template"]["spec"]["template"]["spec"]
     except (KeyError, ValueError) as error:
         raise SetupError(
-            f"job.runtime = {runtime}: is no runtime for optduel, it has no replicated job "
+            f"job.runtime = {runtime}: is not a runtime for optduel: it has no replicated job "
             f"{_REPLICATED_JOB!r}; use tensorflow-distributed or a copy of it"
         ) from error
     return TrainJobs(pod.get("tolerations") or [])

@@ -11,7 +11,7 @@ LONGEST_PAUSE_SECONDS = 30.0
 """Before a restart; each pause is twice the last, less up to a half by chance: groups shall not collide."""
 
 CRASH_LOOP = 3
-"""So many failures in a row at the same step are no accident."""
+"""After this many failures in a row at one step another attempt would fail there, too."""
 
 _POLL_SECONDS = 0.05
 
@@ -26,7 +26,7 @@ def crash_loop(error: OptduelError, steps: Sequence[int]) -> OptduelError | None
     if len(steps) < CRASH_LOOP or len(set(steps[-CRASH_LOOP:])) > 1:
         return None
     return type(error)(
-        f"{error}. So ended {CRASH_LOOP} attempts in a row, all at step {steps[-1]}: no more are made"
+        f"{error}. The last {CRASH_LOOP} attempts all ended at step {steps[-1]}, so no other is made"
     )
 
 

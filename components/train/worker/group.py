@@ -74,7 +74,9 @@ def group_from_environment(environment: Mapping[str, str], workers: int) -> Grou
     if not told and workers == 1:
         return Group()
     if not told:
-        raise SetupError(f"{PEERS_VARIABLE} is not set: compute.workers = {workers} have to know each other")
+        raise SetupError(
+            f"{PEERS_VARIABLE} is not set: compute.workers = {workers}, and each needs the addresses of all"
+        )
     peers = tuple(_peer(told, entry) for entry in told.split(","))
     if doubled := [f"{host}:{port}" for (host, port), times in Counter(peers).items() if times > 1]:
         raise SetupError(f"{PEERS_VARIABLE} = {told}: names {doubled[0]} twice")

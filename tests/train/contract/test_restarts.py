@@ -30,7 +30,7 @@ def test_preemptions_between_failures_do_not_count_as_failures(pauses: list[floa
     waiting = Restarts("trial", 5, StopRequest())
     for error in (STOPPED, LOST, STOPPED, LOST, STOPPED):
         waiting.wait(error, 7)
-    with pytest.raises(LaunchError, match=r"^lost\. So ended 3 attempts in a row, all at step 7"):
+    with pytest.raises(LaunchError, match=r"^lost\. The last 3 attempts all ended at step 7"):
         waiting.wait(LOST, 7)
     assert len(pauses) == 5
 
@@ -40,5 +40,5 @@ def test_failures_at_one_step_are_a_crash_loop(pauses: list[float], steps: tuple
     waiting = Restarts("trial", 100, StopRequest())
     for step in steps[:-1]:
         waiting.wait(LOST, step)
-    with pytest.raises(OptduelError, match="no more are made"):
+    with pytest.raises(OptduelError, match="no other is made"):
         waiting.wait(LOST, steps[-1])

@@ -215,7 +215,7 @@ def test_restarts_are_bounded(run: Launch, tmp_path: Path) -> None:
 
 
 def test_a_crash_loop_is_recognized(run: Launch, tmp_path: Path) -> None:
-    with pytest.raises(LaunchError, match="killed by SIGSEGV.* So ended 3 attempts in a row, all at step 70"):
+    with pytest.raises(LaunchError, match="killed by SIGSEGV.* The last 3 attempts all ended at step 70"):
         run("control.report('training', 70 if attempt > 1 else 0); os.kill(os.getpid(), 11)", restarts=100)
     assert attempts(tmp_path) == [4, 4]
 
