@@ -77,6 +77,7 @@ def train(task: Task, strategy: tf.distribute.Strategy, control: Control) -> Non
             record = TrainingRecord(
                 arm=task.arm.name,
                 seed=task.seed,
+                fingerprint=task.fingerprint,
                 data_fingerprint=task.records.manifest.fingerprint,
                 model_sha256=model_sha256,
                 parameters=sum(int(np.prod(variable.shape)) for variable in trial.model.trainable_variables),
