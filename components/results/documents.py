@@ -78,6 +78,7 @@ class TrainingRecord(Section):
     """How one trial was trained: written beside its model, carried to the report.
 
     Attributes:
+        fingerprint: of all that determines the trial's numbers; equal ones are the same trial.
         parameters: trainable weights of the model.
         precision: the dtype policy it was trained with, "float32" or "mixed_bfloat16".
         workers: training processes.
@@ -87,6 +88,7 @@ class TrainingRecord(Section):
 
     arm: str
     seed: int
+    fingerprint: str
     data_fingerprint: str
     model_sha256: str
     parameters: int

@@ -10,6 +10,7 @@ def train(
     training: str,
     compute: str,
     seed: int,
+    root: str,
     records: dsl.Input[dsl.Dataset],
     model: dsl.Output[dsl.Model],
     history: dsl.Output[dsl.Dataset],
@@ -23,6 +24,7 @@ def train(
         training: The experiment's training section, as JSON.
         compute: The experiment's compute section, as JSON.
         seed: Of initial weights, data order and dropout.
+        root: Folder of data sets, trials and runs, a path or a URI: a trial that it has is not trained again.
         records: The data set's manifest and place.
         model: Folder with model.keras, training.json and history.jsonl, and checkpoints until it is complete.
         history: What was measured while training, a JSON object a line.
@@ -37,7 +39,7 @@ def train(
         sections = {"model": network, "arm": arm, "training": training, "compute": compute}
         model.uri = model_folder(model.uri, arm, seed)
         inputs, rows, numbers = (Path(artifact.path) for artifact in (records, history, metrics))
-        result = train_trial(sections, seed, inputs, model.uri, rows, numbers)
+        result = train_trial(sections, seed, inputs, model.uri, rows, numbers, root=root)
     metrics.metadata.update(result)
     model.metadata.update(framework="tensorflow", sha256=result["model_sha256"])
 
@@ -61,6 +63,7 @@ def train_on_cluster(
     training: str,
     compute: str,
     seed: int,
+    root: str,
     records: dsl.Input[dsl.Dataset],
     job: str,
     run: str,
@@ -78,6 +81,7 @@ def train_on_cluster(
         training: The experiment's training section, as JSON.
         compute: The experiment's compute section, as JSON.
         seed: Of initial weights, data order and dropout.
+        root: Folder of data sets, trials and runs, a path or a URI: a trial that it has is not trained again.
         records: The data set's manifest and place.
         job: The deployment's job section with the image, as JSON.
         run: Identifier of the run.
@@ -104,6 +108,7 @@ def train_on_cluster(
             rows,
             numbers,
             ClusterLauncher(job, run, task, vars(task_config)),
+            root,
         )
     metrics.metadata.update(result)
     model.metadata.update(framework="tensorflow", sha256=result["model_sha256"])

@@ -10,6 +10,7 @@ from optduel.components.records import load_records
 from optduel.components.results import TrainingRecord, epochs_of, read_document, read_history, write_history
 from optduel.components.settings import canonical_json, oversized_batch, validate
 from optduel.components.storage import join, publish
+from optduel.components.train.contract.finished import finished_record, register, take_over
 from optduel.components.train.contract.task import Task
 from optduel.components.train.local.local_launcher import Launcher, LocalLauncher
 from optduel.components.train.loop import checkpoint
@@ -40,6 +41,7 @@ def train_trial(
     history_file: Path,
     metrics_file: Path,
     launcher: Launcher = _LOCAL,
+    root: str | None = None,
 ) -> dict[str, float | str]:
     """Trains a trial.
 
@@ -51,6 +53,8 @@ def train_trial(
         history_file: where the whole history goes in the end.
         metrics_file: where the returned numbers go, as JSON.
         launcher: runs the workers; on this host unless given.
+        root: of datasets, trials and runs, where the same trial of an earlier run is taken over and this one
+            is found later; a path or a URI.
 
     Returns:
         The last epoch in numbers, by name, and the model's SHA-256.
@@ -64,8 +68,12 @@ def train_trial(
     batch, examples = task.training.global_batch_size, records.manifest.splits["train"].records
     if batch > examples:
         raise ExperimentError(oversized_batch(batch, examples))
-    launcher.run(task)
-    record = read_document(task.record_file, TrainingRecord)
+    record = finished_record(task) or (take_over(task, root) if root else None)
+    if record is None:
+        launcher.run(task)
+        record = read_document(task.record_file, TrainingRecord)
+    if root:
+        register(task, root, record)
     rows = read_history(task.history_file)
     write_history(history_file, rows)
     trained, validated = epochs_of(rows, "train")[-1], epochs_of(rows, "validation")[-1]

@@ -84,13 +84,14 @@ def build(
     """
     placement = Placement(deployment, local_image)
 
-    def training_task(arm: Arm, seed: Any, records: Any) -> Any:
+    def training_task(arm: Arm, seed: Any, root: Any, records: Any) -> Any:
         inputs = {
             "network": _constant(experiment.model.canonical_json()),
             "arm": _constant(arm.canonical_json()),
             "training": _constant(experiment.training.canonical_json()),
             "compute": _constant(experiment.compute.canonical_json()),
             "seed": seed,
+            "root": root,
             "records": records,
         }
         if deployment is None or deployment.job is None:
@@ -122,7 +123,7 @@ def build(
         for arm in experiment.arms:
             with dsl.ParallelFor(seeds, name=f"{arm.name}-seeds", parallelism=at_once) as seed:
                 trained = placement.place_training(
-                    training_task(arm, seed, prepared.outputs["records"]), f"train {arm.name}"
+                    training_task(arm, seed, root, prepared.outputs["records"]), f"train {arm.name}"
                 )
                 if at_once and collected is not None:
                     trained.after(collected)  # the limit of a loop holds for one arm only

@@ -6,6 +6,7 @@ kfp.Client alone waits for ever, prints, warns, and takes a proxy's sign-in page
 import contextlib
 import io
 import json
+import os
 import re
 import warnings
 from collections.abc import Callable, Iterator

@@ -27,6 +27,7 @@ def make_trial() -> Callable[..., Trial]:
             training=TrainingRecord(
                 arm=arm,
                 seed=seed,
+                fingerprint="f" * 64,
                 data_fingerprint="d" * 64,
                 model_sha256=model,
                 parameters=10,

@@ -183,3 +183,19 @@ def test_bad_images_end_a_run_with_one_message_and_earlier_results_stay(
     assert earlier.read_text() == "before"
     (record,) = (tmp_path / "root" / "runs").glob("digits-*/run.json")
     assert json.loads(record.read_text())["status"] == "failed"
+
+
+@pytest.mark.slow
+def test_a_study_whose_report_failed_is_finished_by_running_it_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("OPTDUEL_CODE_VERSION", "abc123")
+    arguments = ["run", "digits", "--root", str(tmp_path), "--set", SAME_ARMS, *QUICK]
+    (tmp_path / "index").write_text("in the way of the run's place in the index")
+    assert main(arguments) == 2
+    assert "takes over" not in capsys.readouterr().err
+    (tmp_path / "index").unlink()
+    assert main([*arguments, "--set", "study.seeds=[0, 1, 2]"]) == 0
+    narration = capsys.readouterr().err
+    assert narration.count("takes over") == 4, "the trials that were complete"
+    assert narration.count(": epoch 1/1") == 2, "those of the new seed"

@@ -167,6 +167,7 @@ def _trial(
         training=TrainingRecord(
             arm=arm,
             seed=seed,
+            fingerprint="f" * 64,
             data_fingerprint=manifest.fingerprint,
             model_sha256=model,
             parameters=77_706,

@@ -27,6 +27,7 @@ def trial(arm: str, seed: int) -> Trial:
         training=TrainingRecord(
             arm=arm,
             seed=seed,
+            fingerprint="f" * 64,
             data_fingerprint="d" * 64,
             model_sha256="e" * 64,
             parameters=563_781,

@@ -1,11 +1,17 @@
 """What one trial has to do, as the object that its workers read."""
 
+import hashlib
+
 from optduel.components.records import Records
-from optduel.components.settings import Arm, Compute, Model, Section, Training
+from optduel.components.results import code_version
+from optduel.components.settings import Arm, Compute, Model, Section, Training, canonical_json
 from optduel.components.storage import join
 
 WORKER_MODULE = "optduel.components.train.worker.worker"
 """What a worker runs, with the task's place as its argument: `python -m WORKER_MODULE PLACE`."""
+
+MODEL, HISTORY, RECORD, EVENTS = "model.keras", "history.jsonl", "training.json", "tensorboard"
+"""What a finished trial's folder holds; the record appears last."""
 
 
 class Task(Section):
@@ -30,19 +36,26 @@ class Task(Section):
         return f"{self.arm.name}, seed {self.seed}"
 
     @property
+    def fingerprint(self) -> str:
+        """SHA-256, in hexadecimal, over all that determines the trial's numbers: settings, records, code."""
+        known = self.model_dump(mode="json", include={"model", "arm", "training", "seed"})
+        known |= {"records": self.records.manifest.fingerprint, "code": code_version()}
+        return hashlib.sha256(canonical_json(known).encode()).hexdigest()
+
+    @property
     def model_file(self) -> str:
         """Where the trained model goes: Keras' format, loadable with safe_mode=True and without our code."""
-        return join(self.output, "model.keras")
+        return join(self.output, MODEL)
 
     @property
     def history_file(self) -> str:
         """Where the history grows while training runs."""
-        return join(self.output, "history.jsonl")
+        return join(self.output, HISTORY)
 
     @property
     def record_file(self) -> str:
         """Where the TrainingRecord goes, last: with it the trial is complete."""
-        return join(self.output, "training.json")
+        return join(self.output, RECORD)
 
     @property
     def checkpoint_folder(self) -> str:
@@ -57,4 +70,4 @@ class Task(Section):
     @property
     def events_folder(self) -> str:
         """Where TensorBoard finds the trial while it trains."""
-        return join(self.output, "tensorboard")
+        return join(self.output, EVENTS)

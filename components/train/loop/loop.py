@@ -159,6 +159,7 @@ def train(task: Task, strategy: tf.distribute.Strategy, control: Control) -> Non
             record = TrainingRecord(
                 arm=task.arm.name,
                 seed=task.seed,
+                fingerprint=task.fingerprint,
                 data_fingerprint=manifest.fingerprint,
                 model_sha256=export(task, model, scratch),
                 parameters=sum(int(np.prod(variable.shape)) for variable in model.trainable_variables),

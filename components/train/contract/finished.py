@@ -1,0 +1,134 @@
+"""Finished trials: whoever asks for the same trial again takes it over instead of training it.
+
+A trial is known by its fingerprint, as records are. `<root>/trials/<fingerprint>.json` says where it lies. It is
+copied from there: an artifact of Kubeflow Pipelines may not point into another run.
+"""
+
+import hashlib
+import tempfile
+from pathlib import Path
+
+from optduel.components.core import DataError, ExperimentError, say
+from optduel.components.results import TrainingRecord, code_version, read_document
+from optduel.components.settings import Section, decode
+from optduel.components.storage import (
+    Download,
+    Upload,
+    as_storage_error,
+    download,
+    join,
+    list_entries,
+    publish,
+    read,
+    stat,
+    upload,
+)
+from optduel.components.train.contract.task import EVENTS, HISTORY, MODEL, RECORD, Task
+
+_UNKNOWN_CODE = "-modified"
+"""Ends the version of code that differs from its commit: two trials of it need not be the same."""
+
+
+class FinishedTrial(Section):
+    """Where a finished trial lies.
+
+    Attributes:
+        output: the trial's folder, relative to the root.
+        model_sha256: of its `model.keras`.
+    """
+
+    output: str
+    model_sha256: str
+
+
+def finished_record(task: Task) -> TrainingRecord | None:
+    """The record in the task's own output, where an earlier attempt of this very trial is complete.
+
+    Raises:
+        StorageError: the output cannot be looked at.
+    """
+    if stat(task.record_file) is None:
+        return None
+    try:
+        record = read_document(task.record_file, TrainingRecord)
+    except DataError as error:
+        say(f"train {task.name}: trains again: {str(error).splitlines()[0]}")
+        return None
+    return record if record.fingerprint == task.fingerprint else None
+
+
+def take_over(task: Task, root: str) -> TrainingRecord | None:
+    """Copies the same trial of an earlier run to the task's output, if there is a whole one below the root.
+
+    Args:
+        root: of datasets, trials and runs, a path or a URI.
+
+    Returns:
+        The trial's record, as its own training wrote it; None where the trial has to be trained.
+
+    Raises:
+        StorageError: a place cannot be reached, or the output cannot be written.
+    """
+    place = _place(root, task)
+    if code_version().endswith(_UNKNOWN_CODE) or stat(place) is None:
+        return None
+    try:
+        known = decode(FinishedTrial, read(place).decode(), place)
+        source = _inside(root, known.output, place)
+        record = _copy(task, source, known.model_sha256)
+    except (DataError, ExperimentError, UnicodeDecodeError) as error:
+        say(f"train {task.name}: trains again: {str(error).splitlines()[0]}")
+        return None
+    say(f"train {task.name}: takes over {source}, trained {record.started}")
+    return record
+
+
+def register(task: Task, root: str, record: TrainingRecord) -> None:
+    """Lets later runs find the finished trial, where its output lies below the root.
+
+    Raises:
+        StorageError: the root cannot be written.
+    """
+    prefix = f"{root.rstrip('/')}/"
+    if task.output.startswith(prefix) and not code_version().endswith(_UNKNOWN_CODE):
+        known = FinishedTrial(output=task.output.removeprefix(prefix), model_sha256=record.model_sha256)
+        publish(_place(root, task), known.canonical_json().encode())
+
+
+def _place(root: str, task: Task) -> str:
+    return join(root, "trials", f"{task.fingerprint}.json")
+
+
+def _inside(root: str, output: str, where: str) -> str:
+    if output.startswith("/") or not {"", ".", ".."}.isdisjoint(output.split("/")):
+        raise DataError(f"{where}: output = {output}: must be a folder below the root")
+    return join(root, output)
+
+
+def _copy(task: Task, source: str, model_sha256: str) -> TrainingRecord:
+    """Copies the trial, the record last: with it the output is complete."""
+    record_file = join(source, RECORD)
+    if not all(stat(join(source, name)) for name in (RECORD, MODEL, HISTORY)):
+        raise DataError(f"{source}: the trial that lay there is gone")
+    record = read_document(record_file, TrainingRecord)
+    if record.fingerprint != task.fingerprint:
+        raise DataError(f"{record_file}: fingerprint = {record.fingerprint}: is of another trial")
+    events = [entry.uri.rpartition(f"/{EVENTS}/")[2] for entry in list_entries(join(source, EVENTS))]
+    names = [MODEL, HISTORY, *(f"{EVENTS}/{name}" for name in events)]
+    try:
+        with tempfile.TemporaryDirectory(prefix="optduel-") as scratch:
+            files = {name: Path(scratch) / name for name in names}
+            download([Download(join(source, name), path) for name, path in files.items()])
+            _check_model(files[MODEL], model_sha256, source)
+            upload([Upload(path, join(task.output, name)) for name, path in files.items()])
+    except OSError as error:
+        raise as_storage_error(error, Path(tempfile.gettempdir())) from error
+    publish(task.record_file, record.canonical_json().encode())
+    return record
+
+
+def _check_model(path: Path, expected: str, source: str) -> None:
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != expected:
+        raise DataError(f"{join(source, MODEL)}: sha256 = {found}: was changed since it was trained")
