@@ -23,7 +23,6 @@ from optduel.components.core.errors import (
     UnfollowedError,
     decode_termination,
     exit_on_error,
-    last_words,
     read_termination,
     write_termination,
 )
@@ -56,7 +55,6 @@ __all__ = [
     "TrainingError",
     "decode_termination",
     "exit_on_error",
-    "last_words",
     "oom_kills",
     "read_termination",
     "say",

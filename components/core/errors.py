@@ -25,7 +25,6 @@ import contextlib
 import fcntl
 import json
 import os
-import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -43,9 +42,6 @@ _REPORT_BYTES = 4096
 """What Kubernetes keeps of a termination message."""
 
 _CUT = "..."
-
-_TRACEBACK = "Traceback (most recent call last):"
-_EXCEPTION = re.compile(r"^[A-Za-z_][\w.]*(Error|Exception|Interrupt|Exit)(:.*)?$", re.MULTILINE)
 
 
 class OptduelError(Exception):
@@ -300,22 +296,6 @@ def _is_whole(content: bytes) -> bool:
         return "error" in json.loads(content)
     except (ValueError, TypeError):
         return False
-
-
-def last_words(printed: str) -> str:
-    r"""Of what a process printed before it ended without a report, the line that says why.
-
-    That is the last exception's; where there is none, the last line; nothing where nothing was printed.
-
-    Example:
-        >>> last_words("Traceback (most recent call last):\n  File ...\nKeyError: 1\nfarewell\n")
-        'KeyError: 1'
-    """
-    _, begun, rest = printed.rpartition(_TRACEBACK)
-    after = [line for line in rest.splitlines() if line.strip() and not line[0].isspace()] if begun else []
-    # The traceback may have begun before what is left of the output.
-    named = [match[0] for match in _EXCEPTION.finditer(printed)]
-    return (after[:1] or named[-1:] or printed.strip().splitlines()[-1:] or [""])[0].strip()
 
 
 def _encode(stage: str, error: OptduelError, message: str, details: Mapping[str, int | str]) -> bytes:

@@ -267,10 +267,11 @@ def _bounded(request: Callable[..., Any]) -> Callable[..., Any]:
 
 def _check_address(option: str, given: str | None, variable: str) -> None:
     """An address is shown, and goes into links: it must hold no credentials."""
-    for where, address in ((option, given), (variable, os.environ.get(variable))):
+    for address in (given, os.environ.get(variable)):
         if address and ("@" in address or redacted(address) != address):
             raise ExperimentError(
-                f"{where}: holds credentials; give --token-file or --cookie-file, and the address alone"
+                f"{option} ({variable}): holds credentials; give the address alone, and --token-file or "
+                "--cookie-file"
             )
 
 

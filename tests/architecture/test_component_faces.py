@@ -9,7 +9,7 @@ import pytest
 
 COMPONENTS = Path(__file__).parents[2] / "components"
 STAGES = sorted(path.parent.name for path in COMPONENTS.glob("*/component.py"))
-SHARED = {"core", "settings", "storage", "records", "results", "kubernetes"}
+SHARED = {"redaction", "core", "settings", "storage", "records", "results", "kubernetes", "numerics"}
 MODULES = [ast.parse((COMPONENTS / stage / "component.py").read_text()) for stage in STAGES]
 FUNCTIONS = [
     pytest.param(node, id=f"{stage}.{node.name}")

@@ -8,7 +8,7 @@ import pytest
 
 REPOSITORY = Path(__file__).parents[2]
 STAGES = ("prepare", "train", "evaluate", "compare", "report")
-SHARED = ("core", "storage", "settings", "kubernetes", "numerics", "records", "results")
+SHARED = ("redaction", "core", "storage", "settings", "kubernetes", "numerics", "records", "results")
 TRAIN = ("contract", "model", "loop", "worker", "local", "cluster")
 PIPELINE = ("cli", "doctor", "local", "kfp", "graph")
 

@@ -6,7 +6,7 @@ from optduel.components.numerics import library_environment, taken_out
 
 HOSTILE = {
     "KERAS_BACKEND": "torch",
-    "KERAS_HOME": "/home/somebody/.keras",
+    "KERAS_HOME": "/nonexistent/keras",
     "NVIDIA_TF32_OVERRIDE": "1",
     "OMP_NUM_THREADS": "3",
     "ONEDNN_DEFAULT_FPMATH_MODE": "BF16",

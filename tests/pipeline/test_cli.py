@@ -355,5 +355,5 @@ def test_a_root_without_a_bucket_is_no_local_folder(
     monkeypatch.chdir(tmp_path)
     code, _, err = run(capsys, "run", "digits", "--root", "s3://")
     assert code == 2
-    assert "s3://: '' is no bucket's name" in err
+    assert "s3://: what follows s3:// is no bucket's name" in err
     assert list(tmp_path.iterdir()) == []

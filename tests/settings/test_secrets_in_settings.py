@@ -154,6 +154,6 @@ def test_an_endpoint_of_the_environment_is_not_shown(
     monkeypatch.setenv("KF_PIPELINES_ENDPOINT", f"http://user:{PASSWORD}@127.0.0.1:1")
     assert main(["status"]) == 2
     assert capsys.readouterr().err == (
-        "optduel: error: KF_PIPELINES_ENDPOINT: holds credentials; give --token-file or --cookie-file, "
-        "and the address alone\n"
+        "optduel: error: --host (KF_PIPELINES_ENDPOINT): holds credentials; give the address alone, and "
+        "--token-file or --cookie-file\n"
     )

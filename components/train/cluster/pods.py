@@ -13,10 +13,9 @@ from optduel.components.core import (
     TrainingError,
     UnfollowedError,
     decode_termination,
-    last_words,
 )
 from optduel.components.kubernetes import JsonObject
-from optduel.components.train.contract.outcome import End
+from optduel.components.train.contract.outcome import End, last_words
 
 _UNSTARTABLE = {
     "ErrImagePull",

@@ -1,6 +1,6 @@
 """Finished trials: whoever asks for the same trial again takes it over instead of training it.
 
-A trial is known by its fingerprint, as records are. `<root>/trials/<fingerprint>.json` says where it lies. It is
+A trial is known by its fingerprint, as records are. `<root>/trials/<fingerprint>.json` says where it lies. It
 copied from there: an artifact of Kubeflow Pipelines may not point into another run.
 """
 

@@ -1,11 +1,15 @@
 """How workers ended, and which end brought the others about."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from optduel.components.core import LaunchError, OptduelError, OutOfMemoryError, PeerLostError, StoppedError
 
 _REPEATABLE = {LaunchError.worker_exit_code, OutOfMemoryError.worker_exit_code, StoppedError.worker_exit_code}
+
+_TRACEBACK = "Traceback (most recent call last):"
+_EXCEPTION = re.compile(r"^[A-Za-z_][\w.]*(Error|Exception|Interrupt|Exit)(:.*)?$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -50,3 +54,19 @@ class Outcome:
 
     cause: End | None
     step: int
+
+
+def last_words(printed: str) -> str:
+    r"""Of what a process printed before it ended without a report, the line that says why.
+
+    That is the last exception's; where there is none, the last line; nothing where nothing was printed.
+
+    Example:
+        >>> last_words("Traceback (most recent call last):\n  File ...\nKeyError: 1\nfarewell\n")
+        'KeyError: 1'
+    """
+    _, begun, rest = printed.rpartition(_TRACEBACK)
+    after = [line for line in rest.splitlines() if line.strip() and not line[0].isspace()] if begun else []
+    # The traceback may have begun before what is left of the output.
+    named = [match[0] for match in _EXCEPTION.finditer(printed)]
+    return (after[:1] or named[-1:] or printed.strip().splitlines()[-1:] or [""])[0].strip()

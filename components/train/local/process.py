@@ -16,10 +16,10 @@ from optduel.components.core import (
     LaunchError,
     OptduelError,
     StoppedError,
-    last_words,
     read_termination,
 )
 from optduel.components.train.contract.control import PROGRESS_VARIABLE, STARTING, Progress, ProgressFile
+from optduel.components.train.contract.outcome import last_words
 from optduel.components.train.contract.task import Task
 from optduel.components.train.worker.group import INDEX_VARIABLE, PEERS_VARIABLE
 from optduel.components.train.worker.supervisor import LAUNCHER_VARIABLE
