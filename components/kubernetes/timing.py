@@ -17,6 +17,7 @@ class Timing:
         longest_pause: the same, at most.
         log_pause: before a log is opened again.
         unstartable: a container that cannot start for want of its image or its settings may yet start.
+        unexplained: between two looks at the events of pods that do not start and do not say why.
         podless: an admitted job may be without a single pod, where its controller has complained.
         deletion: the pods of a deleted job may be there still.
         workflow: between two looks whether the run was cancelled.
@@ -33,6 +34,7 @@ class Timing:
     longest_pause: float = 10.0
     log_pause: float = 1.0
     unstartable: float = 120.0
+    unexplained: float = 60.0
     podless: float = 120.0
     deletion: float = 120.0
     workflow: float = 4.0

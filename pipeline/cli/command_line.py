@@ -162,6 +162,11 @@ def build_parser() -> argparse.ArgumentParser:
         help="print the JSON Schema of experiments, for an editor; needs no EXPERIMENT",
     )
     showing.add_argument(
+        "--deployment",
+        metavar="NAME",
+        help="print a deployment with all its fields instead, as YAML or JSON; needs no EXPERIMENT",
+    )
+    showing.add_argument(
         "--examples",
         type=_examples,
         metavar="N",
@@ -221,14 +226,23 @@ def _list(options: argparse.Namespace) -> None:
 
 def _show(options: argparse.Namespace) -> None:
     from optduel.components.settings import json_schema
-    from optduel.pipeline.cli.showing import describe, describe_json
+    from optduel.pipeline.cli.shipped import deployment_fields
+    from optduel.pipeline.cli.showing import describe, describe_json, in_yaml
 
     if options.schema:
         print_json(json_schema())
         return
+    if options.deployment is not None:
+        fields = deployment_fields(options.deployment)
+        if options.json:
+            print_json(fields)
+        else:
+            print(in_yaml(fields), end="")
+        return
     if options.experiment is None:
         raise ExperimentError(
-            "EXPERIMENT: is required, unless --schema is given; `optduel list` names the shipped experiments"
+            "EXPERIMENT: is required, unless --schema or --deployment is given; `optduel list` names the "
+            "shipped experiments"
         )
     experiment = experiment_of(options)
     if options.json:

@@ -59,6 +59,20 @@ def load_deployment(name_or_path: str, assignments: Iterable[str] = ()) -> Deplo
     return parse_deployment(_layers(name_or_path), name_or_path, assignments)
 
 
+def deployment_fields(name_or_path: str) -> dict[str, Any]:
+    """All fields of a deployment, those of what it builds on and the defaults included.
+
+    An image that it leaves open is left out.
+
+    Raises:
+        ExperimentError: there is no such deployment, or it breaks a rule.
+    """
+    layers = _layers(name_or_path)
+    is_open = not any("image" in layer for layer in layers)
+    deployment = parse_deployment(layers, name_or_path, ["image=open:1"] if is_open else [])
+    return deployment.model_dump(mode="json", exclude={"image"} if is_open else None)
+
+
 def _layers(name_or_path: str) -> list[dict[str, Any]]:
     """The fields of a deployment, behind those of all that it builds on."""
     layers: list[dict[str, Any]] = []

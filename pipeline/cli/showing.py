@@ -26,12 +26,18 @@ _ROWS = {
 
 def describe(experiment: Experiment, examples: int | None) -> str:
     """YAML of the whole experiment, its fingerprint, and with `examples` the decay of each arm."""
-    fields = yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    fields = in_yaml(experiment.model_dump(mode="json"))
     lines = [fields.rstrip(), f"# fingerprint: {experiment.fingerprint}"]
     if examples is not None:
         lines += ["", f"# decay over {experiment.training.epochs} epochs of {examples} examples"]
         lines += _table(experiment, examples)
     return "\n".join(lines)
+
+
+def in_yaml(fields: dict[str, Any]) -> str:
+    """Fields as a person writes them."""
+    text: str = yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
+    return text
 
 
 def describe_json(experiment: Experiment, examples: int | None) -> dict[str, Any]:

@@ -31,6 +31,7 @@ FAST = {
     "longest_pause": 0.1,
     "log_pause": 0.02,
     "unstartable": 0.2,
+    "unexplained": 0.1,
     "podless": 0.2,
     "deletion": 0.3,
     "workflow": 0.05,

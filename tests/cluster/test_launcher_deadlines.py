@@ -1,12 +1,13 @@
 """Jobs that do not get on: each wait ends, the job with it, and the message says what it waited for."""
 
+import io
 from collections.abc import Callable
 
 import pytest
 
 from optduel.components.core import LaunchError, OptduelError, SetupError
 from tests.cluster.conftest import Train
-from tests.cluster.controllers import Cluster
+from tests.cluster.controllers import Cluster, until
 from tests.cluster.kubernetes_objects import Object, Resource
 
 UNSCHEDULED = {
@@ -185,3 +186,25 @@ def test_a_group_that_is_restarted_for_ever_ends_too(cluster: Cluster, train: Tr
 
     with pytest.raises(OptduelError, match="run_seconds"):
         train(play, run_seconds=0.5)
+
+
+def test_why_a_worker_does_not_start_is_said_while_it_does_not(
+    cluster: Cluster, train: Train, narration: io.StringIO
+) -> None:
+    """A condition at once; events of a pod that says nothing itself, each once."""
+
+    def play() -> None:
+        job = cluster.wait_for_job()
+        pods = cluster.make_pods(job)
+        cluster.set_status(pods[0], conditions=[UNSCHEDULED])
+        until(lambda: "worker 0 of 2 cannot be scheduled: 0/3 nodes" in narration.getvalue())
+        for _ in range(2):
+            cluster.warn(pods[1], "FailedMount", 'secret "store" not found')
+        until(lambda: f'TrainJob {job}: FailedMount: secret "store" not found' in narration.getvalue())
+        cluster.warn(pods[1], "FailedCreatePodSandBox", "no address is left")
+        until(lambda: "FailedCreatePodSandBox: no address is left" in narration.getvalue())
+        cluster.start(*pods)
+        cluster.complete(job, pods)
+
+    train(play)
+    assert narration.getvalue().count("FailedMount") == 1

@@ -123,7 +123,7 @@ def test_shown_schema_accepts_the_shown_experiment_and_refuses_others(
 def test_show_without_an_experiment_asks_for_one(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = run(capsys, "show")
     assert (code, out) == (2, "")
-    assert err.startswith("optduel: error: EXPERIMENT: is required, unless --schema is given")
+    assert err.startswith("optduel: error: EXPERIMENT: is required, unless --schema or --deployment is given")
 
 
 def test_show_states_the_tutorials_decay_in_every_convention(capsys: pytest.CaptureFixture[str]) -> None:

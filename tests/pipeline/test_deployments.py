@@ -1,11 +1,13 @@
 """Deployments are authored like experiments: files, assignments, all mistakes at once."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from optduel.components.core import ExperimentError
 from optduel.components.settings import Deployment, Resources
+from optduel.pipeline.cli.command_line import main
 from optduel.pipeline.cli.shipped import load_deployment
 
 
@@ -240,3 +242,28 @@ def test_a_base_that_cannot_be_one_is_told(tmp_path: Path, base: str, message: s
     with pytest.raises(ExperimentError) as raised:
         load_deployment(str(path))
     assert message in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["pod", "trainjob", "tfjob"])
+def test_what_is_shown_of_a_deployment_is_that_deployment(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With what it builds on, as one file that builds on nothing."""
+    assert main(["show", "--deployment", name]) == 0
+    path = tmp_path / "whole.yaml"
+    path.write_text(capsys.readouterr().out)
+    assert "extends" not in path.read_text()
+    assert load_deployment(str(path), ["image=i:1"]) == load_deployment(name, ["image=i:1"])
+    assert main(["show", "--deployment", str(path), "--json"]) == 0
+    assert "image" not in json.loads(capsys.readouterr().out)
+
+
+def test_what_is_shown_of_a_users_deployment_has_its_image(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("extends: trainjob\nimage: i:1\n")
+    assert main(["show", "--deployment", str(path), "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["image"], shown["job"]["kind"]) == ("i:1", "trainjob")
+    assert main(["show", "--deployment", "trainjobs"]) == 2

@@ -140,7 +140,8 @@ class Follower:
         self._logs: dict[str, LogFollower] = {}
         self._job: JsonObject | None = None
         self._stage: Stage | None = None
-        self._podless_since = time.monotonic()
+        self._podless_since = self._explained = time.monotonic()
+        self._told: set[str] = set()
 
     def wait(self) -> Outcome:
         """Returns when the job is complete, or has failed.
@@ -212,6 +213,7 @@ class Follower:
                     self._take_log(pod)
                 return attempt
             self._check_start(phase)
+            self._explain()
             self._check_deadlines(phase)
 
     # --- what is seen ---------------------------------------------------------------------------
@@ -287,6 +289,16 @@ class Follower:
                         f"{self._title} has no pods after {self._timing.podless:g} s: {'; '.join(told)}"
                     )
                 )
+
+    def _explain(self) -> None:
+        """Says what the events of pods say that do not start, each once: a volume, a sandbox, a quota."""
+        if time.monotonic() - self._explained < self._timing.unexplained:
+            return
+        self._explained = time.monotonic()
+        for told in warnings(self._api, self._gang.unexplained()[:_EXPLANATIONS]):
+            if told not in self._told:
+                self._told.add(told)
+                say(f"{self._title}: {told}")
 
     def _check_deadlines(self, phase: Phase) -> None:
         running = self._gang.running()
