@@ -11,6 +11,7 @@ from optduel.components.records.manifest import (
     RecordsSplit,
     Shard,
     Skipped,
+    encode_manifest,
     load_manifest,
     load_records,
 )
@@ -42,6 +43,7 @@ __all__ = [
     "StagedRecords",
     "check_room",
     "describe",
+    "encode_manifest",
     "example_offsets",
     "frame",
     "inspect_shards",
