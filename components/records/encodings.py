@@ -67,8 +67,7 @@ class JpegRecords:
         DataError: the shard is not a sequence of as many records as the manifest says.
     """
 
-    def __init__(self, manifest: Manifest, shard: Shard, file: OpenFile) -> None:
-        self._mode = "RGB" if manifest.image_shape[2] == 3 else "L"
+    def __init__(self, shard: Shard, file: OpenFile) -> None:
         self._ends = np.empty(shard.records + 1, np.int64)
         self._ends[0] = position = 0
         header = bytearray(HEADER_BYTES)
@@ -88,6 +87,11 @@ class JpegRecords:
         example = bytearray(end - start)
         file.read_into((example,), start, end - start)
         encoded, label = parse_example(bytes(example))
-        with Image.open(io.BytesIO(encoded), formats=("JPEG",)) as jpeg:
-            image[...] = np.asarray(jpeg.convert(self._mode)).reshape(image.shape)
+        image[...] = decode_jpeg(encoded, image.shape)
         return label
+
+
+def decode_jpeg(encoded: bytes, shape: tuple[int, ...]) -> np.ndarray:
+    """The pixels of a record that is a JPEG file, uint8 [height, width, channels]."""
+    with Image.open(io.BytesIO(encoded), formats=("JPEG",)) as jpeg:
+        return np.asarray(jpeg.convert("RGB" if shape[2] == 3 else "L")).reshape(shape)

@@ -7,6 +7,7 @@ import itertools
 import lzma
 import os
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -40,7 +41,18 @@ _HEADER_BYTES_LIMIT = 2**20
 _LINK_BYTES_LIMIT = 4096
 _BLOCK_BYTES = 2**20
 
-_DAMAGE = (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, zlib.error, lzma.LZMAError, RuntimeError)
+# What the readers raise on damaged archives, found by feeding them 20,000.
+_DAMAGE = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    EOFError,
+    OSError,
+    zlib.error,
+    lzma.LZMAError,
+    RuntimeError,
+    ValueError,
+    struct.error,
+)
 
 _COMPRESSIONS = ((b"\x1f\x8b", gzip.GzipFile), (b"BZh", bz2.BZ2File), (b"\xfd7zXZ\x00", lzma.LZMAFile))
 _TAR_SUFFIXES = (".tar", ".tgz", ".tbz", ".tbz2", ".tb2", ".txz")

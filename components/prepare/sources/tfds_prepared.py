@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from optduel.components.core import DataError, ExperimentError
-from optduel.components.records import check_room, sound_examples, staging_folder
+from optduel.components.records import hold, make_room, sound_examples, staging_folder
 from optduel.components.storage import (
     Download,
     Entry,
@@ -59,6 +59,8 @@ class PreparedData:
         self._entries = {entry.uri.rpartition("/")[2]: entry for entry in list_entries(place)}
         self._is_remote = is_remote(place)
         self._folder = _copies_folder(list(self._entries.values())) if self._is_remote else Path(place)
+        if self._is_remote:
+            hold(self._folder)  # as long as this process lives
         self._fetch([file for file in self._entries if _SHARD_MARK not in file])
         self._refuse_foreign_features()
         try:
@@ -96,7 +98,7 @@ class PreparedData:
         if not self._is_remote:
             return
         wanted = [self._entries[file] for file in files if not self._is_here(file)]
-        check_room(sum(entry.bytes for entry in wanted), self._where)
+        make_room(sum(entry.bytes for entry in wanted), self._where)
         download(
             [
                 Download(entry.uri, self._folder / entry.uri.rpartition("/")[2], entry.bytes, entry.crc32c)
