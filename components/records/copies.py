@@ -114,9 +114,7 @@ def make_room(needed_bytes: int, what: str) -> None:
         if time.time() - last_used > KEPT_SECONDS or _shortage(staging, needed_bytes, budget):
             _remove(folder)
     if shortage := _shortage(staging, needed_bytes, budget):
-        raise StorageError(
-            f"{staging}: copies of {what} need {needed_bytes:,} bytes, but {shortage}"
-        )
+        raise StorageError(f"{staging}: copies of {what} need {needed_bytes:,} bytes, but {shortage}")
 
 
 def _shortage(staging: Path, needed_bytes: int, budget: int | None) -> str | None:
