@@ -26,7 +26,7 @@ from optduel.components.core.errors import (
     read_termination,
     write_termination,
 )
-from optduel.components.core.machine import oom_kills, usable_cores
+from optduel.components.core.machine import oom_kills, usable_cores, usable_memory
 from optduel.components.core.narration import MARK, say, seconds_in_words
 from optduel.components.core.stopping import StopRequest, stop_on_signals
 
@@ -61,5 +61,6 @@ __all__ = [
     "seconds_in_words",
     "stop_on_signals",
     "usable_cores",
+    "usable_memory",
     "write_termination",
 ]

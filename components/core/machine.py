@@ -7,6 +7,7 @@ from pathlib import Path
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _OWN_CGROUPS = Path("/proc/self/cgroup")
+_MEMORY = Path("/proc/meminfo")
 
 
 def usable_cores() -> int:
@@ -17,6 +18,28 @@ def usable_cores() -> int:
         if quota > 0:
             cores = min(cores, -(-quota // period))
     return max(1, cores)
+
+
+def usable_memory() -> int:
+    """Bytes of memory this process may still take: of the machine's, and of its container's limit."""
+    rooms = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    with contextlib.suppress(FileNotFoundError):  # not Linux
+        rooms.append(1024 * _fields(_MEMORY.read_text(), ":").get("MemAvailable", rooms[0]))
+    for controller, limit, in_use in (
+        ("", "memory.max", "anon"),
+        ("memory", "memory.limit_in_bytes", "total_rss"),
+    ):
+        limits = [text.strip() for text in _settings(controller, limit)]
+        usages = [_fields(text).get(in_use, 0) for text in _settings(controller, "memory.stat")]
+        # What a container has of files in memory, the kernel takes back.
+        rooms += [int(text) - used for text, used in zip(limits, usages, strict=False) if text != "max"]
+    return max(0, min(rooms))
+
+
+def _fields(text: str, mark: str = "") -> dict[str, int]:
+    """The numbers of a file of lines such as "anon 4096" or "MemAvailable:  1024 kB"."""
+    words = (line.split() for line in text.splitlines())
+    return {name.removesuffix(mark): int(value) for name, value, *_ in words}
 
 
 def oom_kills() -> int:

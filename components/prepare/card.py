@@ -2,14 +2,13 @@
 
 import base64
 import io
-from collections.abc import Iterator
 from pathlib import Path
 
 import jinja2
 import numpy as np
 from PIL import Image
 
-from optduel.components.records import DESCRIPTION_TEMPLATES, Records, SplitReader, describe, stage
+from optduel.components.records import DESCRIPTION_TEMPLATES, Records, describe, first_examples
 
 SHEET_CLASSES = 24
 """Classes on the contact sheet; with more it would grow past a few megabytes."""
@@ -19,8 +18,9 @@ SHEET_SAMPLES = 8
 
 _CELL = 64
 _GAP = 4
-_READ_BYTES = 32 * 2**20
-_RECORDS_LOOKED_AT = 20_000
+_SHARD_BYTES_LOOKED_AT = 4 * 2**20
+_BYTES_LOOKED_AT = 64 * 2**20
+"""Of the training records; of many classes it shows fewer samples then."""
 
 
 def records_card(records: Records) -> str:
@@ -67,31 +67,20 @@ def contact_sheet(records: Records) -> bytes:
 
 
 def _samples(records: Records) -> list[list[np.ndarray]]:
-    """The first images of each of the first classes, uint8 [height, width, channels], from few shards."""
+    """The first images of each of the first classes, uint8 [height, width, channels], from few bytes."""
     split = records.manifest.splits["train"]
     wanted = [min(SHEET_SAMPLES, count) for count in split.class_counts[:SHEET_CLASSES]]
     samples: list[list[np.ndarray]] = [[] for _ in wanted]
-    left = _RECORDS_LOOKED_AT
-    for number, shard in enumerate(split.shards):
-        with stage(records, [shard]) as staged:
-            for images, labels in _batches(SplitReader(staged, "train"), number, min(left, shard.records)):
-                for pixels, label in zip(images, labels, strict=True):
-                    if label < len(wanted) and len(samples[label]) < wanted[label]:
-                        samples[label].append(pixels.copy())
-                if all(len(found) == count for found, count in zip(samples, wanted, strict=True)):
-                    return samples
-        left -= shard.records
-        if left <= 0:
+    left = _BYTES_LOOKED_AT
+    for shard in split.shards:
+        some = min(left, _SHARD_BYTES_LOOKED_AT)
+        for pixels, label in first_examples(records, shard, some):
+            if label < len(wanted) and len(samples[label]) < wanted[label]:
+                samples[label].append(pixels)
+        left -= min(some, shard.bytes)
+        if left <= 0 or all(len(found) == count for found, count in zip(samples, wanted, strict=True)):
             break
     return samples
-
-
-def _batches(reader: SplitReader, shard: int, count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Images and labels of the first records of a shard."""
-    size = max(1, min(256, _READ_BYTES // int(np.prod(reader.image_shape))))
-    for start in range(0, count, size):
-        rows = np.arange(start, min(start + size, count))
-        yield reader.read(np.full(len(rows), shard), rows)
 
 
 def _cell(pixels: np.ndarray) -> Image.Image:

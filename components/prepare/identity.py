@@ -4,9 +4,9 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping
 
-from optduel.components.prepare.shards import plan_shards
+from optduel.components.prepare.shards import SHARD_BYTES, count_shards, plan_shards, record_bytes
 from optduel.components.prepare.sources import Source
-from optduel.components.prepare.split import Division
+from optduel.components.prepare.split import Division, divide
 from optduel.components.prepare.survey import Survey
 from optduel.components.records import (
     SPLITS,
@@ -22,6 +22,9 @@ from optduel.components.settings import Data, canonical_json
 
 WRITER_VERSION = 1
 """Part of the fingerprint; raised when the same source and settings give other records."""
+
+_COPY = "has the same content as "
+"""Begins the reason of an image that is left out for its copy in the test split."""
 
 
 def fingerprint(source: Source, survey: Survey, data: Data) -> str:
@@ -42,6 +45,8 @@ def fingerprint(source: Source, survey: Survey, data: Data) -> str:
         "classes": source.classes,
         "settings": data.model_dump(mode="json", exclude={"source"}),
     }
+    if len(survey.contents) * record_bytes(data) > data.shards * SHARD_BYTES:
+        document["shard_bytes"] = SHARD_BYTES  # there may be more shards than the settings say
     return hashlib.sha256(canonical_json(document).encode()).hexdigest()
 
 
@@ -70,7 +75,7 @@ def compose_manifest(
     splits = {}
     for name, positions in division.splits.items():
         counts = Counter(survey.contents[position].label for position in positions)
-        plans = plan_shards(name, positions, data.shards)
+        plans = plan_shards(name, positions, count_shards(len(positions), data))
         splits[name] = RecordsSplit(
             records=len(positions),
             class_counts=tuple(counts[label] for label in range(len(source.classes))),
@@ -92,6 +97,42 @@ def compose_manifest(
     )
 
 
+def difference(known: Manifest, source: Source, survey: Survey, data: Data, fingerprint: str) -> str | None:
+    """What a manifest in a data set's place says otherwise than this source and settings do, or None.
+
+    Names, of which the records hold none, may be others.
+
+    Args:
+        survey: the images, of which those that could not be decoded are still a part.
+        fingerprint: of the source and the settings.
+    """
+    undecodable = {entry.image for entry in known.skipped if not entry.reason.startswith(_COPY)}
+    contents = {
+        position: content
+        for position, content in survey.contents.items()
+        if source.examples[position].id not in undecodable
+    }
+    division = divide(contents, source.classes, data.split)
+    shards = {shard.file: shard for split in known.splits.values() for shard in split.shards}
+    planned = [
+        plan
+        for split, positions in division.splits.items()
+        for plan in plan_shards(split, positions, count_shards(len(positions), data))
+    ]
+    if {plan.file: len(plan.positions) for plan in planned} != {
+        file: shard.records for file, shard in shards.items()
+    }:
+        return "shards"
+    expected = compose_manifest(source, Survey(contents, ()), data, fingerprint, division, shards)
+    names = {"source", "skipped", "duplicates"}
+    differing = [
+        field
+        for field in Manifest.model_fields
+        if field not in names and getattr(known, field) != getattr(expected, field)
+    ]
+    return ", ".join(differing) or None
+
+
 def count_in_words(manifest: Manifest) -> str:
     """Images, classes and splits in one phrase."""
     splits = ", ".join(
@@ -105,7 +146,7 @@ def _removed(source: Source, division: Division) -> tuple[Skipped, ...]:
     removed = (
         Skipped(
             image=source.examples[position].id,
-            reason=f"has the same content as {source.examples[test].id} of the test split",
+            reason=f"{_COPY}{source.examples[test].id} of the test split",
         )
         for position, test in division.removed.items()
     )

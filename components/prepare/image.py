@@ -1,11 +1,14 @@
 """Decodes images as hostile input: a file is a complete image of a known format, or gets a reason."""
 
+import contextlib
 import io
+import re
 import struct
+from collections.abc import Iterator
 from pathlib import PurePath
+from typing import NamedTuple
 
-import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.ImageFile import ImageFile
@@ -13,11 +16,35 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from optduel.components.prepare.orientation import turn_upright
+from optduel.components.prepare.room import Room
+from optduel.components.prepare.transparency import depth_of, peak_of, to_grey_or_rgb
+
 PIXEL_LIMIT = 64_000_000
 """Pixels of the largest image that is decoded, 192 MB as RGB; a few kilobytes can promise many more."""
 
 ENCODED_BYTES_LIMIT = 256 * 2**20
 """Bytes of the largest encoded image that is read into memory."""
+
+SCANS_LIMIT = 100
+"""Scans of a JPEG file. Encoders write one, or some ten of a progressive file."""
+
+SCANNED_PIXELS_LIMIT = 16 * PIXEL_LIMIT
+"""Pixels times scans of a JPEG file, some seconds of work."""
+
+_START_OF_SCAN = b"\xff\xda"
+_END_OF_IMAGE = 0xD9
+_WITHOUT_LENGTH = (0x01, 0xD8)
+"""Markers that begin no segment, beside restarts and the end."""
+
+_MARKER = re.compile(rb"\xff+[\x01-\xcf\xd8-\xfe]")
+"""A marker, but for restarts within a scan; a zero makes of the byte before it a part of the content."""
+
+_PIXEL_BYTES = 4
+"""What Pillow keeps a pixel of several channels in."""
+
+_COEFFICIENT_BYTES = 2
+"""A progressive JPEG file is kept whole as coefficients, one for each value."""
 
 _READERS: dict[str, type[ImageFile]] = {
     "JPEG": JpegImageFile,
@@ -89,43 +116,77 @@ def check_content(encoded: bytes, file_name: str | None) -> str:
     return content
 
 
-def decode(encoded: bytes) -> Image.Image:
+class Decoded(NamedTuple):
+    """A decoded image.
+
+    Attributes:
+        image: of mode "L" or "RGB".
+        peak: the greatest high byte, 0..255, among the values of a 16-bit image; None for other depths.
+    """
+
+    image: Image.Image
+    peak: int | None
+
+
+@contextlib.contextmanager
+def decoding(encoded: bytes, room: Room) -> Iterator[Decoded]:
     """Decodes the whole image and turns it upright as its EXIF orientation says.
 
-    Transparent parts are laid over white, 16-bit grey is reduced to its high byte.
+    Transparent parts are laid over white, 16-bit values are reduced to their high byte. JPEG files are
+    decoded at their full size: at a reduced one, which the format offers, the pixels would be others.
 
-    Returns:
-        An image of mode "L" or "RGB".
+    Args:
+        encoded: the file.
+        room: of memory, of which the image takes a share until the body ends.
 
     Raises:
         UnusableImageError: it is damaged, cut off, animated, or too large.
+        OutOfMemoryError: there will never be room.
     """
     content = check_content(encoded, None)
-    try:
-        # The readers' constructors parse the header; Image.open would add its own, looser limit on pixels.
-        with _READERS[content](io.BytesIO(encoded)) as image:
+    with contextlib.ExitStack() as stack:
+        with _damage_explained():
+            # The constructors parse the header; Image.open would add its own, looser limit on pixels.
+            image = stack.enter_context(_READERS[content](io.BytesIO(encoded)))
             _check_header(image)
+            if content == "JPEG":
+                _check_work(image, encoded)
+            depth = depth_of(image)
+            turn = turn_upright(image)
+        stack.enter_context(room.taking(_needed_bytes(image, depth, turn)))
+        with _damage_explained():
             image.load()
-            return _to_grey_or_rgb(ImageOps.exif_transpose(image))
-    except Image.DecompressionBombError as error:
-        raise UnusableImageError(f"has more than {PIXEL_LIMIT:,} pixels, the limit") from error
-    except _DAMAGE as error:
-        raise UnusableImageError(f"is damaged or cut off: {error}") from error
+            peak = peak_of(image, depth)
+            plain = to_grey_or_rgb(image, encoded, depth)
+        yield Decoded(plain if turn is None else plain.transpose(turn), peak)
 
 
-def decode_resized(encoded: bytes, height: int, width: int, channels: int) -> Image.Image:
+def decode_resized(encoded: bytes, height: int, width: int, channels: int, room: Room) -> Image.Image:
     """Decodes and resizes, bilinear with antialiasing; the aspect ratio is not kept.
 
     Returns:
         An image of `height` x `width` pixels, mode "L" for one channel and "RGB" for three.
 
     Raises:
-        UnusableImageError: as `decode` does.
+        UnusableImageError: as `decoding` does.
+        OutOfMemoryError: as `decoding` does.
     """
-    image = decode(encoded).convert("L" if channels == 1 else "RGB")
-    if image.size == (width, height):
-        return image
-    return image.resize((width, height), Image.Resampling.BILINEAR)
+    with decoding(encoded, room) as decoded:
+        mode = "L" if channels == 1 else "RGB"
+        image = decoded.image if decoded.image.mode == mode else decoded.image.convert(mode)
+        if image.size == (width, height):
+            return image.copy()
+        return image.resize((width, height), Image.Resampling.BILINEAR)
+
+
+@contextlib.contextmanager
+def _damage_explained() -> Iterator[None]:
+    try:
+        yield
+    except Image.DecompressionBombError as error:
+        raise UnusableImageError(f"has more than {PIXEL_LIMIT:,} pixels, the limit") from error
+    except _DAMAGE as error:
+        raise UnusableImageError(f"is damaged or cut off: {error}") from error
 
 
 def _format(encoded: bytes) -> str | None:
@@ -149,12 +210,37 @@ def _check_header(image: ImageFile) -> None:
         raise UnusableImageError("is animated: save one frame as an image")
 
 
-def _to_grey_or_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    if image.has_transparency_data:
-        upright = image.convert("RGBA")
-        white = Image.new("RGBA", upright.size, "white")
-        image = Image.alpha_composite(white, upright)
-        return image.convert("RGB")
-    return image.convert("L" if image.mode in ("1", "L") else "RGB")
+def _check_work(image: ImageFile, encoded: bytes) -> None:
+    """Refuses a JPEG file whose scans, each of which visits every pixel, would take many seconds."""
+    width, height = image.size
+    limit = min(SCANS_LIMIT, SCANNED_PIXELS_LIMIT // (width * height))
+    # Two bytes that look like the start of a scan also occur in what editors embed, so a few are no proof.
+    if encoded.count(_START_OF_SCAN) > limit and (scans := _count_scans(encoded)) > limit:
+        raise UnusableImageError(f"has {scans} scans of {width} x {height} pixels, the limit is {limit}")
+
+
+def _count_scans(encoded: bytes) -> int:
+    """Scans of a JPEG file up to its end, by its markers. Reference: ITU-T T.81, annex B."""
+    scans, place = 0, 2
+    while (found := _MARKER.search(encoded, place)) is not None:
+        marker = found[0][-1]
+        place = found.end()
+        if marker == _END_OF_IMAGE:
+            break
+        scans += marker == _START_OF_SCAN[1]
+        if marker not in _WITHOUT_LENGTH:
+            place += int.from_bytes(encoded[place : place + 2], "big")
+    return scans
+
+
+def _needed_bytes(image: ImageFile, depth: str, turn: Image.Transpose | None) -> int:
+    """Memory for the pixels while the image is decoded and reduced, at most."""
+    width, height = image.size
+    each = _PIXEL_BYTES
+    if image.mode not in ("L", "RGB") or "transparency" in image.info:
+        each += 4 * _PIXEL_BYTES  # the conversion, a white ground, both together, and the result
+    if "progression" in image.info:
+        each += 3 * _COEFFICIENT_BYTES
+    if turn is not None:
+        each += _PIXEL_BYTES
+    return each * width * height

@@ -4,30 +4,39 @@ A data set is `<root>/datasets/<name>/<fingerprint>/`. What is there already and
 Writers of one data set write the same bytes: several at once, or one after a killed one, end in one data set.
 """
 
-import os
 import time
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
-from optduel.components.core import ConflictError, say, seconds_in_words
+from optduel.components.core import ConflictError, say, seconds_in_words, usable_cores, usable_memory
 from optduel.components.prepare.card import records_card
-from optduel.components.prepare.identity import compose_manifest, count_in_words, fingerprint
+from optduel.components.prepare.identity import (
+    compose_manifest,
+    count_in_words,
+    difference,
+    fingerprint,
+)
+from optduel.components.prepare.room import Room, check_disk, writing_threads
 from optduel.components.prepare.shards import (
+    count_shards,
     finished_shards,
     intact_shards,
     known_manifest,
+    least_record_bytes,
     plan_shards,
+    record_bytes,
     write_shards,
 )
 from optduel.components.prepare.sources import SOURCES, Source, StoredFolder
 from optduel.components.prepare.split import divide
-from optduel.components.prepare.survey import Survey, decode_all, read_contents, refuse
+from optduel.components.prepare.survey import Survey, decode_all, read_contents, refuse, tell_omissions
 from optduel.components.records import (
     MANIFEST_FILE,
     Manifest,
     Records,
     Shard,
+    encode_manifest,
     load_manifest,
     remove_stale_parts,
     staging_folder,
@@ -36,7 +45,7 @@ from optduel.components.settings import Data, canonical_json, decode
 from optduel.components.storage import Location, is_remote, join, local_path, publish, stat
 
 _MOST_THREADS = 16
-"""Each holds an image, and up to 32 MiB of a shard on its way to a store."""
+"""Each holds an encoded image, and up to 32 MiB of a shard on its way to a store."""
 
 
 def prepare_records(data: Data, root: str) -> Records:
@@ -55,7 +64,7 @@ def prepare_records(data: Data, root: str) -> Records:
     source = open_source(data, place if isinstance(place, Path) else staging_folder())
     # Whoever talks to a store waits most of the time.
     waits = is_remote(place) or isinstance(source, StoredFolder)
-    threads = _MOST_THREADS if waits else min(os.cpu_count() or 1, _MOST_THREADS)
+    threads = _MOST_THREADS if waits else min(usable_cores(), _MOST_THREADS)
     return prepare_source(source, data, place, threads)
 
 
@@ -71,8 +80,10 @@ def open_source(data: Data, folder: Path) -> Source:
 def prepare_source(source: Source, data: Data, root: Location, threads: int) -> Records:
     """Makes, or finds, the records of a source; their bytes do not depend on the number of threads."""
     started = time.monotonic()
+    # Half of it: what is decoded, and beside it what was read and what is written.
+    room = Room(usable_memory() // 2)
     with warnings.catch_warnings():
-        # Pillow warns of oddities, such as broken EXIF data, in images that it then decodes completely.
+        # Pillow warns of oddities in images that it then decodes completely.
         warnings.filterwarnings("ignore", module=r"PIL\.")
         survey = read_contents(source, threads)
         identity = fingerprint(source, survey, data)
@@ -80,13 +91,21 @@ def prepare_source(source: Source, data: Data, root: Location, threads: int) -> 
         place = join(folder, MANIFEST_FILE)
         found = stat(place)
         known = known_manifest(place) if found else None
-        intact = intact_shards(Records(location=folder, manifest=known)) if known else None
-        if known and intact and len(intact) == sum(len(split.shards) for split in known.splits.values()):
+        if known and (field := difference(known, source, survey, data, identity)):
+            say(f"prepare: writing the data set again: {place}: has another {field} than the source")
+            known = None
+        intact: Mapping[str, Shard] | None = None
+        if found:
+            # What lies beside a manifest of something else may be of something else, too.
+            intact = intact_shards(Records(location=folder, manifest=known)) if known else {}
+        if known and len(intact or ()) == sum(len(split.shards) for split in known.splits.values()):
             say(f"prepare: {count_in_words(known)} are there already: {folder}")
+            tell_omissions(known.skipped)
             return Records(location=folder, manifest=known)
-        manifest = _write(source, survey, data, folder, identity, intact, threads)
+        manifest = _write(source, survey, data, folder, identity, intact, threads, room)
         manifest = _publish(manifest, place, found.version if found else None)
     say(f"prepare: {count_in_words(manifest)} in {seconds_in_words(time.monotonic() - started)}: {folder}")
+    tell_omissions(manifest.skipped)
     return Records(location=folder, manifest=manifest)
 
 
@@ -98,25 +117,28 @@ def _write(
     identity: str,
     intact: Mapping[str, Shard] | None,
     threads: int,
+    room: Room,
 ) -> Manifest:
     """Checks all images, divides them, and writes the shards that are not there."""
-    survey = decode_all(source, survey, threads)
+    check_disk(folder, len(survey.contents) * least_record_bytes(data))
+    survey = decode_all(source, survey, threads, room)
     if not data.skip_corrupt:
         refuse(source, survey.problems)
     division = divide(survey.contents, source.classes, data.split)
     plans = [
         plan
         for split, positions in division.splits.items()
-        for plan in plan_shards(split, positions, data.shards)
+        for plan in plan_shards(split, positions, count_shards(len(positions), data))
     ]
     if not is_remote(folder):
         remove_stale_parts(local_path(folder))
     there = finished_shards(folder, plans) if intact is None else intact
     missing = [plan for plan in plans if plan.file not in there]
-    written = {
-        shard.file: shard for shard in write_shards(source, survey.contents, data, folder, missing, threads)
-    }
-    return compose_manifest(source, survey, data, identity, division, {**there, **written})
+    largest = max((len(plan.positions) for plan in missing), default=0) * record_bytes(data)
+    threads = writing_threads(folder, largest, record_bytes(data), room.total, threads)
+    written = write_shards(source, survey.contents, data, folder, missing, threads, room)
+    shards = {**there, **{shard.file: shard for shard in written}}
+    return compose_manifest(source, survey, data, identity, division, shards)
 
 
 def _publish(manifest: Manifest, place: str, version: str | None) -> Manifest:
@@ -125,7 +147,7 @@ def _publish(manifest: Manifest, place: str, version: str | None) -> Manifest:
     Args:
         version: of the manifest that is to be replaced, if there is one.
     """
-    content = manifest.canonical_json().encode()
+    content = encode_manifest(manifest)
     try:
         publish(place, content, if_absent=version is None, if_version=version)
     except ConflictError:

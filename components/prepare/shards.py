@@ -3,6 +3,7 @@
 import concurrent.futures
 import hashlib
 import io
+import math
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,8 @@ from PIL import Image
 from optduel.components.core import DataError, ExperimentError, say
 from optduel.components.prepare.image import decode_resized
 from optduel.components.prepare.progress import ProgressBar
-from optduel.components.prepare.sources import Source
+from optduel.components.prepare.room import Room
+from optduel.components.prepare.sources import Source, read_encoded
 from optduel.components.prepare.split import ImageContent
 from optduel.components.prepare.threads import in_threads
 from optduel.components.records import (
@@ -38,8 +40,14 @@ from optduel.components.storage import (
     stat,
 )
 
+SHARD_BYTES = 256 * 2**20
+"""About what a shard takes at most: an upload, or a copy that broke off, is not begun anew for more."""
+
 JPEG_QUALITY = 95
 """Pillow's upper end: above it files grow without a visible gain."""
+
+_RECORD_OVERHEAD = 48
+"""Bytes around the image, at least: label, lengths, names of features, checksums."""
 
 
 class _StoppedError(Exception):
@@ -62,6 +70,26 @@ def plan_shards(split: str, positions: Sequence[int], shards: int) -> list[Shard
     ]
 
 
+def record_bytes(data: Data) -> int:
+    """About what a record takes; JPEG files of quality 95 take a quarter of their pixels, or less."""
+    pixels = math.prod(data.image_size) * data.channels
+    return _RECORD_OVERHEAD + (pixels if data.encoding == "raw" else pixels // 4)
+
+
+def least_record_bytes(data: Data) -> int:
+    """What a record takes at least: JPEG files of plain images are small."""
+    return _RECORD_OVERHEAD + (math.prod(data.image_size) * data.channels if data.encoding == "raw" else 0)
+
+
+def count_shards(records: int, data: Data) -> int:
+    """Shards of a split: `data.shards`, or so many times as many that each takes no more than SHARD_BYTES.
+
+    So the workers that divide `data.shards` divide it, too.
+    """
+    wanted = -(-records * record_bytes(data) // SHARD_BYTES)
+    return data.shards * max(1, -(-wanted // data.shards))
+
+
 def encode_pixels(image: Image.Image, encoding: str) -> bytes:
     """The bytes of an example's `image` feature: rows of pixels with interleaved channels, or a JPEG file."""
     if encoding == "raw":
@@ -78,8 +106,12 @@ def write_shards(
     folder: str,
     plans: Sequence[ShardPlan],
     threads: int,
+    room: Room,
 ) -> list[Shard]:
     """Writes every planned shard into `folder`, which may lie in a store; each appears whole.
+
+    Args:
+        room: of memory, for the images that are decoded at a time.
 
     Returns:
         The manifest's entries, in the order of `plans`.
@@ -93,14 +125,14 @@ def write_shards(
 
     def examples(plan: ShardPlan) -> Iterator[bytes]:
         for position in plan.positions:
-            encoded = source.read(position)
+            encoded = read_encoded(source, position)
             content = contents[position]
             # The fingerprint would otherwise name a content that is not in the records.
             if hashlib.sha256(encoded).digest() != content.digest:
                 raise DataError(
                     f"{source.examples[position].id}: changed while it was read; run prepare again"
                 )
-            image = decode_resized(encoded, height, width, data.channels)
+            image = decode_resized(encoded, height, width, data.channels, room)
             yield serialize_example(encode_pixels(image, data.encoding), content.label)
 
     def write(plan: ShardPlan) -> Shard:

@@ -1,5 +1,12 @@
 """Records: TFRecord shards of images and labels, their manifest, the way to a local disk, and a reader."""
 
+from optduel.components.records.copies import (
+    BUDGET_VARIABLE,
+    STAGING_VARIABLE,
+    hold,
+    make_room,
+    staging_folder,
+)
 from optduel.components.records.description import DESCRIPTION_TEMPLATES, describe
 from optduel.components.records.integrity import inspect_shards, remove_stale_parts, verify_shards
 from optduel.components.records.manifest import (
@@ -11,18 +18,12 @@ from optduel.components.records.manifest import (
     RecordsSplit,
     Shard,
     Skipped,
+    encode_manifest,
     load_manifest,
     load_records,
 )
-from optduel.components.records.reader import LocalShards, SplitReader
-from optduel.components.records.staging import (
-    BUDGET_VARIABLE,
-    STAGING_VARIABLE,
-    StagedRecords,
-    check_room,
-    stage,
-    staging_folder,
-)
+from optduel.components.records.reader import LocalShards, SplitReader, first_examples
+from optduel.components.records.staging import StagedRecords, stage
 from optduel.components.records.tfrecord import example_offsets, frame, serialize_example, sound_examples
 
 __all__ = [
@@ -40,13 +41,16 @@ __all__ = [
     "Skipped",
     "SplitReader",
     "StagedRecords",
-    "check_room",
     "describe",
+    "encode_manifest",
     "example_offsets",
+    "first_examples",
     "frame",
+    "hold",
     "inspect_shards",
     "load_manifest",
     "load_records",
+    "make_room",
     "remove_stale_parts",
     "serialize_example",
     "sound_examples",

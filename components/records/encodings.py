@@ -1,6 +1,7 @@
 """Reads records of a shard into a batch: raw pixels from where they stand, JPEG files through a decoder."""
 
 import io
+import math
 import struct
 from typing import Protocol
 
@@ -35,8 +36,14 @@ class RawRecords:
 
     def __init__(self, manifest: Manifest, shard: Shard) -> None:
         length, image, label = manifest.example_bytes, manifest.image_offset, manifest.label_offset
-        if length is None or image is None or label is None or label + LABEL_BYTES > image:
+        if length is None or image is None or label is None:
             raise DataError(f"{shard.file}: raw records without offsets in the manifest; run prepare again")
+        pixels = math.prod(manifest.image_shape)
+        if not 0 <= label <= image - LABEL_BYTES or image + pixels != length:
+            raise DataError(
+                f"{shard.file}: {length} bytes hold no label at {label} and {pixels} values at {image}; "
+                "the manifest is damaged, run prepare again"
+            )
         self._stride = HEADER_BYTES + length + FOOTER_BYTES
         if shard.bytes != self._stride * shard.records:
             raise DataError(
@@ -44,7 +51,7 @@ class RawRecords:
             )
         self._start = HEADER_BYTES + label
         self._head_bytes = image - label
-        self._size = self._head_bytes + int(np.prod(manifest.image_shape))
+        self._size = self._head_bytes + pixels
 
     def read(self, file: OpenFile, row: int, image: np.ndarray) -> int:
         """Reads label and pixels in one call, the pixels to where they belong."""
@@ -60,8 +67,7 @@ class JpegRecords:
         DataError: the shard is not a sequence of as many records as the manifest says.
     """
 
-    def __init__(self, manifest: Manifest, shard: Shard, file: OpenFile) -> None:
-        self._mode = "RGB" if manifest.image_shape[2] == 3 else "L"
+    def __init__(self, shard: Shard, file: OpenFile) -> None:
         self._ends = np.empty(shard.records + 1, np.int64)
         self._ends[0] = position = 0
         header = bytearray(HEADER_BYTES)
@@ -81,6 +87,11 @@ class JpegRecords:
         example = bytearray(end - start)
         file.read_into((example,), start, end - start)
         encoded, label = parse_example(bytes(example))
-        with Image.open(io.BytesIO(encoded), formats=("JPEG",)) as jpeg:
-            image[...] = np.asarray(jpeg.convert(self._mode)).reshape(image.shape)
+        image[...] = decode_jpeg(encoded, image.shape)
         return label
+
+
+def decode_jpeg(encoded: bytes, shape: tuple[int, ...]) -> np.ndarray:
+    """The pixels of a record that is a JPEG file, uint8 [height, width, channels]."""
+    with Image.open(io.BytesIO(encoded), formats=("JPEG",)) as jpeg:
+        return np.asarray(jpeg.convert("RGB" if shape[2] == 3 else "L")).reshape(shape)

@@ -34,10 +34,19 @@ class Findings:
     unproved: list[Shard]
 
 
-def verify_shards(records: Records, shards: Sequence[Shard]) -> list[Shard]:
+def _nothing(_: int) -> None:
+    """Where nobody wants to know."""
+
+
+def verify_shards(
+    records: Records, shards: Sequence[Shard], examined: Callable[[int], None] = _nothing
+) -> list[Shard]:
     """Compares shards with the manifest.
 
     Local shards are read whole. Of stored ones the store is asked for size and CRC-32C; no content is read.
+
+    Args:
+        examined: is told of bytes that have been read, from several threads.
 
     Returns:
         The shards whose store tells no checksum: only their sizes are known to be right.
@@ -46,7 +55,7 @@ def verify_shards(records: Records, shards: Sequence[Shard]) -> list[Shard]:
         DataError: names every shard that is missing or differs.
         StorageError: the store cannot be reached.
     """
-    findings = inspect_shards(records, shards)
+    findings = inspect_shards(records, shards, examined)
     if findings.damage:
         remedy = "delete the data set's folder and run prepare again"
         headline = f"{records.location}: {len(findings.damage)} damaged shard(s); {remedy}"
@@ -54,14 +63,16 @@ def verify_shards(records: Records, shards: Sequence[Shard]) -> list[Shard]:
     return findings.unproved
 
 
-def inspect_shards(records: Records, shards: Sequence[Shard]) -> Findings:
+def inspect_shards(
+    records: Records, shards: Sequence[Shard], examined: Callable[[int], None] = _nothing
+) -> Findings:
     """Compares as `verify_shards` does, and judges nothing.
 
     Raises:
         StorageError: the store cannot be reached.
     """
     if not is_remote(records.location):
-        return Findings(file_damage({shard: records.path(shard) for shard in shards}), [])
+        return Findings(file_damage({shard: records.path(shard) for shard in shards}, examined), [])
     listed = {entry.uri: entry for entry in list_entries(records.location)}
 
     def known(shard: Shard) -> Entry | None:
@@ -78,10 +89,10 @@ def inspect_shards(records: Records, shards: Sequence[Shard]) -> Findings:
     return Findings(damage, unproved)
 
 
-def file_damage(paths: Mapping[Shard, Path]) -> dict[Shard, str]:
+def file_damage(paths: Mapping[Shard, Path], examined: Callable[[int], None]) -> dict[Shard, str]:
     """What is wrong with local copies of shards, by their content; sound ones are absent."""
     shards = list(paths)
-    problems = _in_threads(lambda shard: _file_problem(paths[shard], shard), shards)
+    problems = _in_threads(lambda shard: _file_problem(paths[shard], shard, examined), shards)
     return {shard: problem for shard, problem in zip(shards, problems, strict=True) if problem}
 
 
@@ -98,12 +109,12 @@ def _entry_problem(place: str, entry: Entry | None, shard: Shard) -> str | None:
     return None if entry.crc32c is None else _checksum_problem(place, entry.crc32c, shard)
 
 
-def _file_problem(path: Path, shard: Shard) -> str | None:
+def _file_problem(path: Path, shard: Shard, examined: Callable[[int], None]) -> str | None:
     try:
         size = path.stat().st_size
         if size != shard.bytes:
             return f"{path}: {size} bytes, the manifest says {shard.bytes}"
-        return _checksum_problem(str(path), _checksum(path), shard)
+        return _checksum_problem(str(path), _checksum(path, examined), shard)
     except OSError as error:
         return f"{path}: {error.strerror}"
 
@@ -112,11 +123,12 @@ def _checksum_problem(place: str, crc32c: str, shard: Shard) -> str | None:
     return None if crc32c == shard.crc32c else f"{place}: CRC-32C {crc32c}, the manifest says {shard.crc32c}"
 
 
-def _checksum(path: Path) -> str:
+def _checksum(path: Path, examined: Callable[[int], None]) -> str:
     checksum = 0
     with path.open("rb", buffering=0) as file:
         while block := file.read(_BLOCK_BYTES):
             checksum = google_crc32c.extend(checksum, block)
+            examined(len(block))
     return f"{checksum:08x}"
 
 

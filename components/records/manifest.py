@@ -6,35 +6,52 @@ a batch is gathered without parsing or decoding anything; any TFRecord reader wo
 Example p of a split is record p // S of shard p % S, S being the number of shards.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
 
 from optduel.components.core import DataError
-from optduel.components.settings import Section, validate
+from optduel.components.settings import Section, canonical_json, validate
 from optduel.components.storage import Location, join, local_path, read
 
 SCHEMA = 1
 MANIFEST_FILE = "manifest.json"
 SPLITS = ("train", "validation", "test")
 
+_CHECKSUM = "checksum"
+"""The key of the manifest's SHA-256, in the file beside its fields."""
+
+_Count = Annotated[int, Field(ge=0)]
+_SplitName = Annotated[str, Field(pattern=f"^({'|'.join(SPLITS)})$")]
+_Length = Annotated[int, Field(ge=1)]
+
 
 class Shard(Section):
     """One TFRecord file: name in the data set's folder, records, bytes, CRC-32C of the whole file (hex)."""
 
-    file: str
-    records: int
-    bytes: int
-    crc32c: str
+    file: Annotated[str, Field(pattern=r"^[a-z]+-[0-9a-z-]+\.tfrecord$")]
+    records: _Count
+    bytes: _Count
+    crc32c: Annotated[str, Field(pattern=r"^[0-9a-f]{8}$")]
 
 
 class RecordsSplit(Section):
     """One split: its records in total and per class (in the order of `Manifest.classes`), and its shards."""
 
-    records: int
-    class_counts: tuple[int, ...]
+    records: _Count
+    class_counts: tuple[_Count, ...]
     shards: tuple[Shard, ...]
+
+    @model_validator(mode="after")
+    def _counts_agree(self) -> Self:
+        for counts in (self.class_counts, [shard.records for shard in self.shards]):
+            if counts and sum(counts) != self.records:
+                raise ValueError(f"{self.records} records are not {sum(counts)}, the sum of the parts")
+        return self
 
 
 class Skipped(Section):
@@ -77,12 +94,12 @@ class Manifest(Section):
     fingerprint: str
     source: str
     classes: tuple[str, ...]
-    image_shape: tuple[int, int, int]
+    image_shape: tuple[_Length, _Length, Literal[1, 3]]
     encoding: Literal["raw", "jpeg"]
-    example_bytes: int | None
-    image_offset: int | None
-    label_offset: int | None
-    splits: dict[str, RecordsSplit]
+    example_bytes: _Count | None
+    image_offset: _Count | None
+    label_offset: _Count | None
+    splits: dict[_SplitName, RecordsSplit]
     skipped: tuple[Skipped, ...] = ()
     duplicates: Duplicates
 
@@ -129,11 +146,23 @@ def load_records(location: Location) -> Records:
     return validate(Records, document, str(location))
 
 
+def encode_manifest(manifest: Manifest) -> bytes:
+    """A data set's own manifest as a file: canonical JSON, with a checksum over all the rest."""
+    document = manifest.model_dump(mode="json")
+    return canonical_json({**document, _CHECKSUM: _sha256(document)}).encode()
+
+
 def load_manifest(location: Location) -> Manifest:
-    """Reads a data set's own manifest. Raises as `load_records` does."""
+    """Reads a data set's own manifest. Raises as `load_records` does, also where its checksum is another."""
     document = _parse_json(location)
     _check_schema(document, location)
+    if document.pop(_CHECKSUM, None) != _sha256(document):
+        raise DataError(f"{location}: was changed or damaged, its checksum is another; run prepare again")
     return validate(Manifest, document, str(location))
+
+
+def _sha256(document: Mapping[str, object]) -> str:
+    return hashlib.sha256(canonical_json(document).encode(errors="surrogatepass")).hexdigest()
 
 
 def _check_schema(manifest: Mapping[str, object], location: Location) -> None:
@@ -144,9 +173,13 @@ def _check_schema(manifest: Mapping[str, object], location: Location) -> None:
 
 def _parse_json(location: Location) -> dict[str, object]:
     try:
-        document = json.loads(read(location))
-    except ValueError as error:
+        document = json.loads(read(location), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{location}: not JSON ({error}); run prepare again") from error
     if not isinstance(document, dict):
         raise DataError(f"{location}: not a manifest; run prepare again")
     return document
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON")

@@ -7,77 +7,25 @@ later ones use what is there. Nothing of a data set that is local is copied.
 import concurrent.futures
 import hashlib
 import os
-import shutil
-import tempfile
 import threading
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from optduel.components.core import RefusedError, SetupError, StorageError
+from optduel.components.records.copies import hold, make_room, staging_folder
 from optduel.components.records.integrity import file_damage, remove_stale_parts, verify_shards
 from optduel.components.records.manifest import Manifest, Records, Shard
-from optduel.components.storage import Download, Entry, as_storage_error, download, is_remote, list_entries
+from optduel.components.storage import Download, Entry, download, is_remote
 
-STAGING_VARIABLE = "OPTDUEL_STAGING"
-"""Names the folder; below the temporary directory by default."""
-
-BUDGET_VARIABLE = "OPTDUEL_STAGING_BYTES"
-"""Names how many bytes all that lies in the folder may take; no limit but the disk's by default."""
+PROGRESS_SECONDS = 1.0
+"""How often whoever waits for shards is told that bytes have been read or have arrived."""
 
 
-def staging_folder() -> Path:
-    """The folder, made where it is absent.
-
-    Raises:
-        StorageError: it cannot be made, or is not this user's own.
-    """
-    named = os.environ.get(STAGING_VARIABLE)
-    folder = Path(named) if named else Path(tempfile.gettempdir()) / f"optduel-staging-{os.getuid()}"
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # Everybody may write to the temporary directory, so somebody else may have made this one.
-        if not named and folder.stat().st_uid != os.getuid():
-            raise RefusedError(f"{folder}: belongs to another user; name a folder in {STAGING_VARIABLE}")
-    except OSError as error:
-        raise as_storage_error(error, folder) from error
-    return folder
-
-
-def check_room(needed_bytes: int, what: str) -> None:
-    """Tells before the first byte arrives that the copies would not fit.
-
-    Args:
-        needed_bytes: of the copies that are still to be made.
-        what: they are copies of, for the message.
-
-    Raises:
-        StorageError: the disk or the budget has less room.
-        SetupError: the budget is no number.
-    """
-    folder = staging_folder()
-    remedy = f"free some, or name another folder in {STAGING_VARIABLE}"
-    rooms = [(shutil.disk_usage(folder).free, f"are free; {remedy}")]
-    if (budget := _budget()) is not None:
-        used = sum(entry.bytes for entry in list_entries(folder))
-        remedy = f"raise {BUDGET_VARIABLE} or delete what is not needed there"
-        rooms.append((max(0, budget - used), f"are left of a budget of {budget:,}; {remedy}"))
-    for room, rest in rooms:
-        if needed_bytes > room:
-            raise StorageError(f"{folder}: copies of {what} need {needed_bytes:,} bytes, but {room:,} {rest}")
-
-
-def _budget() -> int | None:
-    text = os.environ.get(BUDGET_VARIABLE)
-    if text is None:
-        return None
-    if not text.isdecimal():
-        raise SetupError(f"{BUDGET_VARIABLE} = {text!r}: must be a number of bytes")
-    return int(text)
-
-
-def stage(records: Records, shards: Sequence[Shard]) -> "StagedRecords":
+def stage(
+    records: Records, shards: Sequence[Shard], progress: Callable[[], None] | None = None
+) -> "StagedRecords":
     """Verifies shards and makes them readable from this machine.
 
     Local shards are read whole, once, and stay where they are. Of stored ones, sizes and checksums are
@@ -87,6 +35,7 @@ def stage(records: Records, shards: Sequence[Shard]) -> "StagedRecords":
     Args:
         records: the data set.
         shards: those that this process will read, the first ones that it needs first.
+        progress: called once a second while this goes on and bytes are read or arrive, from any thread.
 
     Returns:
         The data set for `SplitReader`, to be closed after use.
@@ -95,17 +44,38 @@ def stage(records: Records, shards: Sequence[Shard]) -> "StagedRecords":
         DataError: names every shard that is missing or differs from the manifest.
         StorageError: the store cannot be reached, or the disk has no room for the copies.
     """
-    unproved = verify_shards(records, shards)
+    reports = _Reports(progress)
+    unproved = verify_shards(records, shards, reports.count)
     if not is_remote(records.location):
         return StagedRecords(records, records.folder, [])
     folder = staging_folder() / "records" / _content_name(records.manifest)
     staged = StagedRecords(records, folder, shards)
     try:
-        staged.wait(unproved)
+        seen = staged.arrived_bytes
+        while not staged.wait(unproved, PROGRESS_SECONDS):
+            reports.count(staged.arrived_bytes - seen)
+            seen = staged.arrived_bytes
     except BaseException:
         staged.close()
         raise
     return staged
+
+
+class _Reports:
+    """Passes on that bytes have been read, but not for every block. Safe from several threads."""
+
+    def __init__(self, report: Callable[[], None] | None) -> None:
+        self._report = report
+        self._lock = threading.Lock()
+        self._last = time.monotonic()
+
+    def count(self, read_bytes: int) -> None:
+        if self._report is None or not read_bytes:
+            return
+        with self._lock:
+            if time.monotonic() - self._last > PROGRESS_SECONDS:
+                self._last = time.monotonic()
+                self._report()
 
 
 def _content_name(manifest: Manifest) -> str:
@@ -133,10 +103,17 @@ class StagedRecords:
         self._arrival = threading.Condition()
         self._closed = threading.Event()
         self._fetching: concurrent.futures.Future[None] | None = None
+        self._arrived_bytes = 0
+        self._held: int | None = None
         if shards:
-            remove_stale_parts(folder)
-            absent = [shard for shard in shards if not self._has_size(shard)]
-            check_room(sum(shard.bytes for shard in absent), records.location)
+            self._held = hold(folder)
+            try:
+                remove_stale_parts(folder)
+                absent = [shard for shard in shards if not self._has_size(shard)]
+                make_room(sum(shard.bytes for shard in absent), records.location)
+            except BaseException:
+                self._let_go()
+                raise
             self._thread = concurrent.futures.ThreadPoolExecutor(1, "staging")
             self._fetching = self._thread.submit(self._fetch, shards)
             self._fetching.add_done_callback(lambda _: self._arrived([]))
@@ -153,6 +130,14 @@ class StagedRecords:
     def waiting(self) -> int:
         """Shards that have not arrived yet."""
         return len(self._awaited)
+
+    @property
+    def arrived_bytes(self) -> int:
+        """Bytes that have arrived or were found to be right, of shards that are not whole yet, too.
+
+        Those of a transfer that broke off count: this says that work goes on, not how much is there.
+        """
+        return self._arrived_bytes
 
     def path(self, shard: Shard) -> Path:
         """Where a shard is; waits until it has arrived. Raises as `wait` does."""
@@ -183,6 +168,12 @@ class StagedRecords:
         self._closed.set()
         if self._fetching is not None:
             self._thread.shutdown(wait=True)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        held, self._held = self._held, None
+        if held is not None:
+            os.close(held)
 
     def _has_failed(self) -> bool:
         fetching = self._fetching
@@ -190,7 +181,7 @@ class StagedRecords:
 
     def _fetch(self, shards: Sequence[Shard]) -> None:
         found = {shard: self._folder / shard.file for shard in shards if self._has_size(shard)}
-        damaged = file_damage(found)
+        damaged = file_damage(found, self._count)
         self._arrived([shard.file for shard in found if shard not in damaged])
         missing = [shard for shard in shards if shard.file in self._awaited]
         files = {self._records.place(shard): shard.file for shard in missing}
@@ -205,7 +196,12 @@ class StagedRecords:
             ],
             progress=arrive,
             stopped=self._closed,
+            received=self._count,
         )
+
+    def _count(self, arrived_bytes: int) -> None:
+        with self._arrival:
+            self._arrived_bytes += arrived_bytes
 
     def _arrived(self, files: Iterable[str]) -> None:
         with self._arrival:

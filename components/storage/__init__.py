@@ -21,6 +21,7 @@ from optduel.components.storage.objects import (
     publish,
     publishing,
     read,
+    read_part,
     stat,
 )
 from optduel.components.storage.retries import SECONDS_VARIABLE
@@ -44,6 +45,7 @@ __all__ = [
     "publish",
     "publishing",
     "read",
+    "read_part",
     "stat",
     "upload",
     "without_credentials",

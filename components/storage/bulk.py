@@ -1,6 +1,7 @@
 """Moves many whole objects between local files and stores, in parallel."""
 
 import concurrent.futures
+import functools
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -66,6 +67,7 @@ def download(
     progress: Progress | None = None,
     threads: int = THREADS,
     stopped: threading.Event | None = None,
+    received: Callable[[int], None] | None = None,
 ) -> list[Entry]:
     """Brings objects to local files, checked. Each file appears whole; the first failure ends the others.
 
@@ -74,6 +76,7 @@ def download(
     Args:
         progress: is given the source.
         stopped: when set, nobody wants the objects any more: transfers from a store end within a moment.
+        received: is told of bytes as they arrive from a store, in several threads.
 
     Returns:
         The sources, in the order of `downloads`, with the CRC-32C of what arrived.
@@ -82,7 +85,8 @@ def download(
         StorageError: an object cannot be read or is not the expected one, or a file cannot be written.
         AbandonedError: `stopped` was set.
     """
-    return _transfer(_download, downloads, progress, threads, stopped or threading.Event())
+    move = functools.partial(_download, received=received)
+    return _transfer(move, downloads, progress, threads, stopped or threading.Event())
 
 
 def _transfer(
@@ -116,9 +120,9 @@ def _upload(item: Upload, stopped: threading.Event) -> Entry:
     return local.copy_file(item.source, local_path(item.target))
 
 
-def _download(item: Download, stopped: threading.Event) -> Entry:
+def _download(item: Download, stopped: threading.Event, received: Callable[[int], None] | None) -> Entry:
     if is_remote(item.source):
-        return remote.fetch(str(item.source), item.target, item.bytes, item.crc32c, stopped)
+        return remote.fetch(str(item.source), item.target, item.bytes, item.crc32c, stopped, received)
     source = local_path(item.source)
     copy = local.copy_file(source, item.target, item.bytes, item.crc32c)
     return replace(copy, uri=str(source))

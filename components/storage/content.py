@@ -124,8 +124,11 @@ class Sink:
         bytes: received so far.
     """
 
-    def __init__(self, file: IO[bytes], attempt: Attempt) -> None:
+    def __init__(
+        self, file: IO[bytes], attempt: Attempt, received: Callable[[int], None] | None = None
+    ) -> None:
         self.bytes = 0
+        self._received = received
         self._file = file
         self._attempt = attempt
         self._checksum = 0
@@ -142,6 +145,8 @@ class Sink:
         self._file.write(block)
         self._checksum = google_crc32c.extend(self._checksum, block)
         self.bytes += len(block)
+        if self._received:
+            self._received(len(block))
         return len(block)
 
     def flush(self) -> None:

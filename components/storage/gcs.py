@@ -77,6 +77,18 @@ class GcsStore:
             blob.download_to_file(sink, raw_download=True, checksum=None, timeout=timeouts(), retry=None)
             return Entry(self._uri(key), sink.bytes, _hexadecimal(blob.crc32c), str(blob.generation))
 
+    def fetch_part(self, key: str, start: int, size: int, sink: Sink) -> None:
+        """Sends `size` bytes from `start` on to `sink`."""
+        options: dict[str, Any] = {
+            "raw_download": True,
+            "checksum": None,
+            "timeout": timeouts(),
+            "retry": None,
+        }
+        with _translated():
+            blob = self._bucket().blob(key)
+            blob.download_to_file(sink, start=start, end=start + size - 1, **options)
+
     def write(self, key: str, content: Content, writer: str, expected: str | None, attempt: Attempt) -> Entry:
         """Writes an object in one request, or as one resumable upload; it appears when all of it is there."""
         blob = self._bucket().blob(key)

@@ -48,6 +48,18 @@ def read_file(path: Path) -> bytes:
         raise as_storage_error(error, path) from error
 
 
+def read_file_part(path: Path, start: int, size: int) -> bytes:
+    """`size` bytes of a file from `start` on. Raises StorageError where it has fewer or cannot be read."""
+    try:
+        with path.open("rb", buffering=0) as file:
+            found = os.pread(file.fileno(), size, start)
+    except OSError as error:
+        raise as_storage_error(error, path) from error
+    if len(found) != size:
+        raise StorageError(f"{path}: ends at byte {start + len(found)}; write it again")
+    return found
+
+
 @contextlib.contextmanager
 def publishing_file(path: Path) -> Iterator[IO[bytes]]:
     """Opens a file that appears at `path`, complete and on disk, when the body ends without an exception.

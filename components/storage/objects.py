@@ -23,6 +23,21 @@ def read(location: Location) -> bytes:
     return local.read_file(local_path(location))
 
 
+def read_part(location: Location, start: int, size: int) -> bytes:
+    """A part of an object, which no checksum of the store's covers: its content has to prove itself.
+
+    Args:
+        start: where it begins, in bytes.
+        size: bytes, all of which the object has; at least one.
+
+    Raises:
+        StorageError: it is absent, cannot be read, or ends before.
+    """
+    if is_remote(location):
+        return remote.read_part(str(location), start, size)
+    return local.read_file_part(local_path(location), start, size)
+
+
 def publish(
     location: Location, content: bytes, *, if_absent: bool = False, if_version: str | None = None
 ) -> Entry:

@@ -5,6 +5,7 @@ import io
 import os
 import threading
 import uuid
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Protocol
@@ -31,6 +32,9 @@ class Store(Protocol):
 
     def fetch(self, key: str, sink: Sink) -> Entry:
         """Sends an object's content to `sink`."""
+
+    def fetch_part(self, key: str, start: int, size: int, sink: Sink) -> None:
+        """Sends `size` bytes from `start` on to `sink`."""
 
     def write(self, key: str, content: Content, writer: str, expected: str | None, attempt: Attempt) -> Entry:
         """Writes an object; raises ConditionFailure where its version is not what is expected."""
@@ -65,19 +69,41 @@ def read(uri: str) -> bytes:
     return persist(address.uri, attempt_read)
 
 
-def fetch(uri: str, target: Path, size: int | None, crc32c: str | None, stopped: threading.Event) -> Entry:
+def read_part(uri: str, start: int, size: int) -> bytes:
+    """Bytes of an object, which no checksum of the store's covers."""
+    address = parse_address(uri)
+
+    def attempt_read(attempt: Attempt) -> bytes:
+        buffer = io.BytesIO()
+        _open_store(address).fetch_part(address.key, start, size, Sink(buffer, attempt))
+        if len(buffer.getvalue()) != size:
+            raise DamagedFailure(f"{len(buffer.getvalue())} bytes arrived of {size}")
+        return buffer.getvalue()
+
+    return persist(address.uri, attempt_read)
+
+
+def fetch(
+    uri: str,
+    target: Path,
+    size: int | None,
+    crc32c: str | None,
+    stopped: threading.Event,
+    received: Callable[[int], None] | None = None,
+) -> Entry:
     """Writes an object's content to a local file, which appears whole and checked.
 
     Args:
         size: bytes that the object must have; None where only the store's own word is there to check against.
         crc32c: that the object must have; None likewise.
+        received: is told of bytes as they arrive, those of attempts that fail included.
     """
     address = parse_address(uri)
 
     def attempt_fetch(attempt: Attempt) -> Entry:
         # An attempt that was left behind may still be writing, so each has a file of its own.
         with unfinished(target) as (file, temporary):
-            entry = _fetch(address, file, attempt, size, crc32c)
+            entry = _fetch(address, file, attempt, size, crc32c, received)
             file.flush()
             attempt.check()
             os.chmod(temporary, 0o644)
@@ -88,9 +114,14 @@ def fetch(uri: str, target: Path, size: int | None, crc32c: str | None, stopped:
 
 
 def _fetch(
-    address: Address, file: IO[bytes], attempt: Attempt, size: int | None = None, crc32c: str | None = None
+    address: Address,
+    file: IO[bytes],
+    attempt: Attempt,
+    size: int | None = None,
+    crc32c: str | None = None,
+    received: Callable[[int], None] | None = None,
 ) -> Entry:
-    sink = Sink(file, attempt)
+    sink = Sink(file, attempt, received)
     entry = _open_store(address).fetch(address.key, sink)
     arrived = f"{size_and_checksum(sink.bytes, sink.crc32c)} arrived"
     if sink.bytes != entry.bytes or entry.crc32c not in (None, sink.crc32c):

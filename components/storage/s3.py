@@ -107,6 +107,15 @@ class S3Store:
             raise DamagedFailure(f"{sink.bytes} bytes with MD5 {digest.hexdigest()} arrived, not {expected}")
         return entry
 
+    def fetch_part(self, key: str, start: int, size: int, sink: Sink) -> None:
+        """Sends `size` bytes from `start` on to `sink`."""
+        with _translated():
+            wanted = f"bytes={start}-{start + size - 1}"
+            answer = self._client().get_object(Bucket=self._bucket, Key=key, Range=wanted)
+            with contextlib.closing(answer["Body"]) as body:
+                while block := body.read(BLOCK_BYTES):
+                    sink.write(block)
+
     def write(self, key: str, content: Content, writer: str, expected: str | None, attempt: Attempt) -> Entry:
         """Writes an object in one request; it appears when all of it is there."""
         if content.size > LARGEST_BYTES:

@@ -38,6 +38,32 @@ def limited(request: pytest.FixtureRequest, cgroups: Path, monkeypatch: pytest.M
     return cgroups
 
 
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({}, 8_000 * 1024),
+        ({"memory.max": "max\n", "memory.stat": "anon 5\n"}, 8_000 * 1024),
+        ({"memory.max": "4000000\n", "memory.stat": "anon 1000000\nfile 2900000\n"}, 3_000_000),
+        ({"memory.max": "4000000\n", "memory.stat": "anon 5000000\n"}, 0),
+        ({"memory/memory.limit_in_bytes": "4000000\n", "memory/memory.stat": "total_rss 1000\n"}, 3_999_000),
+        (
+            {"memory/memory.limit_in_bytes": "9223372036854771712", "memory/memory.stat": ""},
+            8_000 * 1024,
+        ),
+    ],
+)
+def test_memory_is_the_container_s_or_the_machine_s(
+    cgroups: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], expected: int
+) -> None:
+    """What a container holds of files can be taken back, so only what is anonymous counts."""
+    monkeypatch.setattr(machine, "_MEMORY", cgroups / "meminfo")
+    write(cgroups / "meminfo", "MemTotal: 16000 kB\nMemFree: 100 kB\nMemAvailable:    8000 kB\n")
+    write(cgroups / "own", "0::/\n2:memory:/\n")
+    for name, text in files.items():
+        write(cgroups / "cgroup" / name, text)
+    assert machine.usable_memory() == expected
+
+
 def test_kills_and_quota_are_found(limited: Path) -> None:
     assert machine.oom_kills() == 2
     assert machine.usable_cores() == 2

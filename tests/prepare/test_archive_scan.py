@@ -1,4 +1,5 @@
 import bz2
+import contextlib
 import gzip
 import io
 import lzma
@@ -9,6 +10,7 @@ import tarfile
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from optduel.components.core import DataError
@@ -136,6 +138,75 @@ def test_links_and_devices_in_a_zip_are_refused(
 
 def test_a_link_within_a_zip_passes(tmp_path: Path) -> None:
     scan_archive(write_zip(tmp_path / "flowers.zip", {"daisy/1.jpg": b"../roses/2.jpg"}, stat.S_IFLNK))
+
+
+@pytest.mark.parametrize("before", [b"\0", b"\x1f\x8b", b"#!/bin/sh\n", b"BM" + bytes(5000)])
+def test_a_zip_with_something_before_it_is_scanned_too(tmp_path: Path, before: bytes) -> None:
+    for members, reason in (
+        ({"daisy/1.jpg": b"x", "../evil.jpg": b"x"}, "member '../evil.jpg' leads out of the archive"),
+        ({"1.jpg": b"x", "zeros.jpg": bytes(100 * 2**20)}, "member 'zeros.jpg' takes it to"),
+    ):
+        path = write_zip(tmp_path / "flowers.zip", members)
+        path.write_bytes(before + path.read_bytes())
+        with pytest.raises(DataError, match=reason):
+            scan_archive(path)
+
+
+@pytest.mark.parametrize("depth", [5_000, 300_000])
+def test_a_name_of_very_many_folders_is_refused_at_once(tmp_path: Path, depth: int) -> None:
+    member = tarfile.TarInfo("a/" * depth + "1.jpg")
+    (tmp_path / "deep.tar").write_bytes(member.tobuf(tarfile.PAX_FORMAT) + bytes(1024))
+    with pytest.raises(DataError, match=r"member 'a/a.*\.\.\.' has a name of [\d,]+ characters|a header of"):
+        scan_archive(tmp_path / "deep.tar")
+
+
+def test_links_are_remembered_up_to_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive_scan, "LINK_LIMIT", 3)
+    links = [special(f"a/{number}", tarfile.SYMTYPE, "b") for number in range(5)]
+    scan_archive(write_tar(tmp_path / "few.tar", links[:3], "w"))
+    with pytest.raises(DataError, match="member 'a/3' takes it past 3 links, the limit"):
+        scan_archive(write_tar(tmp_path / "many.tar", links, "w"))
+
+
+def check_random_archives(inputs: int, folder: Path) -> None:
+    """Sound archives with bytes changed, cut out, repeated or put before: passed, or refused by name."""
+    random = np.random.default_rng(11)
+    names = ["flowers.tar", "flowers.tgz", "flowers.tar.bz2", "flowers.txz", "flowers.zip", "flowers"]
+    write_tar(folder / names[0], GOOD, "w")
+    for name, mode in zip(names[1:4], ("w:gz", "w:bz2", "w:xz"), strict=True):
+        write_tar(folder / name, GOOD, mode)
+    write_zip(folder / names[4], {"daisy/": b"", "daisy/1.jpg": b"x" * 100, "2.jpg": b"1.jpg"})
+    (folder / names[5]).write_bytes(gzip.compress(bytes(range(256)) * 10))
+    sound = {name: (folder / name).read_bytes() for name in names}
+    for number in range(inputs):
+        name = names[number % len(names)]
+        content = bytearray(sound[name])
+        for _ in range(int(random.integers(1, 5))):
+            start = int(random.integers(0, len(content) + 1))
+            length = int(random.integers(0, 40))
+            match int(random.integers(0, 4)):
+                case 0:
+                    content[start : start + length] = random.bytes(length)
+                case 1:
+                    del content[start : start + length]
+                case 2:
+                    content[start:start] = content[start : start + length]
+                case 3:
+                    content[:0] = random.bytes(length)
+        (folder / name).write_bytes(content)
+        with contextlib.suppress(DataError):
+            scan_archive(folder / name)
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name:UserWarning")
+def test_damaged_archives_pass_or_are_refused(tmp_path: Path) -> None:
+    check_random_archives(600, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Duplicate name:UserWarning")
+def test_20_000_damaged_archives_pass_or_are_refused(tmp_path: Path) -> None:
+    check_random_archives(20_000, tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["tar", "zip", "file"])

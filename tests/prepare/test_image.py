@@ -16,15 +16,24 @@ from optduel.components.prepare.image import (
     ENCODED_BYTES_LIMIT,
     UnusableImageError,
     check_content,
-    decode,
     decode_resized,
+    decoding,
 )
+from optduel.components.prepare.room import Room
 
 Picture = Callable[..., Image.Image]
 Encode = Callable[..., bytes]
 
 PATCHES = np.random.default_rng(0).integers(0, 256, (3, 4, 3), dtype=np.uint8)
 SMOOTH = Image.fromarray(PATCHES).resize((40, 30), Image.Resampling.BILINEAR)
+
+
+ROOM = Room(2**30)
+
+
+def decode(encoded: bytes) -> Image.Image:
+    with decoding(encoded, ROOM) as decoded:
+        return decoded.image.copy()
 
 
 def encoded_as(image_format: str, **options: object) -> bytes:
@@ -71,6 +80,74 @@ def test_exif_orientation_turns_the_image_upright(picture: Picture, encode: Enco
     np.testing.assert_array_equal(np.asarray(decoded), np.asarray(upright))
 
 
+def tiff(order: str, entries: bytes, count: int) -> bytes:
+    mark = b"II*\0" if order == "<" else b"MM\0*"
+    return b"Exif\0\0" + mark + struct.pack(f"{order}LH", 8, count) + entries + bytes(4)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("kind", ["H", "L", "B"])
+@pytest.mark.parametrize("orientation", range(10))
+def test_the_orientation_alone_is_read_of_an_odd_exif_block(
+    picture: Picture, encode: Encode, order: str, kind: str, orientation: int
+) -> None:
+    """The other tags are of an unknown type, and of a value far outside the block."""
+    types = {"B": 1, "H": 3, "L": 4}
+    value = struct.pack(f"{order}{kind}", orientation).ljust(4, b"\0")
+    entries = [
+        struct.pack(f"{order}HHLL", 0x010F, 77, 2**31, 2**32 - 1),
+        struct.pack(f"{order}HHL", 0x0112, types[kind], 1) + value,
+        struct.pack(f"{order}HHLL", 0x011A, 5, 1, 2**31),
+    ]
+    image = picture(2, width=9, height=7)
+    decoded = decode(encode(image, "PNG", exif=tiff(order, b"".join(entries), 3)))
+    turns = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_270,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_90,
+    }
+    upright = image.transpose(turns[orientation]) if orientation in turns else image
+    np.testing.assert_array_equal(np.asarray(decoded), np.asarray(upright))
+
+
+def check_random_exif(blocks: int) -> None:
+    """Sound images with random blocks, and with blocks that begin well, all decode."""
+    random = np.random.default_rng(5)
+    jpeg, webp, png = (encoded_as(name) for name in ("JPEG", "WEBP", "PNG"))
+    header, chunks = png[:33], png[33:]
+    assert webp
+    for number in range(blocks):
+        block = random.bytes(int(random.integers(0, 120)))
+        if number % 2:
+            entries = b"".join(
+                struct.pack(">HHLL", int(tag), int(random.integers(0, 14)), *random.integers(0, 2**32, 2))
+                for tag in random.choice([0x0112, 0x011A, 0x0128, 0x8769, 0x8825, 0x927C, 0xA005], 4)
+            )
+            block = b"MM\0*" + struct.pack(">LH", 8, 4) + entries + block
+        segment = b"Exif\0\0" + block
+        with_segment = b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment
+        chunk = (
+            struct.pack(">I", len(block)) + b"eXIf" + block + struct.pack(">I", zlib.crc32(b"eXIf" + block))
+        )
+        encoded = jpeg[:2] + with_segment + jpeg[2:] if number % 4 < 2 else header + chunk + chunks
+        assert sorted(decode(encoded).size) == [30, 40], block
+
+
+@pytest.mark.filterwarnings("ignore:.*:UserWarning:PIL")
+def test_no_exif_block_makes_a_sound_image_unusable() -> None:
+    check_random_exif(1_000)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*:UserWarning:PIL")
+def test_none_of_20_000_exif_blocks_makes_a_sound_image_unusable() -> None:
+    check_random_exif(20_000)
+
+
 def test_transparent_parts_lie_over_white(picture: Picture, encode: Encode) -> None:
     pixels = np.asarray(picture(3).convert("RGBA")).copy()
     pixels[:10, :, 3] = 0
@@ -86,6 +163,46 @@ def test_a_transparent_palette_entry_lies_over_white(encode: Encode) -> None:
     decoded = np.asarray(decode(encode(image, "PNG", transparency=1)))
     assert (decoded[:4] == 255).all()
     assert (decoded[4:] == (10, 20, 30)).all()
+
+
+def png_of(depth: int, colour: int, rows: bytes, width: int, height: int, transparency: bytes) -> bytes:
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    stride = len(rows) // height
+    lines = b"".join(b"\0" + rows[y * stride : (y + 1) * stride] for y in range(height))
+    parts = [chunk(b"IHDR", header), chunk(b"tRNS", transparency), chunk(b"IDAT", zlib.compress(lines))]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    ("depth", "row", "key", "expected"),
+    [
+        (1, b"\x40", 1, [0, 255]),
+        (1, b"\x40", 0, [255, 255]),
+        (2, b"\x1b", 2, [0, 85, 255, 255]),
+        (4, bytes([0x0F, 0x70]), 7, [0, 255, 255, 0]),
+        (8, bytes([9, 10, 11]), 10, [9, 255, 11]),
+        (16, struct.pack(">3H", 32766, 32767, 65535), 32767, [127, 255, 255]),
+    ],
+)
+def test_a_transparent_grey_lies_over_white_in_every_depth(
+    depth: int, row: bytes, key: int, expected: list[int]
+) -> None:
+    encoded = png_of(depth, 0, row, len(expected), 1, struct.pack(">H", key))
+    assert np.asarray(decode(encoded).convert("L"))[0].tolist() == expected
+
+
+@pytest.mark.parametrize(("depth", "layout"), [(8, ">6B"), (16, ">6H")])
+def test_a_transparent_colour_lies_over_white_in_every_depth(depth: int, layout: str) -> None:
+    """The two pixels differ in the last bit of one value."""
+    key, other = (200, 100, 51), (200, 100, 50)
+    if depth == 16:
+        key, other = (51200, 25600, 13051), (51200, 25600, 13050)
+    row = struct.pack(layout, *key, *other)
+    pixels = np.asarray(decode(png_of(depth, 2, row, 2, 1, struct.pack(">3H", *key))))
+    assert pixels[0].tolist() == [[255, 255, 255], [200, 100, 50]]
 
 
 def test_cmyk_becomes_rgb(encode: Encode) -> None:
@@ -105,24 +222,24 @@ def test_sixteen_bit_grey_keeps_its_high_byte(encode: Encode) -> None:
 def test_grey_is_the_luma_of_bt_601() -> None:
     file = io.BytesIO()
     Image.new("RGB", (4, 4), (0, 255, 0)).save(file, "PNG")
-    assert decode_resized(file.getvalue(), 4, 4, 1).getextrema() == (150, 150)  # 0.587 * 255
+    assert decode_resized(file.getvalue(), 4, 4, 1, ROOM).getextrema() == (150, 150)  # 0.587 * 255
 
 
 def test_resizing_gives_height_and_width_in_that_order(picture: Picture, encode: Encode) -> None:
-    resized = decode_resized(encode(picture(4), "PNG"), height=12, width=16, channels=3)
+    resized = decode_resized(encode(picture(4), "PNG"), height=12, width=16, channels=3, room=ROOM)
     assert np.asarray(resized).shape == (12, 16, 3)
 
 
 def test_resizing_down_does_not_alias(encode: Encode) -> None:
     checkerboard = (np.indices((64, 64)).sum(axis=0) % 2 * 255).astype(np.uint8)
-    resized = np.asarray(decode_resized(encode(Image.fromarray(checkerboard), "PNG"), 8, 8, 1))
+    resized = np.asarray(decode_resized(encode(Image.fromarray(checkerboard), "PNG"), 8, 8, 1, ROOM))
     assert abs(resized.astype(int) - 127).max() <= 2  # bilinear without antialiasing gives 0 and 255
 
 
 def test_an_image_of_the_wanted_size_is_left_alone(picture: Picture, encode: Encode) -> None:
     image = picture(5)
     np.testing.assert_array_equal(
-        np.asarray(decode_resized(encode(image, "PNG"), 30, 40, 3)), np.asarray(image)
+        np.asarray(decode_resized(encode(image, "PNG"), 30, 40, 3, ROOM)), np.asarray(image)
     )
 
 
@@ -249,11 +366,39 @@ def test_a_header_that_promises_too_many_pixels_is_refused(bomb: bytes) -> None:
         decode(bomb)
 
 
+def with_scans(encoded: bytes, scans: int) -> bytes:
+    """A progressive JPEG file whose last scan comes again and again."""
+    start, end = encoded.rindex(b"\xff\xda"), encoded.rindex(b"\xff\xd9")
+    return encoded[:end] + encoded[start:end] * scans + encoded[end:]
+
+
+def test_a_jpeg_of_very_many_scans_is_refused_before_it_is_decoded() -> None:
+    encoded = EVERY_FORMAT["progressive JPEG"]
+    assert decode(with_scans(encoded, 80)).size == (40, 30)
+    with pytest.raises(UnusableImageError, match="has 210 scans of 40 x 30 pixels, the limit is 100"):
+        decode(with_scans(encoded, 200))
+
+
+def test_a_large_jpeg_may_have_fewer_scans() -> None:
+    encoded = with_scans(EVERY_FORMAT["progressive JPEG"], 40)
+    large = with_size(encoded, encoded.index(b"\xff\xc2") + 5, ">HH", 8_000, 8_000)
+    with pytest.raises(UnusableImageError, match="has 50 scans of 8000 x 8000 pixels, the limit is 16"):
+        decode(large)
+
+
+def test_what_looks_like_scans_in_an_embedded_block_does_not_count() -> None:
+    encoded = EVERY_FORMAT["JPEG"]
+    segment = b"\xff\xed" + struct.pack(">H", 2002) + b"\xff\xda" * 1000
+    assert decode(encoded[:2] + segment + encoded[2:]).size == (40, 30)
+    assert decode(encoded + b"\xff\xda\x00\x02" * 1000).size == (40, 30)
+
+
 def test_a_real_bomb_of_400_megapixels_is_refused_without_its_memory() -> None:
     """A complete and valid PNG of 60 kB; decoded, it would take 400 MB."""
     program = """
 import resource, struct, zlib
-from optduel.components.prepare.image import UnusableImageError, decode
+from optduel.components.prepare.image import UnusableImageError, decoding
+from optduel.components.prepare.room import Room
 def chunk(kind, body):
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 packer = zlib.compressobj(9)
@@ -265,7 +410,8 @@ assert len(bomb) < 60_000
 in_use = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (in_use + 100 * 2**20, -1))
 try:
-    decode(bomb)
+    with decoding(bomb, Room(2**30)):
+        pass
 except UnusableImageError as error:
     print(error)
 """

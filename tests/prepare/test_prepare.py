@@ -12,6 +12,7 @@ from PIL import Image
 from optduel.components.core import DataError
 from optduel.components.prepare.image import decode_resized
 from optduel.components.prepare.prepare import prepare_records, prepare_source
+from optduel.components.prepare.room import Room
 from optduel.components.records import Records, load_manifest
 from optduel.components.records.integrity import verify_shards
 from optduel.components.settings import Data, DigitsSource, Split
@@ -34,7 +35,9 @@ def test_records_hold_every_image_once_resized_with_its_label(
     images: Images, memory_source: Any, settings: Settings, read_split: ReadSplit, tmp_path: Path
 ) -> None:
     records = prepare_source(memory_source(images), settings(), tmp_path, threads=2)
-    expected = [(decode_resized(encoded, 12, 16, 3).tobytes(), label) for _, label, encoded, _ in images]
+    expected = [
+        (decode_resized(encoded, 12, 16, 3, Room(2**20)).tobytes(), label) for _, label, encoded, _ in images
+    ]
     assert sorted(examples_of(records, read_split)) == sorted(expected)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from optduel.components.core import DataError
+from optduel.components.core import DataError, StorageError
 from optduel.components.prepare.prepare import prepare_records, prepare_source
 from optduel.components.prepare.sources import Folder
 from optduel.components.records import Records
@@ -115,7 +115,7 @@ def test_a_class_with_nothing_readable_is_refused_even_when_skipping(
 def test_a_file_that_cannot_be_read_is_named(image_folder: Path, settings: Settings, tmp_path: Path) -> None:
     source = Folder(FolderSource(path=str(image_folder)))
     (image_folder / "daisy" / "0.jpg").unlink()
-    with pytest.raises(DataError, match="daisy/0.jpg: cannot be read: No such file or directory"):
+    with pytest.raises(StorageError, match="daisy/0.jpg: cannot be read: No such file or directory"):
         prepare_source(source, settings(), tmp_path / "root", threads=1)
 
 

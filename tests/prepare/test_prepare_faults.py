@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from PIL import Image
 
 from optduel.components.core import DataError, StorageError
 from optduel.components.prepare.prepare import prepare_records, prepare_source
+from optduel.components.prepare.sources import Folder
 from optduel.components.records import Records
 from optduel.components.records.integrity import verify_shards
 from optduel.components.settings import Data, FolderSource
@@ -128,16 +130,39 @@ def test_a_file_that_cannot_grow_is_one_storage_error(
     assert_untouched(earlier, contents, contents_of)
 
 
+def test_a_disk_that_is_too_small_is_told_before_an_image_is_decoded(
+    many_images: FolderSource, settings: Settings, contents_of: Contents, small_disk: Path
+) -> None:
+    earlier = prepare_records(settings(source=many_images), str(small_disk))
+    contents = contents_of(earlier)
+    (Path(many_images.path) / "a" / "0.png").write_bytes(b"\x89PNG\r\n\x1a\n damaged")
+    with pytest.raises(StorageError, match=r"datasets/many/\w+: the records take 9,\d+,\d+ bytes, of"):
+        prepare_records(settings(source=many_images, image_size=(160, 160)), str(small_disk))
+    assert_untouched(earlier, contents, contents_of)
+
+
 def test_a_full_disk_is_one_storage_error(
     many_images: FolderSource, settings: Settings, contents_of: Contents, small_disk: Path
 ) -> None:
     earlier = prepare_records(settings(source=many_images), str(small_disk))
     contents = contents_of(earlier)
-    data = settings(source=many_images, image_size=(160, 160))
+    source, filler = Folder(many_images), small_disk / "filler"
+
+    class Filling(Folder):
+        """Somebody else fills the disk while the first images are read again, to be checked."""
+
+        def read(self, position: int) -> bytes:
+            if not filler.exists() and next(reads) > len(source.examples):
+                filler.write_bytes(bytes(shutil.disk_usage(small_disk).free - 2**19))
+            return super().read(position)
+
+    reads = itertools.count()
+    data = settings(source=many_images, image_size=(64, 64))
     with pytest.raises(StorageError) as caught:
-        prepare_records(data, str(small_disk))
+        prepare_source(Filling(many_images), data, small_disk, threads=1)
     assert str(caught.value).startswith(str(small_disk / "datasets" / "many"))
     assert "No space left on device; free some space" in str(caught.value)
+    filler.unlink()
     assert len(list(small_disk.rglob("manifest.json"))) == 1
     assert not list(small_disk.rglob(".*"))
     assert_untouched(earlier, contents, contents_of)

@@ -83,6 +83,45 @@ def shapes() -> str:
     return str(TinyShapes.name)
 
 
+@pytest.mark.parametrize(
+    ("feature", "message"),
+    [
+        ("float32", "its images are float32; needed are uint8 values 0..255: scale them in the builder"),
+        ("uint16", "its images are uint16; needed are uint8 values"),
+        ("labels", "the pixels of its `image` are numbers of classes; needed are colours"),
+    ],
+)
+def test_images_whose_bytes_mean_something_else_are_refused(
+    feature: str, message: str, tmp_path: Path
+) -> None:
+    import tensorflow_datasets as tfds
+
+    image = (
+        tfds.features.LabeledImage(labels=["ground", "thing"], shape=(6, 6, 1))
+        if feature == "labels"
+        else tfds.features.Image(shape=(6, 6, 1), dtype=getattr(np, feature), encoding_format="png")
+    )
+
+    class Builder(tfds.core.GeneratorBasedBuilder):  # type: ignore[misc]
+        name = f"odd_{feature}"
+        VERSION = tfds.core.Version("1.0.0")
+
+        def _info(self) -> Any:
+            label = tfds.features.ClassLabel(names=["disc", "square"])
+            features = tfds.features.FeaturesDict({"image": image, "label": label})
+            return self.dataset_info_from_configs(features=features)
+
+        def _split_generators(self, dl_manager: Any) -> Any:
+            raise NotImplementedError
+
+        def _generate_examples(self) -> Any:
+            raise NotImplementedError
+
+    with pytest.raises(ExperimentError, match=f"data.source.name = odd_{feature}: {message}"):
+        Tfds(TfdsSource(name=Builder.name), tmp_path)
+    assert not list(tmp_path.rglob("*.array_record*"))
+
+
 def test_a_declared_test_split_is_the_test_split(shapes: str, tmp_path: Path) -> None:
     source = TfdsSource(name=shapes, test_split="test")
     data = Data(source=source, image_size=(6, 6), channels=1, split=NO_TEST, shards=2)

@@ -1,6 +1,8 @@
 """The reader's use of memory, files and threads."""
 
+import io
 import os
+import resource
 import subprocess
 import sys
 import threading
@@ -9,6 +11,7 @@ from pathlib import Path
 import google_crc32c
 import numpy as np
 import pytest
+from PIL import Image
 
 from optduel.components.core import DataError, StorageError
 from optduel.components.prepare.prepare import prepare_records
@@ -20,6 +23,7 @@ from optduel.components.records import (
     Shard,
     SplitReader,
     example_offsets,
+    first_examples,
     frame,
     reader,
     serialize_example,
@@ -208,3 +212,60 @@ def test_a_file_system_that_gives_less_at_once_is_asked_again(
     assert b"".join(buffers) == content[10:165]
     with pytest.raises(DataError, match="ends within a record, at byte 200"):
         file.read_into(buffers, 60, 155)
+
+
+@pytest.mark.parametrize("encoding", ["raw", "jpeg"])
+def test_a_batch_may_be_spread_over_more_shards_than_may_be_open(tmp_path: Path, encoding: str) -> None:
+    records = write_raw(tmp_path, shard_count=300, rows=2, side=2)
+    if encoding == "jpeg":
+        records = as_jpeg(records)
+    in_use = len(os.listdir("/proc/self/fd"))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    random = np.random.default_rng(0)
+    shards, rows = random.integers(0, 300, 3000), random.integers(0, 2, 3000)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (in_use + 2 * reader.FILES_LIMIT + 20, hard))
+        images, labels = SplitReader(records, "train", threads=2).read(shards, rows)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert labels.tolist() == rows.tolist()
+    difference = images.astype(int) - (shards % 256)[:, None, None, None]
+    assert abs(difference).max() <= (0 if encoding == "raw" else 1)
+
+
+def as_jpeg(records: Records) -> Records:
+    """The same data set with JPEG files for pixels."""
+    split = records.manifest.splits["train"]
+    shards = []
+    for shard in split.shards:
+        content = b""
+        for image, label in first_examples(records, shard, shard.bytes):
+            file = io.BytesIO()
+            Image.fromarray(image).save(file, "JPEG", quality=95)
+            content += frame(serialize_example(file.getvalue(), label))
+        records.path(shard).write_bytes(content)
+        crc32c = f"{google_crc32c.value(content):08x}"
+        shards.append(shard.model_copy(update={"bytes": len(content), "crc32c": crc32c}))
+    splits = {"train": split.model_copy(update={"shards": tuple(shards)})}
+    manifest = records.manifest.model_copy(update={"splits": splits, "encoding": "jpeg"})
+    return records.model_copy(update={"manifest": manifest})
+
+
+def test_the_first_examples_are_read_up_to_a_number_of_bytes(tmp_path: Path) -> None:
+    records = write_raw(tmp_path, shard_count=2, rows=10, side=4)
+    shard = records.manifest.splits["train"].shards[1]
+    each = shard.bytes // 10
+    for most, count in ((0, 0), (1, 0), (each - 1, 0), (each, 1), (3 * each + 13, 3), (10**9, 10)):
+        found = list(first_examples(records, shard, most))
+        assert [label for _, label in found] == list(range(count))
+        assert all((image == 1).all() and image.shape == (4, 4, 3) for image, _ in found)
+    path = records.path(shard)
+    content = bytearray(path.read_bytes())
+    content[2 * each + 40] ^= 1
+    path.write_bytes(content)
+    assert len(list(first_examples(records, shard, 2 * each))) == 2
+    with pytest.raises(DataError, match=f"{shard.file}: is damaged at byte {2 * each}; run prepare again"):
+        list(first_examples(records, shard, 3 * each))
+    path.write_bytes(content[: 2 * each])
+    with pytest.raises(StorageError, match=f"{shard.file}: ends at byte {2 * each}; write it again"):
+        list(first_examples(records, shard, 3 * each))

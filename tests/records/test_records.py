@@ -1,7 +1,11 @@
 """Records as the real writer makes them, read back, damaged and described."""
 
+import contextlib
+import hashlib
 import io
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -134,6 +138,92 @@ def test_a_raw_shard_of_another_size_is_refused(records: Records) -> None:
         reader.read(np.array([0]), np.array([0]))
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"image_shape": (6, 9, 3)},
+        {"image_shape": (6, 7, 3)},
+        {"label_offset": -1},
+        {"label_offset": 10_000},
+        {"image_offset": 0},
+    ],
+    ids=str,
+)
+def test_a_layout_that_does_not_fit_its_records_is_refused(
+    records: Records, change: dict[str, object]
+) -> None:
+    manifest = records.manifest.model_copy(update=change)
+    reader = SplitReader(records.model_copy(update={"manifest": manifest}), "train")
+    with pytest.raises(DataError, match="hold no label at .* the manifest is damaged"):
+        reader.read(np.array([0]), np.array([0]))
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "rule"),
+    [
+        (("label_offset",), -1, "greater than or equal to 0"),
+        (("image_shape",), [6, 8, 2], "must be one of 1, 3"),
+        (("splits", "train", "records"), 11, "11 records are not 12, the sum of the parts"),
+        (("splits", "train", "shards", 0, "records"), 3, "12 records are not 11, the sum of the parts"),
+        (("splits", "train", "shards", 0, "file"), "../../x.tfrecord", "match pattern"),
+        (("splits", "train", "shards", 0, "crc32c"), "xyz", "match pattern"),
+        (("splits", "train", "class_counts"), [1, 2], "12 records are not 3"),
+    ],
+)
+def test_a_manifest_that_contradicts_itself_is_refused(
+    records: Records, tmp_path: Path, path: tuple[Any, ...], value: object, rule: str
+) -> None:
+    """In the document that travels, too, which has no checksum of its own."""
+    document = json.loads(records.canonical_json())
+    place = document["manifest"]
+    for part in path[:-1]:
+        place = place[part]
+    place[path[-1]] = value
+    (tmp_path / "records").write_text(canonical_json(document))
+    with pytest.raises(ExperimentError, match=rule):
+        load_records(tmp_path / "records")
+
+
+def check_random_manifests(inputs: int, records: Records, folder: Path) -> None:
+    """Bytes changed, cut out or repeated: the manifest that was written, or one documented error."""
+    sound = (records.folder / "manifest.json").read_bytes()
+    travelling = records.canonical_json().encode()
+    random = np.random.default_rng(3)
+    for number in range(inputs):
+        content = bytearray((sound, travelling)[number % 2])
+        for _ in range(int(random.integers(1, 4))):
+            start, length = (int(value) for value in random.integers(0, (len(content), 8)))
+            if random.integers(2):
+                content[start : start + length] = random.bytes(length)
+            else:
+                content[start:start] = content[start - length : start]
+        (folder / "x").write_bytes(content)
+        with contextlib.suppress(DataError, ExperimentError):
+            if number % 2:
+                load_records(folder / "x")
+            else:
+                assert load_manifest(folder / "x") == records.manifest
+
+
+def test_damaged_manifests_are_told(records: Records, tmp_path: Path) -> None:
+    check_random_manifests(1_000, records, tmp_path)
+
+
+@pytest.mark.slow
+def test_20_000_damaged_manifests_are_told(records: Records, tmp_path: Path) -> None:
+    check_random_manifests(20_000, records, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "document", ['{"a":' * 100_000, '{"schema_version": 1, "a": NaN}', '{"a": "\\ud800"}']
+)
+def test_an_odd_document_is_no_manifest(tmp_path: Path, document: str) -> None:
+    (tmp_path / "x").write_text(document)
+    for load in (load_records, load_manifest):
+        with pytest.raises(DataError, match="run prepare again"):
+            load(tmp_path / "x")
+
+
 def test_raw_records_without_offsets_are_refused(records: Records) -> None:
     manifest = records.manifest.model_copy(update={"image_offset": None})
     reader = SplitReader(records.model_copy(update={"manifest": manifest}), "train")
@@ -235,7 +325,8 @@ def test_another_schema_is_refused(records: Records, tmp_path: Path) -> None:
 
 def test_a_manifest_with_missing_fields_is_refused(records: Records, tmp_path: Path) -> None:
     document = records.manifest.model_dump(mode="json", exclude={"classes"})
-    (tmp_path / "x").write_text(canonical_json(document))
+    checksum = hashlib.sha256(canonical_json(document).encode()).hexdigest()
+    (tmp_path / "x").write_text(canonical_json({**document, "checksum": checksum}))
     with pytest.raises(ExperimentError, match="classes: is required"):
         load_manifest(tmp_path / "x")
 

@@ -262,7 +262,8 @@ def test_copies_beyond_the_budget_are_refused_before_the_first_byte(
     with pytest.raises(StorageError) as caught:
         stage(records, shards)
     message = str(caught.value)
-    assert message.startswith(f"{staging}: copies of {records.location} need {needed:,} bytes, but")
+    folder = staging / f"optduel-staging-{os.getuid()}"
+    assert message.startswith(f"{folder}: copies of {records.location} need {needed:,} bytes, but")
     assert f"{needed - 1:,} are left of a budget of {needed - 1:,}; raise OPTDUEL_STAGING_BYTES" in message
     assert gets(place) == fetched
     monkeypatch.setenv("OPTDUEL_STAGING_BYTES", str(needed))
@@ -309,8 +310,7 @@ def test_a_disk_without_room_is_named_with_what_is_needed(
 def test_a_folder_that_another_user_made_is_not_used(
     records: Records, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("OPTDUEL_STAGING")
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv("OPTDUEL_STAGING", str(tmp_path))
     folder = tmp_path / f"optduel-staging-{os.getuid()}"
     folder.mkdir()
     os.chown(folder, 12345, 12345)

@@ -6,12 +6,12 @@ from typing import Any
 
 from optduel.components.prepare.sources.digits import Digits
 from optduel.components.prepare.sources.folder import Folder, StoredFolder
-from optduel.components.prepare.sources.source import Source
+from optduel.components.prepare.sources.source import Source, read_encoded
 from optduel.components.prepare.sources.tfds import Tfds
 from optduel.components.settings import FolderSource
 from optduel.components.storage import is_remote
 
-__all__ = ["Digits", "Folder", "SOURCES", "Source", "StoredFolder", "Tfds"]
+__all__ = ["Digits", "Folder", "SOURCES", "Source", "StoredFolder", "Tfds", "read_encoded"]
 
 
 def _folder(source: FolderSource, _: Path) -> Source:

@@ -7,6 +7,7 @@ import itertools
 import lzma
 import os
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -23,6 +24,12 @@ MEMBER_LIMIT = 20_000_000
 UNPACKED_BYTES_LIMIT = 2**41
 """Two tebibytes; ImageNet-21k unpacks to 1.3."""
 
+NAME_LIMIT = 4096
+"""Characters of a member's name; no file system takes longer paths, and each folder in one is looked at."""
+
+LINK_LIMIT = 1_000_000
+"""Links of an archive; all are remembered, to tell what lies below one."""
+
 RATIO_LIMIT = 50
 """Unpacked to packed size. Photographs stay near 1, raw digits reach 6, text 10, a bomb of zeros 1000."""
 
@@ -34,7 +41,18 @@ _HEADER_BYTES_LIMIT = 2**20
 _LINK_BYTES_LIMIT = 4096
 _BLOCK_BYTES = 2**20
 
-_DAMAGE = (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, zlib.error, lzma.LZMAError, RuntimeError)
+# What the readers raise on damaged archives, found by feeding them 20,000.
+_DAMAGE = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    EOFError,
+    OSError,
+    zlib.error,
+    lzma.LZMAError,
+    RuntimeError,
+    ValueError,
+    struct.error,
+)
 
 _COMPRESSIONS = ((b"\x1f\x8b", gzip.GzipFile), (b"BZh", bz2.BZ2File), (b"\xfd7zXZ\x00", lzma.LZMAFile))
 _TAR_SUFFIXES = (".tar", ".tgz", ".tbz", ".tbz2", ".tb2", ".txz")
@@ -52,9 +70,11 @@ def scan_archive(path: Path) -> None:
     try:
         with path.open("rb") as file:
             start = file.read(6)
-        if start.startswith(b"PK\x03\x04"):
+        is_zip_only = start.startswith(b"PK\x03\x04")
+        # Readers of zip archives look at the end, and leave alone what stands before: so does this one.
+        if is_zip_only or zipfile.is_zipfile(path):
             _scan_zip(path, limits)
-        else:
+        if not is_zip_only:
             reader = next((reader for magic, reader in _COMPRESSIONS if start.startswith(magic)), None)
             with reader(path) if reader else path.open("rb") as content:
                 _scan_stream(path, cast(IO[bytes], content), limits, is_compressed=reader is not None)
@@ -86,13 +106,17 @@ class _Limits:
 
     def check_place(self, member: str, link_target: PurePosixPath | None) -> None:
         """Refuses a member that lies, or a link that leads, outside the folder that is unpacked into."""
+        if len(member) > NAME_LIMIT:
+            raise self.refusal(f"{member[:40]}...", f"has a name of {len(member):,} characters")
         place = PurePosixPath(member)
         if place.is_absolute() or ".." in place.parts:
             raise self.refusal(member, "leads out of the archive")
-        if not self._links.isdisjoint(place.parents):
+        if self._links and not self._links.isdisjoint(place.parents):
             raise self.refusal(member, "lies below a link")
         if link_target is not None:
             self._links.add(place)
+            if len(self._links) > LINK_LIMIT:
+                raise self.refusal(member, f"takes it past {LINK_LIMIT:,} links, the limit")
             if _climbs_out(link_target):
                 raise self.refusal(member, f"is a link that leads out of the archive: {str(link_target)!r}")
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from optduel.components.core import StorageError
 from optduel.components.records import Skipped
 
 
@@ -53,3 +54,17 @@ class Source(Protocol):
         Raises:
             OSError: it cannot be read.
         """
+
+
+def read_encoded(source: Source, position: int) -> bytes:
+    """The encoded image of `source.examples[position]`.
+
+    Raises:
+        StorageError: it cannot be read. That says nothing of the image, so it is never left out for it.
+    """
+    try:
+        return source.read(position)
+    except OSError as error:
+        place = f"{source.description}: {source.examples[position].id}"
+        remedy = "grant access, or check the disk or the network that it lies on, then run prepare again"
+        raise StorageError(f"{place}: cannot be read: {error.strerror or error}; {remedy}") from error

@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import numpy as np
+
 from optduel.components.core import DataError, ExperimentError, OptduelError, say
 from optduel.components.prepare.sources.archives import Archive, download_path
 from optduel.components.prepare.sources.source import Example
@@ -104,6 +106,18 @@ def _check_features(tfds: Any, builder: Any, name: str) -> None:
                 f"data.source.name = {name}: its examples have {', '.join(features)}; "
                 "needed are an image `image` and a class `label`"
             )
+    image = features["image"]
+    if isinstance(image, tfds.features.LabeledImage):
+        raise ExperimentError(
+            f"data.source.name = {name}: the pixels of its `image` are numbers of classes; needed are colours"
+        )
+    dtype = np.dtype(image.np_dtype).name
+    if dtype != "uint8":
+        # The PNG files of float32 hold the four bytes of each number as colours, those of uint16 any range.
+        raise ExperimentError(
+            f"data.source.name = {name}: its images are {dtype}; needed are uint8 values 0..255: "
+            "scale them in the builder"
+        )
 
 
 def _describe(builder: Any, source: TfdsSource, archive: Archive | None) -> str:

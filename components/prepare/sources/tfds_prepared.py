@@ -4,14 +4,16 @@ TensorFlow Datasets cannot read every store that this package can, so files of a
 those of the splits that are asked for, once.
 """
 
+import contextlib
 import hashlib
+import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from optduel.components.core import DataError, ExperimentError
-from optduel.components.records import check_room, sound_examples, staging_folder
+from optduel.components.records import hold, make_room, sound_examples, staging_folder
 from optduel.components.storage import (
     Download,
     Entry,
@@ -24,6 +26,10 @@ from optduel.components.storage import (
 )
 
 _INFO_FILE = "dataset_info.json"
+_FEATURES_FILE = "features.json"
+_FEATURES = "tensorflow_datasets.core.features."
+"""Where TensorFlow Datasets' own features are."""
+
 _SHARD_MARK = "-of-"
 """In the names of files that hold examples, and of no others."""
 
@@ -53,7 +59,10 @@ class PreparedData:
         self._entries = {entry.uri.rpartition("/")[2]: entry for entry in list_entries(place)}
         self._is_remote = is_remote(place)
         self._folder = _copies_folder(list(self._entries.values())) if self._is_remote else Path(place)
+        if self._is_remote:
+            hold(self._folder)  # as long as this process lives
         self._fetch([file for file in self._entries if _SHARD_MARK not in file])
+        self._refuse_foreign_features()
         try:
             self.builder = tfds.builder_from_directory(self._folder)
         except (AssertionError, FileNotFoundError, LookupError, ValueError) as error:
@@ -89,7 +98,7 @@ class PreparedData:
         if not self._is_remote:
             return
         wanted = [self._entries[file] for file in files if not self._is_here(file)]
-        check_room(sum(entry.bytes for entry in wanted), self._where)
+        make_room(sum(entry.bytes for entry in wanted), self._where)
         download(
             [
                 Download(entry.uri, self._folder / entry.uri.rpartition("/")[2], entry.bytes, entry.crc32c)
@@ -97,9 +106,43 @@ class PreparedData:
             ]
         )
 
+    def _refuse_foreign_features(self) -> None:
+        """Refuses a description of the features that would have TensorFlow Datasets import other modules."""
+        path = self._folder / _FEATURES_FILE
+        try:
+            described = json.loads(path.read_bytes())
+        except FileNotFoundError:
+            return  # TensorFlow Datasets says so in its own words
+        except OSError as error:
+            raise as_storage_error(error, path) from error
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{path}: is no JSON; prepare the data there again") from error
+        foreign = [name for name in _class_names(described) if not name.startswith(_FEATURES)]
+        if foreign:
+            raise DataError(
+                f"{path}: names the class {foreign[0][:200]!r}, whose module would be imported; "
+                f"needed are classes of {_FEATURES[:-1]}"
+            )
+
     def _is_here(self, file: str) -> bool:
         path = self._folder / file
         return path.is_file() and path.stat().st_size == self._entries[file].bytes
+
+
+def _class_names(described: Any) -> Iterator[str]:
+    """What a description names as classes, in its present form and in the older one, at any depth."""
+    waiting = [described]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, dict):
+            names = (part.get(key) for key in ("pythonClassName", "python_class_name", "type"))
+            yield from (name for name in names if isinstance(name, str) and "." in name)
+            waiting += part.values()
+        elif isinstance(part, list):
+            waiting += part
+        elif isinstance(part, str) and "{" in part:  # older descriptions hold parts as JSON text
+            with contextlib.suppress(ValueError, RecursionError):
+                waiting.append(json.loads(part))
 
 
 def _choose_version(place: str, version: str | None, where: str) -> str:

@@ -59,7 +59,7 @@ def train(task: Task, strategy: tf.distribute.Strategy, control: Control) -> Non
     control.report(STARTING, 0)
     with contextlib.ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="optduel-")))
-        staged = stack.enter_context(stage_own_shards(task, worker))
+        staged = stack.enter_context(stage_own_shards(task, worker, lambda: control.report(STAGING, 0)))
 
         # --- records: those of training have to be there, those of validation may still arrive -----------
         threads = task.compute.threads_per_worker
@@ -287,11 +287,11 @@ class _Journal:
 
 def _wait_for_shards(task: Task, worker: int, staged: StagedRecords, control: Control) -> None:
     """Returns when the worker's shards of training are there; tells the supervisor while some arrive."""
-    waiting = staged.waiting
+    arrived = staged.arrived_bytes
     while not staged.wait(own_shards(task, "train", worker), CALL_SECONDS):
-        if staged.waiting < waiting:
+        if staged.arrived_bytes > arrived:
             control.report(STAGING, 0)
-        waiting = staged.waiting
+        arrived = staged.arrived_bytes
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ of its own, and any step can be the first one. The last batch of an epoch holds 
 """
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -167,9 +167,14 @@ def own_shards(task: Task, split: str, worker: int) -> tuple[Shard, ...]:
     return shards[worker::workers]
 
 
-def stage_own_shards(task: Task, worker: int) -> StagedRecords:
-    """Verifies them and brings them to the worker's disk, those of training first. Raises as `stage` does."""
+def stage_own_shards(task: Task, worker: int, progress: Callable[[], None]) -> StagedRecords:
+    """Verifies them and brings them to the worker's disk, those of training first. Raises as `stage` does.
+
+    Args:
+        progress: called as long as bytes are read or arrive before this returns.
+    """
     return stage(
         task.records,
         [shard for split in ("train", "validation") for shard in own_shards(task, split, worker)],
+        progress,
     )

@@ -9,7 +9,7 @@ import pytest
 
 from optduel.components.core import StorageError
 from optduel.components.prepare.prepare import prepare_source
-from optduel.components.records import Records
+from optduel.components.records import Records, encode_manifest
 from optduel.components.settings import Data
 from optduel.components.storage import Entry, list_entries, publish, read, stat
 from tests.faults.answers import EXPIRED, status
@@ -101,7 +101,7 @@ def test_a_race_for_the_manifest_that_is_lost_to_the_same_bytes_is_no_fault(
     images: Images, memory_source: Any, settings: Settings, place: Place, undisturbed: Records
 ) -> None:
     location = f"{place.root}/datasets/memory/{undisturbed.manifest.fingerprint}"
-    winner = undisturbed.manifest.canonical_json().encode()
+    winner = encode_manifest(undisturbed.manifest)
 
     def overtake() -> None:
         publish(f"{location}/manifest.json", winner)

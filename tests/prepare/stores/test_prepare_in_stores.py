@@ -11,7 +11,7 @@ import pytest
 from optduel.components.core import ConflictError
 from optduel.components.prepare.card import contact_sheet
 from optduel.components.prepare.prepare import prepare_records, prepare_source
-from optduel.components.records import Records
+from optduel.components.records import Records, encode_manifest
 from optduel.components.records.integrity import verify_shards
 from optduel.components.settings import Data, DigitsSource
 from optduel.components.storage import Entry, delete, join, list_entries, publish, read, stat
@@ -181,7 +181,7 @@ def test_another_writer_with_other_bytes_is_told_apart(
         def read(self, position: int) -> bytes:
             self.reads += 1
             if self.reads == len(images) + 1:  # while it checks the images
-                publish(manifest, changed.canonical_json().encode())
+                publish(manifest, encode_manifest(changed))
             return bytes(super().read(position))
 
     with pytest.raises(ConflictError, match="another writer made other bytes of the same images"):

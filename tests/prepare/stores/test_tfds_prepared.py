@@ -1,5 +1,7 @@
 """Data that TensorFlow Datasets prepared elsewhere, on this machine and in stores."""
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +116,28 @@ def test_a_missing_and_a_damaged_file_are_named(data_dir: Path, place: Place, tm
     delete(entry.uri)
     with pytest.raises(DataError, match="train.tfrecord-00001-of-00003 is missing; prepare"):
         Tfds(source(stored), tmp_path)
+
+
+@pytest.mark.parametrize("form", ["present", "older", "as text"])
+def test_a_description_of_features_imports_no_module_of_others(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(data_dir, copy)
+    (tmp_path / "planted.py").write_text(f"open({str(tmp_path / 'was-here')!r}, 'w')")
+    monkeypatch.syspath_prepend(tmp_path)
+    (path,) = copy.rglob("features.json")
+    planted = {
+        "present": {"pythonClassName": "planted.Image", "image": {}},
+        "older": {"type": "planted.Image", "content": {}},
+        "as text": {"pythonClassName": "x", "jsonFeature": {"json": json.dumps({"type": "planted.Image"})}},
+    }
+    document = json.loads(path.read_text())
+    document["featuresDict"]["features"]["image"] = planted[form]
+    path.write_text(json.dumps(document))
+    with pytest.raises(DataError, match="names the class 'planted.Image', whose module would be imported"):
+        Tfds(source(copy), tmp_path / "root")
+    assert not (tmp_path / "was-here").exists()
 
 
 def test_an_archive_and_a_data_dir_exclude_one_another() -> None:
