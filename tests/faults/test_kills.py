@@ -40,7 +40,14 @@ def plan(seed: int) -> list[Fault]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize(
+    "seed",
+    [
+        0,
+        pytest.param(1, marks=pytest.mark.exhaustive),
+        pytest.param(2, marks=pytest.mark.exhaustive),
+    ],
+)
 def test_kills_at_random_moments_change_nothing(
     seed: int, task: Callable[..., Task], uninterrupted: str
 ) -> None:
@@ -55,6 +62,7 @@ def test_kills_at_random_moments_change_nothing(
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_kills_in_a_group_of_four_change_nothing(records: Records, tmp_path: Path) -> None:
     undisturbed = make_task(records, tmp_path / "undisturbed", workers=4)
     LocalLauncher().run(undisturbed)

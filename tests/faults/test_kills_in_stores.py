@@ -24,7 +24,10 @@ WORKERS = {"saving": 0, "training": 1, "validating": 0}
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "phases"),
-    [("gs", ["training", "saving", "validating"]), ("s3", ["saving", "validating", "training"])],
+    [
+        pytest.param("gs", ["training", "saving", "validating"], marks=pytest.mark.exhaustive),
+        ("s3", ["saving", "validating", "training"]),
+    ],
 )
 def test_kills_at_random_moments_leave_nothing_half_and_change_nothing(
     kind: str,
