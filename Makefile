@@ -45,6 +45,13 @@ test: $(STAMP) ## run the tests: under ten minutes on two cores
 test-all: $(STAMP) ## run the tests that "test" leaves out, too
 	$(PYTEST) -m "" $(TEST_FLAGS)
 
+.PHONY: coverage
+coverage: $(STAMP) ## run all tests and print which branches none of them takes
+	$(BIN)/coverage erase
+	$(subst python -m,coverage run -m,$(PYTEST)) -m "" $(TEST_FLAGS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
 .PHONY: bench
 bench: $(STAMP) ## measure against Keras, PyTorch and the tutorial; needs OPTDUEL_FLOWERS_ARCHIVE
 	$(BIN)/python -m tests.benchmarks $(BENCH_FLAGS)
@@ -105,5 +112,5 @@ images: ## build the container images with docker, podman or buildah
 
 .PHONY: clean
 clean: ## remove the virtual environment and all caches; results of runs stay
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist .coverage*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -12,6 +12,7 @@ from optduel.components.train.contract.task import Task
 from optduel.components.train.local.local_launcher import LocalLauncher
 from tests.faults.conftest import STEPS, make_task
 from tests.faults.groups import Fault, launched, results
+from tests.forking.fixtures import started_by
 
 NOTICED_SECONDS = 10.0
 """The promise: a dead process is noticed, and its group ended, within this time."""
@@ -63,9 +64,12 @@ def test_kills_at_random_moments_change_nothing(
 
 @pytest.mark.slow
 @pytest.mark.exhaustive
-def test_kills_in_a_group_of_four_change_nothing(records: Records, tmp_path: Path) -> None:
+def test_kills_in_a_group_of_four_change_nothing(
+    records: Records, tmp_path: Path, forking_python: str
+) -> None:
     undisturbed = make_task(records, tmp_path / "undisturbed", workers=4)
-    LocalLauncher().run(undisturbed)
+    with started_by(forking_python):
+        LocalLauncher().run(undisturbed)
     killed = make_task(records, tmp_path / "killed", workers=4)
     with launched(killed) as group:
         for number, (target, worker, phase) in enumerate(

@@ -60,7 +60,7 @@ def test_kills_at_random_moments_leave_nothing_half_and_change_nothing(
 
 @pytest.mark.slow
 def test_damage_in_the_store_is_named_before_the_first_step(
-    place_of: PlaceOf, records: Records, staging: Path
+    place_of: PlaceOf, records: Records, staging: Path, quick_starts: None
 ) -> None:
     task = stored_task(records, place_of("s3").root, workers=1)
     flipped, missing, shortened, one, other = (

@@ -4,6 +4,7 @@ They run the same code, in a process of its own; only the import of TensorFlow i
 environments and of starting itself use `sys.executable` as it is.
 """
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -49,7 +50,16 @@ def forking_python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             process.stdin.close()
 
 
+@contextlib.contextmanager
+def started_by(python: str) -> Iterator[None]:
+    """What the code under test starts with `sys.executable` is started by another interpreter."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "executable", python)
+        yield
+
+
 @pytest.fixture
-def quick_starts(forking_python: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the code under test starts with `sys.executable` comes from the fork server."""
-    monkeypatch.setattr(sys, "executable", forking_python)
+def quick_starts(forking_python: str) -> Iterator[None]:
+    """What the code under test starts comes from the fork server."""
+    with started_by(forking_python):
+        yield

@@ -20,8 +20,21 @@ import traceback
 import types
 from typing import NoReturn
 
+from optduel.components.numerics import library_environment
+
 FREE = ("OPTDUEL_", "PYTEST_", "AWS_", "STORAGE_EMULATOR_HOST", "TF_CONFIG", "TMPDIR", "CLUSTER_SPEC")
-FREE += ("PYTHONSAFEPATH", "no_proxy", "NO_PROXY", "_", "OLDPWD", "PWD", "SHLVL", "LINES", "COLUMNS")
+FREE += (
+    "PYTHONSAFEPATH",
+    "no_proxy",
+    "NO_PROXY",
+    "no_grpc_proxy",
+    "_",
+    "OLDPWD",
+    "PWD",
+    "SHLVL",
+    "LINES",
+    "COLUMNS",
+)
 """How variables begin that no import reads."""
 
 ONE_THREAD = "OPENBLAS_NUM_THREADS"
@@ -34,7 +47,7 @@ def preload() -> None:
     Raises:
         RuntimeError: a thread runs, which copies would not have.
     """
-    os.environ[ONE_THREAD] = "1"
+    os.environ.update(library_environment(os.environ), **{ONE_THREAD: "1"})
     import kfp.dsl.executor  # noqa: F401
     import sklearn.metrics  # noqa: F401
     import tensorflow as tf  # noqa: F401
@@ -58,10 +71,11 @@ class Server:
     """Forks for each client; a copy ends with its client, and the client as the copy did."""
 
     def __init__(self, address: str) -> None:
-        before = dict(os.environ)
+        before, ours = dict(os.environ), library_environment(os.environ)
         preload()
-        self._environment, self._folder = read_by_imports(before), os.getcwd()
-        self._set_by_imports = {name: value for name, value in os.environ.items() if name not in before}
+        # The caller's, and what a worker makes of it for the process that trains.
+        self._environments, self._folder = [read_by_imports(before), read_by_imports(ours)], os.getcwd()
+        self._set_by_imports = {name: value for name, value in os.environ.items() if name not in ours}
         self._clients: dict[int, socket.socket] = {}
         self._selector = selectors.DefaultSelector()
         self._listener = socket.socket(socket.AF_UNIX)
@@ -91,7 +105,7 @@ class Server:
         folder, count = request[0], int(request[1])
         arguments = request[2 : 2 + count]
         environment = dict(entry.split("=", 1) for entry in request[2 + count :])
-        if folder != self._folder or read_by_imports(environment) != self._environment:
+        if folder != self._folder or read_by_imports(environment) not in self._environments:
             client.sendall(b"n")
             client.close()
         elif process := os.fork():
