@@ -3,6 +3,7 @@
 import errno
 import os
 import socket
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from optduel.components.prepare.prepare import prepare_records
 from optduel.components.records import Records
 from optduel.pipeline.cli.shipped import load_experiment
+from tests.forking.fixtures import forking_python, quick_starts
 from tests.servers.fixtures import (
     fake_gcs_url,
     gs_proxy,
@@ -25,11 +27,13 @@ from tests.servers.fixtures import (
 
 __all__ = [
     "fake_gcs_url",
+    "forking_python",
     "gs_proxy",
     "moto_proxy",
     "moto_url",
     "place",
     "place_of",
+    "quick_starts",
     "s3_proxy",
     "seaweedfs_url",
 ]
@@ -39,6 +43,19 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read once, when TensorFlow
 # A slow machine is no defect, and a suite that finds different examples each time cannot be bisected.
 hypothesis.settings.register_profile("suite", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("suite")
+
+
+EXHAUSTIVE_SECONDS = 1800
+"""The time limit of a test that only the whole suite has."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Gives long tests their time, and puts the files first that hold most of them, so that none is last."""
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
+    for item in items:
+        if item.get_closest_marker("exhaustive"):
+            item.add_marker(pytest.mark.timeout(EXHAUSTIVE_SECONDS))
 
 
 @pytest.fixture(autouse=True)

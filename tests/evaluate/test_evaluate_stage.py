@@ -97,13 +97,13 @@ else:
 
 
 @pytest.mark.slow
-def test_evaluation_computes_as_training_does(records: Records, tmp_path: Path) -> None:
+def test_evaluation_computes_as_training_does(records: Records, tmp_path: Path, forking_python: str) -> None:
     """In a process of its own, because these settings hold for a whole process."""
     write_model(tmp_path / "model", linear_model(np.zeros((64, 10))), records)
     file = tmp_path / "model" / "model.keras"
     (tmp_path / "records").write_text(records.canonical_json())
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    command = [sys.executable, "-c", ARITHMETIC, str(file), digest, str(tmp_path / "records")]
+    command = [forking_python, "-c", ARITHMETIC, str(file), digest, str(tmp_path / "records")]
     subprocess.run(command, check=True, timeout=120)
 
 

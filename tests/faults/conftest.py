@@ -1,5 +1,7 @@
 """What every fault is measured against: a run of two workers that nothing disturbs."""
 
+import fcntl
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from optduel.components.settings import validate
 from optduel.components.train.contract.task import Task
 from optduel.components.train.local.local_launcher import LocalLauncher
 from tests.faults.groups import results
+from tests.forking.fixtures import started_by
 
 EPOCHS = 25
 STEPS = 20 * EPOCHS
@@ -44,12 +47,30 @@ def make_task(records: Records, output: Path, **compute: Any) -> Task:
     return validate(Task, authored, "task")
 
 
+def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[], str]) -> str:
+    """What `make` returns; only the first of the run's processes calls it, and the others wait."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # of all processes
+    made = folder / f"{name}.made"
+    with made.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            made.write_text(make())
+    return made.read_text()
+
+
 @pytest.fixture(scope="session")
-def uninterrupted(records: Records, tmp_path_factory: pytest.TempPathFactory) -> str:
+def uninterrupted(records: Records, tmp_path_factory: pytest.TempPathFactory, forking_python: str) -> str:
     """The history and the state that every run has to end with."""
-    task = make_task(records, tmp_path_factory.mktemp("uninterrupted"))
-    LocalLauncher().run(task)
-    return results(task)
+
+    def run() -> str:
+        task = make_task(records, tmp_path_factory.mktemp("uninterrupted"))
+        with started_by(forking_python):
+            LocalLauncher().run(task)
+        return results(task)
+
+    return made_once(tmp_path_factory, "uninterrupted", run)
 
 
 @pytest.fixture

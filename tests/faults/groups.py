@@ -62,9 +62,9 @@ class Group:
         lines: what was printed so far, each with its time.
     """
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task, python: str) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-c", LAUNCHER, task.canonical_json()], stderr=subprocess.PIPE, text=True
+            [python, "-c", LAUNCHER, task.canonical_json()], stderr=subprocess.PIPE, text=True
         )
         self.lines: list[tuple[float, str]] = []
         self._deadline = time.monotonic() + CASE_SECONDS
@@ -170,9 +170,9 @@ class Group:
 
 
 @contextlib.contextmanager
-def launched(task: Task) -> Iterator[Group]:
-    """Launches a task in a process of its own."""
-    group = Group(task)
+def launched(task: Task, python: str = sys.executable) -> Iterator[Group]:
+    """Launches a task in a process of its own, by an interpreter that its workers are started with, too."""
+    group = Group(task, python)
     try:
         yield group
     finally:

@@ -41,10 +41,10 @@ def fill(place: Path) -> Path:
 
 @pytest.mark.slow
 def test_a_full_disk_is_named_and_the_run_goes_on_with_room(
-    disk: Path, records: Records, uninterrupted: str
+    disk: Path, records: Records, uninterrupted: str, forking_python: str
 ) -> None:
     task = make_task(records, disk / "trial", restarts=0)
-    with launched(task) as group:
+    with launched(task, forking_python) as group:
         group.wait_for_step(STEPS // 4)
         ballast = fill(disk)
         assert group.wait() == 75, group.text()
@@ -53,7 +53,7 @@ def test_a_full_disk_is_named_and_the_run_goes_on_with_room(
     assert "No space left on device" in last
     ballast.unlink()
 
-    with launched(task) as group:
+    with launched(task, forking_python) as group:
         assert group.wait() == 0, group.text()
     assert "goes on after step" in group.text()
     assert results(task) == uninterrupted

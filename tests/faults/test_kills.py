@@ -12,6 +12,7 @@ from optduel.components.train.contract.task import Task
 from optduel.components.train.local.local_launcher import LocalLauncher
 from tests.faults.conftest import STEPS, make_task
 from tests.faults.groups import Fault, launched, results
+from tests.forking.fixtures import started_by
 
 NOTICED_SECONDS = 10.0
 """The promise: a dead process is noticed, and its group ended, within this time."""
@@ -40,7 +41,14 @@ def plan(seed: int) -> list[Fault]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize(
+    "seed",
+    [
+        0,
+        pytest.param(1, marks=pytest.mark.exhaustive),
+        pytest.param(2, marks=pytest.mark.exhaustive),
+    ],
+)
 def test_kills_at_random_moments_change_nothing(
     seed: int, task: Callable[..., Task], uninterrupted: str
 ) -> None:
@@ -55,9 +63,13 @@ def test_kills_at_random_moments_change_nothing(
 
 
 @pytest.mark.slow
-def test_kills_in_a_group_of_four_change_nothing(records: Records, tmp_path: Path) -> None:
+@pytest.mark.exhaustive
+def test_kills_in_a_group_of_four_change_nothing(
+    records: Records, tmp_path: Path, forking_python: str
+) -> None:
     undisturbed = make_task(records, tmp_path / "undisturbed", workers=4)
-    LocalLauncher().run(undisturbed)
+    with started_by(forking_python):
+        LocalLauncher().run(undisturbed)
     killed = make_task(records, tmp_path / "killed", workers=4)
     with launched(killed) as group:
         for number, (target, worker, phase) in enumerate(

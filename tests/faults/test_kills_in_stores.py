@@ -24,7 +24,10 @@ WORKERS = {"saving": 0, "training": 1, "validating": 0}
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "phases"),
-    [("gs", ["training", "saving", "validating"]), ("s3", ["saving", "validating", "training"])],
+    [
+        pytest.param("gs", ["training", "saving", "validating"], marks=pytest.mark.exhaustive),
+        ("s3", ["saving", "validating", "training"]),
+    ],
 )
 def test_kills_at_random_moments_leave_nothing_half_and_change_nothing(
     kind: str,
@@ -57,7 +60,7 @@ def test_kills_at_random_moments_leave_nothing_half_and_change_nothing(
 
 @pytest.mark.slow
 def test_damage_in_the_store_is_named_before_the_first_step(
-    place_of: PlaceOf, records: Records, staging: Path
+    place_of: PlaceOf, records: Records, staging: Path, quick_starts: None
 ) -> None:
     task = stored_task(records, place_of("s3").root, workers=1)
     flipped, missing, shortened, one, other = (

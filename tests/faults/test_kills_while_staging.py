@@ -19,6 +19,7 @@ from tests.faults.groups import Fault as Kill
 from tests.faults.groups import launched, results
 from tests.faults.proxy import Fault, FaultProxy
 from tests.faults.stored_trials import store
+from tests.forking.fixtures import started_by
 from tests.servers.places import PlaceOf
 
 SHARDS = 8
@@ -62,12 +63,18 @@ def many_shards(tmp_path_factory: pytest.TempPathFactory) -> Records:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["gs", "s3"])
+@pytest.mark.parametrize("kind", ["gs", pytest.param("s3", marks=pytest.mark.exhaustive)])
 def test_kills_while_shards_arrive_change_nothing(
-    kind: str, place_of: PlaceOf, many_shards: Records, staging: Path, tmp_path: Path
+    kind: str,
+    place_of: PlaceOf,
+    many_shards: Records,
+    staging: Path,
+    tmp_path: Path,
+    forking_python: str,
 ) -> None:
     undisturbed = short(make_task(many_shards, tmp_path / "undisturbed"))
-    LocalLauncher().run(undisturbed)
+    with started_by(forking_python):
+        LocalLauncher().run(undisturbed)
     place = place_of(kind)
     stored = store(many_shards, place.root)
     place.proxy.requests.clear()

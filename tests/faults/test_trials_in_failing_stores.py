@@ -38,6 +38,7 @@ def test_a_trial_survives_faults_that_pass_and_goes_on_after_one_that_lasts(
     records: Records,
     staging: object,
     uninterrupted: str,
+    quick_starts: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("OPTDUEL_STORAGE_SECONDS", "10")

@@ -1,5 +1,6 @@
 """The compiled graph: its meaning, its images, its bytes."""
 
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -30,9 +31,15 @@ def deployment(name: str = "pod", *assignments: str) -> Deployment:
     return load_deployment(name, [f"image={IMAGE}", *assignments])
 
 
+@functools.cache
+def compiled_once(where: Deployment, *assignments: str) -> str:
+    """Many tests look at the same few pipelines, each of which takes a second."""
+    return compiled(load_experiment("digits", assignments), where)
+
+
 def documents(where: Deployment, *assignments: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """The pipeline and its settings of Kubernetes."""
-    pipeline, platform = yaml.safe_load_all(compiled(load_experiment("digits", assignments), where))
+    pipeline, platform = yaml.load_all(compiled_once(where, *assignments), yaml.CSafeLoader)
     return pipeline, platform["platforms"]["kubernetes"]
 
 

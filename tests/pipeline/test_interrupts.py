@@ -68,8 +68,22 @@ def read_to(process: subprocess.Popen[str], beginning: str) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-@pytest.mark.parametrize("stage", ["prepare: ", "train "])
+@pytest.mark.parametrize(
+    ("stage", "number"),
+    [
+        ("prepare: ", signal.SIGHUP),
+        ("train ", signal.SIGTERM),
+        *(
+            pytest.param(stage, number, marks=pytest.mark.exhaustive)
+            for stage, number in (
+                ("prepare: ", signal.SIGINT),
+                ("prepare: ", signal.SIGTERM),
+                ("train ", signal.SIGINT),
+                ("train ", signal.SIGHUP),
+            )
+        ),
+    ],
+)
 def test_a_signal_ends_the_tasks_and_begins_no_other(
     number: signal.Signals, stage: str, tmp_path: Path
 ) -> None:

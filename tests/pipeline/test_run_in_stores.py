@@ -15,7 +15,7 @@ QUICK = ["--set", "training.epochs=1", "--set", "study.seeds=[0]", "--set", "mod
 
 
 @pytest.fixture(autouse=True)
-def copies_of_its_own(staging: Path) -> None:
+def copies_of_its_own(staging: Path, quick_starts: None) -> None:
     """No run finds what another has staged."""
 
 

@@ -3,6 +3,8 @@
 import dataclasses
 from collections.abc import Callable
 
+import pytest
+
 from tests.faults.proxy import FaultProxy
 
 
@@ -16,3 +18,8 @@ class Place:
 
 
 PlaceOf = Callable[[str], Place]
+
+one_store = pytest.mark.parametrize(
+    "place", ["s3", pytest.param("gs", marks=pytest.mark.exhaustive)], indirect=True
+)
+"""For long lists of faults above the room storage, whose own tests have each fault in every store."""

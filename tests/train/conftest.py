@@ -56,7 +56,7 @@ def make_task(records: Records, tmp_path: Path) -> Callable[..., Task]:
 
 
 @pytest.fixture
-def run_task() -> Callable[[Task], tuple[Row, ...]]:
+def run_task(quick_starts: None) -> Callable[[Task], tuple[Row, ...]]:
     """Runs a task in worker processes and returns its history."""
 
     def run(task: Task) -> tuple[Row, ...]:

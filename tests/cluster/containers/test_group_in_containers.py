@@ -11,22 +11,16 @@ from optduel.components.records import Records
 from optduel.components.settings import canonical_json
 from optduel.components.storage import publish
 from optduel.components.train.contract.task import Task
-from optduel.components.train.local.local_launcher import LocalLauncher
 from tests.cluster.containers.jobset import Ended, JobSet, give_to_workers
 from tests.cluster.containers.podman import Podman
-from tests.faults.conftest import make_task
-from tests.faults.groups import history
+from tests.faults.conftest import make_task, uninterrupted
+from tests.faults.groups import results
 from tests.train.processes import wait_until
+
+__all__ = ["uninterrupted"]
 
 NOTICED_SECONDS = 60.0
 """The promise is 10 s for a dead process; the engine of a busy machine takes some itself."""
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(records: Records, tmp_path_factory: pytest.TempPathFactory) -> str:
-    task = make_task(records, tmp_path_factory.mktemp("uninterrupted"))
-    LocalLauncher().run(task)
-    return history(task)
 
 
 @pytest.fixture
@@ -69,7 +63,7 @@ def test_a_killed_container_restarts_the_group_and_changes_no_number(
     jobs.start()
     assert jobs.wait(180) == {0: Ended(0, ""), 1: Ended(0, "")}, jobs.logs()
     assert "goes on" in jobs.logs() or "resum" in jobs.logs(), jobs.logs()
-    assert history(task) == uninterrupted
+    assert results(task) == uninterrupted
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ from tests.cluster.control_plane.disposable import Disposable
 from tests.cluster.control_plane.kubeflow_store import KubeflowStore, is_missing, kubeflow_store
 from tests.cluster.controllers import meanwhile
 from tests.faults.conftest import make_task
-from tests.faults.groups import history
+from tests.faults.groups import results
 from tests.faults.stored_trials import stored_task
 from tests.train.processes import wait_until
 
@@ -75,4 +75,4 @@ def test_a_worker_that_is_drained_restarts_the_group_and_changes_no_number(
         ClusterLauncher(job, "drained", "task", placed).run(task)
     assert "all workers start again (restart 1)" in narration.getvalue()
     assert "worker 0 | " in narration.getvalue()
-    assert history(task) == history(undisturbed)
+    assert results(task) == results(undisturbed)

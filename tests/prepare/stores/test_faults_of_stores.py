@@ -14,7 +14,7 @@ from optduel.components.settings import Data
 from optduel.components.storage import Entry, list_entries, publish, read, stat
 from tests.faults.answers import EXPIRED, status
 from tests.faults.proxy import Answer, Fault
-from tests.servers.places import Place
+from tests.servers.places import Place, one_store
 
 Images = list[tuple[str, int, bytes, bool]]
 Settings = Callable[..., Data]
@@ -62,6 +62,7 @@ PASSING: dict[str, Callable[[], Fault]] = {
 }
 
 
+@one_store
 @pytest.mark.parametrize("kind", PASSING)
 def test_faults_that_pass_change_no_byte(
     images: Images, memory_source: Any, settings: Settings, place: Place, undisturbed: Records, kind: str
@@ -85,6 +86,7 @@ READ_AGAIN: dict[str, Callable[[], Fault]] = {
 }
 
 
+@one_store
 @pytest.mark.parametrize("kind", READ_AGAIN)
 def test_a_manifest_that_arrives_damaged_is_read_again_and_nothing_is_written(
     images: Images, memory_source: Any, settings: Settings, place: Place, kind: str
@@ -132,6 +134,7 @@ def refusing(answer: Answer) -> Fault:
 # Google's client leaves a connection to the garbage collector when it cannot renew its credentials.
 @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@one_store
 @pytest.mark.parametrize("moment", [SHARD, MANIFEST], ids=["shards", "manifest"])
 @pytest.mark.parametrize("kind", LASTING)
 def test_faults_that_last_are_one_error_and_the_next_run_completes(

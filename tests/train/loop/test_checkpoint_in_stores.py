@@ -11,7 +11,7 @@ from optduel.components.storage import list_entries, publish, read
 from optduel.components.train.loop.checkpoint import discard, latest, save
 from tests.faults.answers import status
 from tests.faults.proxy import Fault
-from tests.servers.places import Place
+from tests.servers.places import Place, one_store
 from tests.train.checkpoints import a_checkpoint, assert_is, step_file
 
 SECONDS = 4.0
@@ -97,6 +97,7 @@ PASSING: dict[str, Callable[[], Fault]] = {
 }
 
 
+@one_store
 @pytest.mark.parametrize("kind", PASSING)
 def test_faults_that_pass_leave_every_checkpoint_as_it_was_saved(place: Place, kind: str) -> None:
     save(place.root, a_checkpoint(1), kept=2)
@@ -129,6 +130,7 @@ def one_error(place: Place, cause: str) -> Iterator[None]:
     assert message.count(";") >= 1
 
 
+@one_store
 @pytest.mark.parametrize("kind", LASTING)
 def test_faults_that_last_are_one_error_and_what_was_saved_stays(
     place: Place, kind: str, monkeypatch: pytest.MonkeyPatch

@@ -1,7 +1,6 @@
 """One history for any number of workers and replicas: ragged last batches and validation included."""
 
 import subprocess
-import sys
 from collections.abc import Callable
 
 import pytest
@@ -14,6 +13,7 @@ from optduel.pipeline.cli.shipped import load_experiment
 from tests.train.conftest import ADAMW, CNN, SGD, TUTORIAL, largest_deviation
 
 MakeTask = Callable[..., Task]
+RunOnReplicas = Callable[[Task, int], tuple[Row, ...]]
 RunTask = Callable[[Task], tuple[Row, ...]]
 DIGITS = load_experiment("digits")
 NESTEROV = SGD | {"nesterov": True, "decayed": ["kernel", "bias"]}
@@ -22,8 +22,11 @@ NESTEROV = SGD | {"nesterov": True, "decayed": ["kernel", "bias"]}
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("arm", "model", "epochs"),
-    [(SGD, TUTORIAL, 5), (DIGITS.arms[1], DIGITS.model, 5), (ADAMW, CNN, 5)],
-    ids=["sgd-l2", "digits-adamw", "dropout-and-batch-normalization"],
+    [
+        pytest.param(SGD, TUTORIAL, 5, id="sgd-l2", marks=pytest.mark.exhaustive),
+        pytest.param(DIGITS.arms[1], DIGITS.model, 5, id="digits-adamw", marks=pytest.mark.exhaustive),
+        pytest.param(ADAMW, CNN, 5, id="dropout-and-batch-normalization"),
+    ],
 )
 def test_workers_have_one_history_in_float32(
     arm: object, model: object, epochs: int, make_task: MakeTask, run_task: RunTask
@@ -44,8 +47,11 @@ def test_workers_have_one_history_in_float32(
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("arm", "model"),
-    [(DIGITS.arms[0], DIGITS.model), (NESTEROV, TUTORIAL), (ADAMW, CNN)],
-    ids=["digits-sgd-l2", "nesterov", "adamw-dropout-and-batch-normalization"],
+    [
+        pytest.param(DIGITS.arms[0], DIGITS.model, id="digits-sgd-l2"),
+        pytest.param(NESTEROV, TUTORIAL, id="nesterov", marks=pytest.mark.exhaustive),
+        pytest.param(ADAMW, CNN, id="adamw-dropout-and-batch-normalization", marks=pytest.mark.exhaustive),
+    ],
 )
 def test_workers_have_one_history_in_float64(
     arm: object, model: object, make_task: MakeTask, run_task: RunTask
@@ -58,6 +64,7 @@ def test_workers_have_one_history_in_float64(
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_workers_train_in_bfloat16_together(make_task: MakeTask, run_task: RunTask) -> None:
     """Three digits, so the histories drift apart; a gradient that is lost or doubled would show at once."""
     alone = run_task(make_task("alone", precision="mixed_bfloat16", epochs=1))
@@ -83,20 +90,32 @@ train(decode(Task, sys.argv[1], "task"), tf.distribute.MirroredStrategy(devices)
 """What several GPUs of one worker do, on devices that this processor is divided into."""
 
 
-def run_on_replicas(task: Task, count: int) -> tuple[Row, ...]:
-    command = [sys.executable, "-c", REPLICAS, task.canonical_json(), str(count)]
-    subprocess.run(command, check=True, timeout=180)
-    assert read_document(task.record_file, TrainingRecord).replicas == count
-    return read_history(task.history_file)
+@pytest.fixture
+def run_on_replicas(forking_python: str) -> RunOnReplicas:
+    """Runs a task in one process on so many replicas and returns its history."""
+
+    def run(task: Task, count: int) -> tuple[Row, ...]:
+        command = [forking_python, "-c", REPLICAS, task.canonical_json(), str(count)]
+        subprocess.run(command, check=True, timeout=180)
+        assert read_document(task.record_file, TrainingRecord).replicas == count
+        return read_history(task.history_file)
+
+    return run
 
 
-BOTH = pytest.mark.parametrize(("arm", "model"), [(ADAMW, CNN), (SGD, TUTORIAL)], ids=["cnn", "tutorial"])
+BOTH = pytest.mark.parametrize(
+    ("arm", "model"),
+    [
+        pytest.param(ADAMW, CNN, id="cnn"),
+        pytest.param(SGD, TUTORIAL, id="tutorial", marks=pytest.mark.exhaustive),
+    ],
+)
 
 
 @pytest.mark.slow
 @BOTH
 def test_two_replicas_of_one_process_have_the_history_of_one(
-    arm: object, model: object, make_task: MakeTask, run_task: RunTask
+    arm: object, model: object, make_task: MakeTask, run_task: RunTask, run_on_replicas: RunOnReplicas
 ) -> None:
     alone = run_task(make_task("alone", arm, model))
     assert largest_deviation(alone, run_on_replicas(make_task("replicas", arm, model), 2)) < 1e-5
@@ -124,6 +143,7 @@ def test_replicas_without_an_example_change_nothing(
     batch_size: int,
     make_task: MakeTask,
     run_task: RunTask,
+    run_on_replicas: RunOnReplicas,
     few_records: Records,
 ) -> None:
     """One example is left for the last batch of 7, and a batch of 3 is too small for 4 replicas."""
@@ -137,7 +157,9 @@ def test_replicas_without_an_example_change_nothing(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize(
+    "precision", ["float32", pytest.param("mixed_bfloat16", marks=pytest.mark.exhaustive)]
+)
 def test_a_worker_without_an_example_goes_on(
     precision: str, make_task: MakeTask, run_task: RunTask, few_records: Records
 ) -> None:

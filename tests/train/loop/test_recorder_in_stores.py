@@ -16,7 +16,7 @@ from optduel.components.train.loop.checkpoint import latest, save
 from optduel.components.train.loop.recorder import Recorder
 from tests.faults.answers import EXPIRED, status
 from tests.faults.proxy import Fault
-from tests.servers.places import Place
+from tests.servers.places import Place, one_store
 from tests.train.checkpoints import a_checkpoint, assert_is, step_file
 
 ALWAYS = 1_000_000
@@ -76,6 +76,7 @@ PASSING: dict[str, Callable[[], Fault]] = {
 }
 
 
+@one_store
 @pytest.mark.parametrize("kind", PASSING)
 def test_faults_that_pass_do_not_reach_the_trial(
     task: Task, recorder: Recorder, place: Place, kind: str
@@ -112,6 +113,7 @@ WITHOUT_A_BODY = {("s3", "truncated answer"), ("s3", "slow drip")}
 # Google's client leaves a connection to the garbage collector when it cannot renew its credentials.
 @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@one_store
 @pytest.mark.parametrize("kind", LASTING)
 def test_faults_that_last_end_the_trial_with_one_error_and_what_was_saved_stays(
     task: Task, recorder: Recorder, place: Place, kind: str, monkeypatch: pytest.MonkeyPatch

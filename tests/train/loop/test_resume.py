@@ -3,7 +3,6 @@
 import json
 import random
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from optduel.components.train.loop.state import State
 from tests.train.conftest import ADAMW, CNN, SGD, TUTORIAL, largest_deviation, reproducible
 
 MakeTask = Callable[..., Task]
+TrainWithStops = Callable[[Task, list[tuple[str, int]]], list[int]]
 RunTask = Callable[[Task], tuple[Row, ...]]
 
 STOPPED = """
@@ -59,16 +59,20 @@ print(json.dumps(steps))
 """Trains a task, stopping at each of the given moments, and tells the steps that it stopped at."""
 
 
-def train_with_stops(task: Task, stops: list[tuple[str, int]]) -> list[int]:
-    done = subprocess.run(
-        [sys.executable, "-c", STOPPED, task.canonical_json(), json.dumps(stops)],
-        check=True,
-        timeout=240,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    stopped: list[int] = json.loads(done.stdout)
-    return stopped
+@pytest.fixture
+def train_with_stops(forking_python: str) -> TrainWithStops:
+    def run(task: Task, stops: list[tuple[str, int]]) -> list[int]:
+        done = subprocess.run(
+            [forking_python, "-c", STOPPED, task.canonical_json(), json.dumps(stops)],
+            check=True,
+            timeout=240,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        stopped: list[int] = json.loads(done.stdout)
+        return stopped
+
+    return run
 
 
 def test_checkpoints_before_and_after_validation_are_not_taken_for_one(
@@ -93,9 +97,19 @@ def test_checkpoints_before_and_after_validation_are_not_taken_for_one(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("arm", "model"), [(ADAMW, CNN), (SGD, TUTORIAL)], ids=["adamw-cnn", "sgd-tutorial"])
+@pytest.mark.parametrize(
+    ("arm", "model"),
+    [
+        pytest.param(ADAMW, CNN, id="adamw-cnn"),
+        pytest.param(SGD, TUTORIAL, id="sgd-tutorial", marks=pytest.mark.exhaustive),
+    ],
+)
 def test_trial_stopped_at_random_steps_has_the_history_of_one_that_was_not(
-    arm: object, model: object, make_task: MakeTask, run_task: RunTask
+    arm: object,
+    model: object,
+    make_task: MakeTask,
+    run_task: RunTask,
+    train_with_stops: TrainWithStops,
 ) -> None:
     """Within an interval of the history, at a row, at an epoch's end, while it validates: the same bits."""
     whole = make_task("whole", arm, model)
@@ -118,7 +132,9 @@ def test_trial_stopped_at_random_steps_has_the_history_of_one_that_was_not(
 
 
 @pytest.mark.slow
-def test_trial_goes_on_with_another_number_of_workers(make_task: MakeTask, run_task: RunTask) -> None:
+def test_trial_goes_on_with_another_number_of_workers(
+    make_task: MakeTask, run_task: RunTask, train_with_stops: TrainWithStops
+) -> None:
     expected = run_task(make_task("whole", ADAMW, CNN))
     begun = make_task("begun", ADAMW, CNN)
     (step,) = train_with_stops(begun, [("training", 25)])

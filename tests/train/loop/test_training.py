@@ -28,6 +28,9 @@ from tests.train.conftest import ADAMW, CNN, SGD, reproducible
 MakeTask = Callable[..., Task]
 RunTask = Callable[[Task], tuple[Row, ...]]
 
+PYTHON = sys.executable
+"""As it is: not the one that forks, through which `run_task` starts its workers."""
+
 
 @pytest.mark.slow
 def test_trial_is_repeatable_and_survives_kill_9(make_task: MakeTask, run_task: RunTask) -> None:
@@ -38,7 +41,7 @@ def test_trial_is_repeatable_and_survives_kill_9(make_task: MakeTask, run_task: 
     task_file = Path(killed.output) / "task.json"
     task_file.parent.mkdir(parents=True)
     task_file.write_text(killed.canonical_json(), encoding="utf-8")
-    process = subprocess.Popen([sys.executable, "-m", WORKER_MODULE, str(task_file)])
+    process = subprocess.Popen([PYTHON, "-m", WORKER_MODULE, str(task_file)])
     try:
         deadline = time.monotonic() + 120
         while not list(Path(killed.checkpoint_folder).glob("step-*.npz")):

@@ -1,7 +1,6 @@
 """The layers made for training compute what Keras' own do, gradients included."""
 
 import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -94,8 +93,10 @@ assert all(float(tf.reduce_sum(tf.abs(gradient))) == 0 for gradient in gradients
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16", "float64"])
 @pytest.mark.parametrize("layer", ["conv 64", "max_pooling", "pooled_conv 64"])
-def test_a_batch_without_examples_has_results_without_examples(layer: str, precision: str) -> None:
+def test_a_batch_without_examples_has_results_without_examples(
+    layer: str, precision: str, forking_python: str
+) -> None:
     """In a process of its own, which TensorFlow's own gradient of pooling would end."""
     name, *sizes = layer.split()
-    command = [sys.executable, "-c", WITHOUT_EXAMPLES, name, precision, *sizes]
+    command = [forking_python, "-c", WITHOUT_EXAMPLES, name, precision, *sizes]
     subprocess.run(command, check=True, timeout=120)
