@@ -155,25 +155,11 @@ class StoppedError(OptduelError):
 
 
 ERROR_TYPES: dict[str, type[OptduelError]] = {
-    error.__name__: error
-    for error in (
-        ExperimentError,
-        DataError,
-        StorageError,
-        RefusedError,
-        ConflictError,
-        DamagedError,
-        TrainingError,
-        LaunchError,
-        PeerLostError,
-        SetupError,
-        ClusterError,
-        RunError,
-        OutOfMemoryError,
-        UnfollowedError,
-        StoppedError,
-    )
+    name: kind
+    for name, kind in list(globals().items())
+    if isinstance(kind, type) and issubclass(kind, OptduelError) and kind is not OptduelError
 }
+"""All of the above by name, as reports name them."""
 
 
 @contextlib.contextmanager
