@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from optduel.components.core import StorageError
+from optduel.components.core import RefusedError
 from optduel.components.records import Records
 from optduel.components.results import TrainingRecord, read_document
 from optduel.components.storage import list_entries, stat
@@ -40,16 +40,18 @@ def test_a_trial_survives_faults_that_pass_and_goes_on_after_one_that_lasts(
     uninterrupted: str,
     quick_starts: None,
     monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("OPTDUEL_STORAGE_SECONDS", "10")
-    task: Task = stored_task(records, place.root, workers=2, restarts=0)
+    task: Task = stored_task(records, place.root, workers=2, restarts=3)
     faults = [place.proxy.inject(make()) for make in PASSING]
     place.proxy.inject(
         Fault(answer=EXPIRED[place.kind], methods=SENDING, pattern=r"step-00000003\d\d\.npz", times=ALWAYS)
     )
     begun = time.monotonic()
-    with pytest.raises(StorageError, match=f"{task.checkpoint_folder}/step-00000003.*expired.*renew"):
+    with pytest.raises(RefusedError, match=f"{task.checkpoint_folder}/step-00000003.*expired.*renew"):
         LocalLauncher().run(task)
+    assert "All workers start again" not in capfd.readouterr().err
     assert time.monotonic() - begun < 90
     assert [fault.happened for fault in faults] == [fault.times for fault in faults]
     assert list_entries(task.checkpoint_folder)

@@ -1,6 +1,7 @@
 """How a trial ends before its time: what is saved then, and what must not be."""
 
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,12 @@ from optduel.components.core import StoppedError, TrainingError
 from optduel.components.results import TrainingRecord, read_document, read_history
 from optduel.components.train.contract.control import Control
 from optduel.components.train.contract.task import Task
+from optduel.components.train.local.local_launcher import LocalLauncher
 from optduel.components.train.loop import loop
 from optduel.components.train.loop.checkpoint import Checkpoint
 from tests.train.checkpoints import newest, whole_state
 from tests.train.conftest import ADAMW, SGD, TUTORIAL, reproducible
+from tests.train.processes import script
 
 MakeTask = Callable[..., Task]
 
@@ -133,3 +136,28 @@ def test_a_trial_of_precision_auto_stays_in_the_precision_in_which_it_began(
     assert "began in mixed_bfloat16 and stays there; auto is float32 here" in told
     assert read_document(task.record_file, TrainingRecord).precision == "mixed_bfloat16"
     assert whole_state(task) == whole_state(undisturbed)
+
+
+MIXED_WORKER = """
+from optduel.components.train.worker import worker
+sys.executable = {trainer!r}
+worker.main(sys.argv[-1:])
+"""
+
+MIXED_TRAINER = """
+from optduel.components.train.model import precision
+from optduel.components.train.worker import trainer
+precision.choose_precision = lambda *_: "float32" if index else "mixed_bfloat16"
+trainer.main(sys.argv[-1:])
+"""
+
+
+@pytest.mark.slow
+def test_a_group_of_mixed_machines_takes_the_precision_that_suits_all(
+    make_task: MakeTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = script(tmp_path / "trainer", MIXED_TRAINER)
+    monkeypatch.setattr(sys, "executable", script(tmp_path / "worker", MIXED_WORKER.format(trainer=trainer)))
+    task = make_task("mixed", model={"name": "linear"}, workers=2, precision="auto", epochs=1)
+    LocalLauncher().run(task)
+    assert read_document(task.record_file, TrainingRecord).precision == "float32"

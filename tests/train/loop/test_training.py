@@ -15,7 +15,7 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.util import event_pb2
 
-from optduel.components.core import DataError, ExperimentError, StorageError, TrainingError
+from optduel.components.core import DataError, ExperimentError, RefusedError, StorageError, TrainingError
 from optduel.components.records import Records, SplitReader
 from optduel.components.results import Row, TrainingRecord, epochs_of, read_document
 from optduel.components.train.contract.control import Control
@@ -248,6 +248,17 @@ def test_a_disk_that_fails_while_training_is_named(
     meddler = Meddler(lambda: monkeypatch.setattr(SplitReader, "read", fail))
     with pytest.raises(StorageError, match="^/peer/grpc: Stale"), in_our_words("worker 0"):
         train(task, tf.distribute.get_strategy(), meddler)
+
+
+@pytest.mark.slow
+def test_an_output_that_refuses_every_time_is_tried_once(
+    make_task: MakeTask, run_task: RunTask, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    task = make_task("file/trial", model={"name": "linear"}, compute={"restarts": 3})
+    with pytest.raises(RefusedError, match=f"^{tmp_path}/file/trial.*; check the place"):
+        run_task(task)
+    assert "All workers start again" not in capfd.readouterr().err
 
 
 def test_workers_must_divide_the_shards(make_task: MakeTask, run_task: RunTask) -> None:
