@@ -194,8 +194,9 @@ def test_a_report_whose_end_is_missing_tells_what_is_there(
     """Of a pod with four containers Kubernetes keeps a quarter of 12 KiB each."""
     log = tmp_path / "termination"
     monkeypatch.setenv(TERMINATION_LOG_VARIABLE, str(log))
-    cause = 'a "quoted"\n\u00e9 line ' * 9
-    write_termination("prepare", DataError(cause), {"step": 7})
+    error = DataError('a "quoted"\n\u2028 line ' * 9)
+    cause = str(error)
+    write_termination("prepare", error, {"step": 7})
     whole = log.read_text()
     begin = whole.index('"message": "') + len('"message": "')
     for end in range(begin, len(whole)):
