@@ -28,7 +28,7 @@ from optduel.components.prepare.shards import (
     record_bytes,
     write_shards,
 )
-from optduel.components.prepare.sources import SOURCES, Source, StoredFolder
+from optduel.components.prepare.sources import SOURCES, Source
 from optduel.components.prepare.split import divide
 from optduel.components.prepare.survey import Survey, decode_all, read_contents, refuse, tell_omissions
 from optduel.components.records import (
@@ -63,7 +63,7 @@ def prepare_records(data: Data, root: str) -> Records:
     place: Location = root if is_remote(root) else local_path(root).absolute()
     source = open_source(data, place if isinstance(place, Path) else staging_folder())
     # Whoever talks to a store waits most of the time.
-    waits = is_remote(place) or isinstance(source, StoredFolder)
+    waits = is_remote(place) or any(map(is_remote, data.source.places.values()))
     threads = _MOST_THREADS if waits else min(usable_cores(), _MOST_THREADS)
     return prepare_source(source, data, place, threads)
 

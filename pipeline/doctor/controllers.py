@@ -2,23 +2,37 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from optduel.components.kubernetes import Api, JsonObject
 from optduel.components.settings import Deployment
 from optduel.pipeline.doctor.checks import Check, failed, ok, skipped
 
 _OF_EVERY_RUN = ("workflow-controller", "ml-pipeline-persistenceagent")
-_OF_JOBS = {
-    "trainjob": (r"([\w-]+-)?trainer-controller-manager", r"jobset-controller(-manager)?"),
-    "tfjob": (r"([\w-]+-)?training-operator",),
-}
 """Patterns of the Deployments' names, as their manifests and charts have them."""
 
-_PARTS = {
-    "trainjob": {("trainer.kubeflow.org", "trainjobs"), ("jobset.x-k8s.io", "jobsets")},
-    "tfjob": {("kubeflow.org", "tfjobs")},
+
+@dataclass(frozen=True)
+class Controlled:
+    """A kind of job, as its controllers see it.
+
+    Attributes:
+        controllers: patterns of the names of their Deployments.
+        parts: what a job is made of: API group and resource.
+    """
+
+    controllers: tuple[str, ...]
+    parts: frozenset[tuple[str, str]]
+
+
+CONTROLLED = {
+    "trainjob": Controlled(
+        (r"([\w-]+-)?trainer-controller-manager", r"jobset-controller(-manager)?"),
+        frozenset({("trainer.kubeflow.org", "trainjobs"), ("jobset.x-k8s.io", "jobsets")}),
+    ),
+    "tfjob": Controlled((r"([\w-]+-)?training-operator",), frozenset({("kubeflow.org", "tfjobs")})),
 }
-"""What a job of the kind is made of: API group and resource."""
+"""By the kind in the deployment."""
 
 
 def examine_controllers(api: Api, deployment: Deployment) -> Check:
@@ -27,7 +41,7 @@ def examine_controllers(api: Api, deployment: Deployment) -> Check:
     Raises:
         ApiFailure: they cannot be listed.
     """
-    wanted = (*_OF_EVERY_RUN, *(_OF_JOBS[deployment.job.kind] if deployment.job else ()))
+    wanted = (*_OF_EVERY_RUN, *(CONTROLLED[deployment.job.kind].controllers if deployment.job else ()))
     found: list[str] = []
     down = []
     for one in api.read_all("/apis/apps/v1/deployments"):
@@ -91,7 +105,7 @@ def _webhooks(api: Api, kind: str) -> Iterator[JsonObject]:
                     for resource in rule.get("resources") or ()
                 }
                 is_strict = webhook.get("failurePolicy", "Fail") == "Fail"
-                if seen & _PARTS[kind] and is_strict and webhook["clientConfig"].get("service"):
+                if seen & CONTROLLED[kind].parts and is_strict and webhook["clientConfig"].get("service"):
                     yield webhook
 
 

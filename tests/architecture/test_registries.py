@@ -195,6 +195,10 @@ def rows_of(registry: str) -> Mapping[str, Any]:
         from optduel.pipeline.doctor.cluster import OPERATORS
 
         return OPERATORS
+    if registry == "CONTROLLED":
+        from optduel.pipeline.doctor.controllers import CONTROLLED
+
+        return CONTROLLED
     from optduel.components.train.cluster.cluster_launcher import JOB_KINDS
 
     return JOB_KINDS
@@ -212,6 +216,7 @@ def check_rows(words: Mapping[str, Any] | tuple[str, ...], rows: Mapping[str, An
         (SOURCES, "SOURCES"),
         (JOB_KINDS, "JOB_KINDS"),
         (JOB_KINDS, "OPERATORS"),
+        (JOB_KINDS, "CONTROLLED"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -291,6 +296,7 @@ def test_every_kind_of_job_has_all_that_launcher_and_doctor_ask(kind: str) -> No
     operator = rows_of("OPERATORS")[kind]
     assert (operator.group, operator.resource) == (job.resource.group, job.resource.plural)
     assert operator.checks
+    assert (job.resource.group, job.resource.plural) in rows_of("CONTROLLED")[kind].parts
 
 
 def test_a_kind_of_job_that_forgot_a_part_fails_its_contract() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from kfp.local import placeholder_utils
 
 from optduel.components.core import ExperimentError
-from optduel.components.settings import Experiment, decode, parse_deployment, validate
+from optduel.components.settings import Deployment, Experiment, decode, validate
 from optduel.pipeline.cli.shipped import load_deployment, load_experiment
 from optduel.pipeline.graph.definition import _constant, compiled
 from optduel.pipeline.local.run import run_experiment
@@ -95,27 +96,25 @@ def test_no_task_of_a_compiled_pipeline_gets_a_text_that_is_replaced() -> None:
     assert "{{" not in pipeline["pipelineInfo"]["description"]
 
 
-DEPLOYMENT = "image: i:1\nroot: gs://b/optduel\n"
-
-
 @pytest.mark.parametrize("text", ["{{workflow.name}}", "$(HOME)", "a$$b", "/kfp-workspace/a"])
 @pytest.mark.parametrize(
-    ("field", "path"),
+    ("fields", "path"),
     [
-        ("environment: {A: %s}", "environment.A"),
-        ("node_selector: {%s: b}", "node_selector."),
-        ("tolerations: [{key: %s}]", "tolerations.0.key"),
-        ("secrets: [{name: a, variables: {%s: A}}]", "secrets.0.variables."),
-        ("image: i/%s:1", "image"),
-        ("root: gs://b/%s", "root"),
+        (lambda text: {"environment": {"A": text}}, "environment.A"),
+        (lambda text: {"node_selector": {text: "b"}}, "node_selector."),
+        (lambda text: {"tolerations": [{"key": text}]}, "tolerations.0.key"),
+        (lambda text: {"secrets": [{"name": "a", "variables": {text: "A"}}]}, "secrets.0.variables."),
+        (lambda text: {"root": f"gs://b/{text}"}, "root"),
+        (lambda text: {"image": f"i/{text}:1"}, "image"),
     ],
+    ids=["environment", "node_selector", "tolerations", "secrets", "root", "image"],
 )
-def test_a_deployments_text_that_would_be_replaced_is_refused(field: str, path: str, text: str) -> None:
-    base = "".join(
-        line for line in DEPLOYMENT.splitlines(True) if not line.startswith(field.partition(":")[0])
-    )
+def test_a_deployments_text_that_would_be_replaced_is_refused(
+    fields: Callable[[str], dict[str, Any]], path: str, text: str
+) -> None:
+    authored = {"image": "i:1", "root": "gs://b/optduel"} | fields(text)
     with pytest.raises(ExperimentError) as raised:
-        parse_deployment(base + field.replace("%s", json.dumps(text) if "{" in field else text), "mine.yaml")
+        validate(Deployment, authored, "mine.yaml")
     assert f"\n{path}" in str(raised.value)
     assert "which Kubeflow Pipelines or Kubernetes replaces" in str(raised.value)
 
