@@ -45,8 +45,8 @@ hypothesis.settings.register_profile("suite", deadline=None, derandomize=True, d
 hypothesis.settings.load_profile("suite")
 
 
-EXHAUSTIVE_SECONDS = 1800
-"""The time limit of a test that only the whole suite has."""
+LONG_SECONDS = 1200
+"""The time limit of a test that is marked slow or exhaustive, on a machine with much else to do."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -54,8 +54,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
     items.sort(key=lambda item: -slow[item.path])
     for item in items:
-        if item.get_closest_marker("exhaustive"):
-            item.add_marker(pytest.mark.timeout(EXHAUSTIVE_SECONDS))
+        if item.get_closest_marker("slow") or item.get_closest_marker("exhaustive"):
+            item.add_marker(pytest.mark.timeout(LONG_SECONDS))
 
 
 @pytest.fixture(autouse=True)

@@ -19,7 +19,7 @@ from tests.train.checkpoints import whole_state
 from tests.train.conftest import reproducible
 from tests.train.processes import is_running
 
-CASE_SECONDS = 300.0
+CASE_SECONDS = 900.0
 """Nothing may take longer, whatever happened: a case that does is a hang."""
 
 LAUNCHER = """
