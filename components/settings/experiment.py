@@ -193,8 +193,10 @@ class Data(Section):
         image_size: height and width in pixels that every image is resized to.
         channels: 1 grey, 3 red-green-blue.
         encoding: "raw" pixels are read without decoding; "jpeg" takes less room for large images.
-        shards: files per split; a multiple of every worker count that will read them.
-        skip_corrupt: leave unreadable images out and record them, instead of refusing the data set.
+        shards: files per split, a multiple of every worker count that will read them; a split that would have
+            more than 256 MB in each gets a multiple of so many.
+        skip_corrupt: leave single files out that are no sound images, and record them, instead of refusing
+            the data set; folders out of place are refused all the same.
     """
 
     source: Source

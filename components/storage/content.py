@@ -25,8 +25,8 @@ class Content(Protocol):
     def crc32c(self) -> str:
         """Eight hexadecimal digits."""
 
-    def open(self, attempt: Attempt) -> "ContentReader":
-        """A reader of the attempt's own."""
+    def open(self, attempt: Attempt, start: int = 0, size: int | None = None) -> "ContentReader":
+        """A reader of the attempt's own, of the whole or of `size` bytes from `start` on."""
 
 
 class ContentReader(io.RawIOBase):
@@ -89,10 +89,12 @@ class BytesContent:
         """Eight hexadecimal digits."""
         return f"{google_crc32c.value(self._data):08x}"
 
-    def open(self, attempt: Attempt) -> ContentReader:
-        """A reader of the attempt's own."""
-        data = self._data
-        return ContentReader(lambda size, start: data[start : start + size], self.size, attempt, lambda: None)
+    def open(self, attempt: Attempt, start: int = 0, size: int | None = None) -> ContentReader:
+        """A reader of the attempt's own, of the whole or of `size` bytes from `start` on."""
+        data = self._data if size is None else self._data[start : start + size]
+        return ContentReader(
+            lambda count, place: data[place : place + count], len(data), attempt, lambda: None
+        )
 
 
 class FileContent:
@@ -110,11 +112,15 @@ class FileContent:
             checksum = google_crc32c.extend(checksum, os.pread(self._descriptor, BLOCK_BYTES, position))
         return f"{checksum:08x}"
 
-    def open(self, attempt: Attempt) -> ContentReader:
+    def open(self, attempt: Attempt, start: int = 0, size: int | None = None) -> ContentReader:
         """A reader of the attempt's own, on a descriptor of its own: it may outlive the file."""
         descriptor = os.dup(self._descriptor)
-        read_at = functools.partial(os.pread, descriptor)
-        return ContentReader(read_at, self.size, attempt, functools.partial(os.close, descriptor))
+
+        def read_at(count: int, place: int) -> bytes:
+            return os.pread(descriptor, count, start + place)
+
+        length = self.size - start if size is None else size
+        return ContentReader(read_at, length, attempt, functools.partial(os.close, descriptor))
 
 
 class Sink:
@@ -151,6 +157,15 @@ class Sink:
 
     def flush(self) -> None:
         """Nothing waits here."""
+
+
+def crc32c_of(source: ContentReader) -> str:
+    """The CRC-32C of all that a reader holds, eight hexadecimal digits; it stands at the start again."""
+    checksum = 0
+    for block in _blocks(source):
+        checksum = google_crc32c.extend(checksum, block)
+    source.seek(0)
+    return f"{checksum:08x}"
 
 
 def md5_of(source: ContentReader) -> str:

@@ -17,7 +17,7 @@ import botocore.session
 import urllib3
 
 from optduel.components.storage.clients import client_of
-from optduel.components.storage.content import BLOCK_BYTES, Content, Sink, md5_of
+from optduel.components.storage.content import BLOCK_BYTES, Content, Sink, crc32c_of, md5_of
 from optduel.components.storage.entry import ABSENT, Entry
 from optduel.components.storage.failures import (
     AbsentFailure,
@@ -39,6 +39,9 @@ MOST_CONNECTIONS = 32
 
 LARGEST_BYTES = 5 << 30
 """S3 takes no more in one request, and what takes one request needs no clearing up after a failure."""
+
+PART_BYTES = 512 << 20
+"""Of a larger object's parts, of which there may be 10,000."""
 
 LISTING_BYTES = 1 << 20
 """About what one page of a listing holds."""
@@ -117,22 +120,26 @@ class S3Store:
                     sink.write(block)
 
     def write(self, key: str, content: Content, writer: str, expected: str | None, attempt: Attempt) -> Entry:
-        """Writes an object in one request; it appears when all of it is there."""
-        if content.size > LARGEST_BYTES:
-            cause = f"{content.size} bytes are more than S3 takes in one request, {LARGEST_BYTES}"
-            raise PermanentFailure(cause, "divide it: a data set, for example, by more data.shards")
+        """Writes an object in one request, or a huge one in parts; it appears when all of it is there."""
         conditions = {} if expected is None else {"IfMatch": expected}
         if expected == ABSENT:
             conditions = {"IfNoneMatch": "*"}
+        described = {
+            "ContentType": mimetypes.guess_type(key)[0] or "application/octet-stream",
+            "Metadata": {_WRITER: writer, _CRC32C: content.crc32c},
+        }
+        if content.size > LARGEST_BYTES:
+            with _translated(expected):
+                answer = self._write_parts(key, content, described, conditions, attempt)
+            return Entry(self._uri(key), content.size, _crc32c(answer), answer["ETag"], writer)
         with _translated(expected), content.open(attempt) as source:
             answer = self._client().put_object(
                 Bucket=self._bucket,
                 Key=key,
                 Body=source,
                 ContentLength=content.size,
-                ContentType=mimetypes.guess_type(key)[0] or "application/octet-stream",
-                ChecksumCRC32C=base64.b64encode(bytes.fromhex(content.crc32c)).decode(),
-                Metadata={_WRITER: writer, _CRC32C: content.crc32c},
+                ChecksumCRC32C=_base64(content.crc32c),
+                **described,
                 **conditions,
             )
         stored = _crc32c(answer)
@@ -142,6 +149,49 @@ class S3Store:
                 if md5_of(source) != named:
                     raise DamagedFailure(f"the store tells of an object with MD5 {named}, not what was sent")
         return Entry(self._uri(key), content.size, stored, answer["ETag"], writer)
+
+    def _write_parts(
+        self,
+        key: str,
+        content: Content,
+        described: Mapping[str, Any],
+        conditions: Mapping[str, str],
+        attempt: Attempt,
+    ) -> Mapping[str, Any]:
+        """Sends an object in parts, and joins them where the conditions hold; returns the last answer.
+
+        Each part is compared with its checksum. What was sent of an object that does not come about is
+        withdrawn, but for that of a killed process, which a rule of the bucket's has to clear up.
+        """
+        client, place = self._client(), {"Bucket": self._bucket, "Key": key}
+        upload = client.create_multipart_upload(**place, **described, ChecksumAlgorithm="CRC32C")
+        place["UploadId"] = upload["UploadId"]
+        parts = []
+        try:
+            for number, start in enumerate(range(0, content.size, PART_BYTES), start=1):
+                size = min(PART_BYTES, content.size - start)
+                with content.open(attempt, start, size) as source:
+                    checksum = _base64(crc32c_of(source))
+                    answer = client.upload_part(
+                        **place,
+                        PartNumber=number,
+                        Body=source,
+                        ContentLength=size,
+                        ChecksumCRC32C=checksum,
+                    )
+                    named = _md5(answer)
+                    if "ChecksumCRC32C" not in answer and named not in (None, md5_of(source)):
+                        raise DamagedFailure(f"the store tells of a part with MD5 {named}, not what was sent")
+                parts.append({"PartNumber": number, "ETag": answer["ETag"], "ChecksumCRC32C": checksum})
+            joined: Mapping[str, Any] = client.complete_multipart_upload(
+                **place, MultipartUpload={"Parts": parts}, **conditions
+            )
+        except BaseException:
+            # What is told is what went wrong first.
+            with contextlib.suppress(botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError):
+                client.abort_multipart_upload(**place)
+            raise
+        return joined
 
     def entries(self, prefix: str, attempt: Attempt) -> list[Entry]:
         """The objects whose names start with `prefix`."""
@@ -198,6 +248,10 @@ def _create_client(endpoint: str | None, connect: float, read: float) -> Any:
     )
     region = session.get_config_variable("region") or "us-east-1"
     return session.create_client("s3", region_name=region, endpoint_url=endpoint, config=configuration)
+
+
+def _base64(hexadecimal: str) -> str:
+    return base64.b64encode(bytes.fromhex(hexadecimal)).decode()
 
 
 def _crc32c(answer: Mapping[str, Any]) -> str | None:

@@ -103,7 +103,7 @@ def _existing_folder(path: str, where: str) -> Path:
     try:
         found = stat.S_ISDIR(place.stat().st_mode)
         folder = place.resolve()
-    except (FileNotFoundError, NotADirectoryError, ValueError):  # a name with a null character is none
+    except (FileNotFoundError, NotADirectoryError):
         found = False
     except OSError as error:
         raise as_storage_error(error, place) from error

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
-from optduel.components.core import StorageError
 from optduel.components.records import Skipped
+from optduel.components.storage import as_storage_error
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,4 +68,5 @@ def read_encoded(source: Source, position: int) -> bytes:
     except OSError as error:
         place = f"{source.description}: {source.examples[position].id}"
         remedy = "grant access, or check the disk or the network that it lies on, then run prepare again"
-        raise StorageError(f"{place}: cannot be read: {error.strerror or error}; {remedy}") from error
+        kind = type(as_storage_error(error, Path(place)))
+        raise kind(f"{place}: cannot be read: {error.strerror or error}; {remedy}") from error
