@@ -11,7 +11,7 @@ from optduel.components.core import (
     OutOfMemoryError,
     StoppedError,
 )
-from optduel.components.records.staging import STAGING_VARIABLE
+from optduel.components.records import STAGING_VARIABLE
 from optduel.components.settings import Compute
 from optduel.components.train.local.local_launcher import End
 from optduel.components.train.worker.group import INDEX_VARIABLE
