@@ -12,9 +12,18 @@ from optduel.components.compare.summary import markdown, scalars
 from optduel.components.compare.verdict import judge
 from optduel.components.compare.wording import Metric
 from optduel.components.core import DataError, say
-from optduel.components.results import ArmSummary, Comparison, Trial, Trials, read_document, write_document
+from optduel.components.results import (
+    ArmSummary,
+    Comparison,
+    Trial,
+    Trials,
+    read_document,
+    run_folder,
+    trial_document,
+    write_document,
+)
 from optduel.components.settings import Study, decode, study_cautions
-from optduel.components.storage import publish
+from optduel.components.storage import publish, stat
 
 
 def compare_arms(study: Study, arms: Sequence[str], trials: Trials) -> Comparison:
@@ -84,17 +93,14 @@ def _summarize(arm: str, seeds: tuple[int, ...], trials: Sequence[Trial]) -> Arm
     )
 
 
-def collect(previous: Trials | None, trials: Sequence[Trial]) -> Trials:
-    """Adds trials to those collected before, in order.
-
-    Args:
-        previous: what an earlier call returned; None in the first call.
+def collect(trials: Sequence[Trial]) -> Trials:
+    """Trials as one document, in order.
 
     Raises:
         DataError: a trial's parts belong to different models, a trial comes twice, or two trials were
             trained on different records.
     """
-    gathered = (previous.trials if previous else ()) + tuple(trials)
+    gathered = tuple(trials)
     seen: set[tuple[str, int]] = set()
     for trial in gathered:
         training, evaluation = trial.training, trial.evaluation
@@ -149,39 +155,33 @@ def _evaluated_on(trial: Trial) -> str:
     return f"{trial.evaluation.examples} examples of the {trial.evaluation.split} split"
 
 
-def collect_documents(previous: Path | None, trials: Sequence[Path], collected: Path) -> None:
-    """Writes the trials collected before and these ones, one document each, as one document.
-
-    Args:
-        previous: what an earlier call wrote; None in the first call.
-
-    Raises:
-        DataError: the trials do not belong together.
-        StorageError: a document cannot be read or written.
-    """
-    before = read_document(previous, Trials) if previous else None
-    write_document(collected, collect(before, [read_document(trial, Trial) for trial in trials]))
-
-
 def compare_documents(
-    study: str, arms: str, collected: Path, comparison: Path, summary: Path
+    study: str, arms: str, root: str, run: str, collected: Path, comparison: Path, summary: Path
 ) -> dict[str, float | str]:
-    """Compares the arms, writes the comparison and a Markdown page about it.
+    """Gathers the trials, compares the arms, and writes trials, comparison and a Markdown page about it.
 
     Args:
         study: the experiment's section, JSON.
         arms: names in the experiment's order, a JSON list; the first is the baseline.
+        root: of datasets and runs, a path or a URI.
+        run: the run's name, unique below root.
 
     Returns:
         Names and values for KFP's table of metrics.
 
     Raises:
-        DataError: a trial is missing or foreign, or the trials were not evaluated on one split.
+        DataError: a trial is missing, the trials do not belong together, or were not evaluated on one split.
         StorageError: a document cannot be read or written.
     """
-    questions = decode(Study, study, "study")
-    result = compare_arms(questions, json.loads(arms), read_document(collected, Trials))
+    questions, names = decode(Study, study, "study"), json.loads(arms)
+    folder = run_folder(root, run)
+    places = [trial_document(folder, arm, seed) for arm in names for seed in questions.seeds]
+    trials = collect([read_document(place, Trial) for place in places if stat(place)])
+    result = compare_arms(questions, names, trials)
+    write_document(collected, trials)
     write_document(comparison, result)
     publish(summary, markdown(questions, result).encode())
+    for compared in result.comparisons:
+        say(f"verdict: {compared.sentence}")
     say(f"compare: {len(result.arms)} arms, {len(questions.seeds)} paired seed(s), by {questions.metric}")
     return scalars(result)

@@ -6,33 +6,33 @@ from kfp import dsl
 @dsl.component(base_image="optduel", install_kfp_package=False)
 def evaluate(
     confidence: float,
+    seeds: str,
+    root: str,
+    run: str,
     records: dsl.Input[dsl.Dataset],
     model: dsl.Input[dsl.Model],
-    history: dsl.Input[dsl.Dataset],
-    trial: dsl.Output[dsl.Dataset],
     metrics: dsl.Output[dsl.Metrics],
     classification: dsl.Output[dsl.ClassificationMetrics],
 ) -> None:
-    """Evaluates a trained model on the split it never learned from.
+    """Evaluates the trained models of one arm on the split that they never learned from.
 
     Args:
         confidence: Level of the intervals, such as 0.95.
+        seeds: Of the trials, a JSON list.
+        root: Folder of data sets, runs and their index, a path or a URI; receives each trial's evaluation.
+        run: The run's name, unique below root.
         records: The data set's manifest and place.
-        model: The trained model.
-        history: What was measured while it trained.
-        trial: The evaluation together with history and lineage, as JSON.
-        metrics: Accuracy, cross-entropy and their kin.
-        classification: Confusion matrix, rows being true classes, and the ROC curve over all classes.
+        model: The trained models, seed-<seed>/ each.
+        metrics: Accuracy, cross-entropy and their kin; of several trials each number's median.
+        classification: Confusion matrix, rows being true classes, and a ROC curve, of the median trial.
     """
     from pathlib import Path
 
     from optduel.components.core import exit_on_error
     from optduel.components.evaluate.display import show_classification, show_metrics
-    from optduel.components.evaluate.evaluate import evaluate_trial
-    from optduel.components.storage import publish
+    from optduel.components.evaluate.evaluate import evaluate_trials
 
     with exit_on_error("evaluate"):
-        result = evaluate_trial(Path(records.path), model.uri, Path(history.path), confidence)
-        publish(Path(trial.path), result.canonical_json().encode())
-        show_metrics(result.evaluation, metrics)
-        show_classification(result.evaluation, classification)
+        evaluations = evaluate_trials(Path(records.path), model.uri, seeds, confidence, root, run)
+        show_metrics(evaluations, metrics)
+        show_classification(evaluations, classification)

@@ -1,5 +1,7 @@
 """Fills the artifacts that the KFP run page shows without opening a file."""
 
+import statistics
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,43 +13,56 @@ SHOWN_CLASSES = 50
 """The confusion matrix of more classes is unreadable and its JSON too large for the metadata store."""
 
 
-def show_metrics(evaluation: Evaluation, metrics: Any) -> None:
-    """Logs the scalars.
+def show_metrics(evaluations: Sequence[Evaluation], metrics: Any) -> None:
+    """Logs the scalars, of several trials each one's median.
 
     Args:
-        evaluation: what to show.
+        evaluations: what to show, one or more.
         metrics: a `kfp.dsl.Metrics`; its file is written too, because a local run caches by files.
     """
-    scalars: dict[str, float | str] = {
-        "split": evaluation.split,
-        "examples": float(evaluation.examples),
+    found = [_scalars(evaluation) for evaluation in evaluations]
+    medians = {
+        name: statistics.median(scalars[name] for scalars in found)
+        for name in found[0]
+        if all(name in scalars for scalars in found)
+    }
+    metrics.metadata.update(medians)
+    publish(Path(metrics.path), canonical_json(medians).encode())
+
+
+def _scalars(evaluation: Evaluation) -> dict[str, float]:
+    """Short names: Kubeflow Pipelines makes a column of each, for every task and run."""
+    scalars = {
         "accuracy": evaluation.accuracy.value,
         "accuracy_low": evaluation.accuracy.low,
         "accuracy_high": evaluation.accuracy.high,
         "cross_entropy": evaluation.cross_entropy.value,
         "macro_f1": evaluation.macro_f1,
-        "expected_calibration_error": evaluation.expected_calibration_error,
+        "calibration_error": evaluation.expected_calibration_error,
     }
     if evaluation.macro_area_under_roc is not None:
-        scalars["macro_area_under_roc"] = evaluation.macro_area_under_roc
-    metrics.metadata.update(scalars)
-    publish(Path(metrics.path), canonical_json(scalars).encode())
+        scalars["macro_auc"] = evaluation.macro_area_under_roc
+    return scalars
 
 
-def show_classification(evaluation: Evaluation, classification: Any) -> None:
+def show_classification(evaluations: Sequence[Evaluation], classification: Any) -> None:
     """Logs the confusion matrix, and the ROC curve of the class that is hardest to tell from the rest.
 
     Args:
-        evaluation: what to show.
-        classification: a `kfp.dsl.ClassificationMetrics`, which holds one curve; the report has all.
+        evaluations: one or more; the one of median accuracy, the lower of two, is shown.
+        classification: a `kfp.dsl.ClassificationMetrics`, which holds one matrix and one curve; the report
+            has all.
     """
-    if len(evaluation.classes) <= SHOWN_CLASSES:
-        names = [metrics.name for metrics in evaluation.classes]
-        classification.log_confusion_matrix(names, [list(row) for row in evaluation.confusion])
-    rated = [metrics for metrics in evaluation.classes if metrics.area_under_roc is not None]
+    ranked = sorted(evaluations, key=lambda evaluation: evaluation.accuracy.value)
+    shown = ranked[(len(ranked) - 1) // 2]
+    if len(shown.classes) <= SHOWN_CLASSES:
+        names = [metrics.name for metrics in shown.classes]
+        classification.log_confusion_matrix(names, [list(row) for row in shown.confusion])
+    rated = [metrics for metrics in shown.classes if metrics.area_under_roc is not None]
     if rated:
         hardest = min(rated, key=lambda metrics: metrics.area_under_roc or 0.0)
         false_positive, true_positive, thresholds = zip(*hardest.roc, strict=True)
         classification.log_roc_curve(list(false_positive), list(true_positive), list(thresholds))
         classification.metadata["roc_class"] = hardest.name
-    publish(Path(classification.path), canonical_json(evaluation.confusion).encode())
+    classification.metadata["seed"] = float(shown.seed)
+    publish(Path(classification.path), canonical_json(shown.confusion).encode())

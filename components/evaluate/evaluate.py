@@ -1,5 +1,6 @@
-"""The evaluate stage's one call: from a trained model to the trial's place in the comparison."""
+"""The evaluate stage's one call: from trained models to the trials' place in the comparison."""
 
+import json
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,24 +11,59 @@ from optduel.components.core import DataError, say
 from optduel.components.evaluate.metrics import evaluate_probabilities
 from optduel.components.evaluate.model import load_model
 from optduel.components.records import Records, SplitReader, load_records, stage
-from optduel.components.results import TrainingRecord, Trial, read_document, read_history
+from optduel.components.results import (
+    Evaluation,
+    TrainingRecord,
+    Trial,
+    read_document,
+    read_history,
+    run_folder,
+    trial_document,
+    trial_folder,
+    write_document,
+)
 from optduel.components.storage import join
 
 
-def evaluate_trial(records_file: Path, model_folder: str, history_file: Path, confidence: float) -> Trial:
-    """Evaluates a trained model on the data set's final split.
+def evaluate_trials(
+    records_file: Path, models: str, seeds: str, confidence: float, root: str, run: str
+) -> list[Evaluation]:
+    """Evaluates trained models on the data set's final split, and keeps each trial where `compare` finds it.
 
     Args:
         records_file: the Records document.
-        model_folder: what the train stage wrote, a path or a URI: `model.keras` and `training.json`.
-        history_file: the trial's history.
+        models: what the train stage wrote, a path or a URI, see `trial_folder`.
+        seeds: of the trials, a JSON list.
+        confidence: level of the intervals.
+        root: of datasets and runs, a path or a URI.
+        run: the run's name, unique below root.
+
+    Raises:
+        DataError: a model file is not the one that was trained, or not on these records.
+        StorageError: a file cannot be read, or a trial not written.
+    """
+    records = load_records(records_file)
+    evaluations = []
+    for seed in json.loads(seeds):
+        trial = evaluate_trial(records, trial_folder(models, seed), confidence)
+        write_document(trial_document(run_folder(root, run), trial.training.arm, seed), trial)
+        evaluations.append(trial.evaluation)
+    return evaluations
+
+
+def evaluate_trial(records: Records, model_folder: str, confidence: float) -> Trial:
+    """Evaluates a trained model on the data set's final split.
+
+    Args:
+        records: the data set.
+        model_folder: what the train stage wrote, a path or a URI: `model.keras`, `training.json` and
+            `history.jsonl`.
         confidence: level of the intervals.
 
     Raises:
         DataError: the model file is not the one that was trained, or not on these records.
         StorageError: a file cannot be read.
     """
-    records = load_records(records_file)
     training = read_document(join(model_folder, "training.json"), TrainingRecord)
     model_file = join(model_folder, "model.keras")
     if records.manifest.fingerprint != training.data_fingerprint:
@@ -41,7 +77,8 @@ def evaluate_trial(records_file: Path, model_folder: str, history_file: Path, co
         f"evaluate {training.arm}, seed {training.seed}: {split} accuracy {evaluation.accuracy.value:.1%}, "
         f"cross-entropy {evaluation.cross_entropy.value:.4f}"
     )
-    return Trial(training=training, history=read_history(history_file), evaluation=evaluation)
+    history = read_history(join(model_folder, "history.jsonl"))
+    return Trial(training=training, history=history, evaluation=evaluation)
 
 
 if TYPE_CHECKING:

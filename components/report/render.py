@@ -20,7 +20,7 @@ from optduel.components.report.arm_cards import (
 )
 from optduel.components.report.drawing import figure_files, figure_style
 from optduel.components.report.outcomes import metric_rows
-from optduel.components.results import Comparison, Trial, Trials
+from optduel.components.results import Comparison, Trial, Trials, markdown_table
 from optduel.components.settings import Experiment, cautions
 
 
@@ -169,12 +169,17 @@ def summary_page(
         f"Final results on the {comparison.split} split: median (smallest to largest) of {seeds} "
         f"seed{'' if seeds == 1 else 's'}.",
         "",
-        f"| metric | {' | '.join(arms)} |",
-        f"| --- |{' ---: |' * len(arms)}",
+        *markdown_table(
+            ["metric", *arms],
+            [
+                [
+                    f"{row.name} ({row.better} is better)",
+                    *(f"{spread.median} ({spread.low} to {spread.high})" for spread in row.arms),
+                ]
+                for row in metric_rows(arms)
+            ],
+        ),
     ]
-    for row in metric_rows(arms):
-        cells = " | ".join(f"{spread.median} ({spread.low} to {spread.high})" for spread in row.arms)
-        lines.append(f"| {row.name} ({row.better} is better) | {cells} |")
     return "\n".join([*lines, "", "The whole report is the artifact `page` of this task."]) + "\n"
 
 

@@ -1,5 +1,6 @@
 """What the last stages hand to each other: a trial's evaluation, all trials, and the comparison of arms."""
 
+from collections.abc import Iterable, Sequence
 from typing import Literal, TypeVar
 
 from optduel.components.core import DataError, ExperimentError
@@ -203,3 +204,13 @@ def read_document(location: Location, expected: type[Document]) -> Document:
         raise DataError(
             f"{location}: not a {expected.__name__} document; run the stage again: {error}"
         ) from error
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """The lines of a table in Markdown: text in the first column, numbers in the others.
+
+    Cells carry a space that does not go away: Kubeflow Pipelines' page sets columns side by side.
+    """
+    lines = [" | &nbsp;&nbsp;".join(cells) for cells in (header, *rows)]
+    rule = " | ".join(["---", *["---:"] * (len(header) - 1)])
+    return [f"| {line} |" for line in (lines[0], rule, *lines[1:])]

@@ -123,6 +123,9 @@ def _check(schema: Schema, metadata: Mapping[bytes, bytes], where: str) -> None:
 
 
 HISTORY_NAME = "history.parquet"
+
+EXPERIMENT_NAME, RECORDS_NAME, COMPARISON_NAME = "experiment.json", "records.json", "comparison.json"
+"""What the report of a finished run is made from, beside its trials."""
 """In the folder of every finished run."""
 
 
@@ -188,6 +191,25 @@ HISTORY = Schema(
 def run_folder(root: str, run: str) -> str:
     """Where a run's table lies, among what else it leaves."""
     return join(root, "runs", run)
+
+
+def trial_folder(models: str, seed: int) -> str:
+    """Where a trial's model and all that belongs to it are, below the folder of its arm's models."""
+    return join(models, f"seed-{seed}")
+
+
+def trial_document(folder: str, arm: str, seed: int) -> str:
+    """Where a trial's evaluation is kept until all trials of a run are compared.
+
+    Kubeflow Pipelines gathers artifacts of loops only, and writes each of them several times into its record
+    of the run, which has a limit; so trials are found by their names.
+
+    Args:
+        folder: the run's.
+        arm: the arm's name.
+        seed: of the trial.
+    """
+    return join(folder, "trials", arm, f"seed-{seed}.json")
 
 
 def write_history_table(location: Location, trials: Iterable[TrialHistory]) -> None:

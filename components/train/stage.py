@@ -1,13 +1,14 @@
-"""The train stage's one call: a trial from its sections to a trained model and its history."""
+"""The train stage's one call: trials of an arm, from its sections to trained models and their histories."""
 
 import json
 import os
-from collections.abc import Mapping
+import statistics
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from optduel.components.core import ExperimentError
 from optduel.components.records import load_records
-from optduel.components.results import TrainingRecord, epochs_of, read_document, read_history, write_history
+from optduel.components.results import TrainingRecord, epochs_of, read_document, read_history, trial_folder
 from optduel.components.settings import canonical_json, oversized_batch, validate
 from optduel.components.storage import join, publish
 from optduel.components.train.contract.finished import finished_record, register, take_over
@@ -18,53 +19,81 @@ from optduel.components.train.loop import checkpoint
 MODELS_VARIABLE = "OPTDUEL_MODELS"
 """Names the folder for all models, a path or a URI, where artifacts themselves lie on this machine."""
 
-_LOCAL = LocalLauncher()
 
-
-def model_folder(artifact: str, arm: str, seed: int) -> str:
-    """Where a trial's model goes: to the artifact's own place, unless the environment names another.
+def models_folder(artifact: str, sections: str) -> str:
+    """Where an arm's models go: to the artifact's own place, unless the environment names another.
 
     Args:
-        artifact: the place that Kubeflow Pipelines gives the model, a path or a URI.
-        arm: canonical JSON of the arm.
-        seed: of the trial.
+        artifact: the place that Kubeflow Pipelines gives the models, a path or a URI.
+        sections: as `train_trials` takes them.
     """
     models = os.environ.get(MODELS_VARIABLE)
-    return join(models, json.loads(arm)["name"], f"seed-{seed}") if models else artifact
+    return join(models, json.loads(sections)["arm"]["name"]) if models else artifact
+
+
+def train_trials(
+    sections: str,
+    seeds: str,
+    root: str,
+    records_file: Path,
+    models: str,
+    metrics_file: Path,
+    launcher: Callable[[str], Launcher] = lambda _: LocalLauncher(),
+) -> dict[str, float]:
+    """Trains trials of one arm, one after the other; those that are complete already stay as they are.
+
+    Args:
+        sections: the experiment's `model`, `arm`, `training` and `compute`, as one JSON object.
+        seeds: of the trials, a JSON list.
+        root: of datasets, trials and runs, a path or a URI, see `train_trial`.
+        records_file: the Records document.
+        models: folder for all of the arm's models, a path or a URI; each gets one in it, `trial_folder`.
+        metrics_file: where the returned numbers go, as JSON.
+        launcher: makes what runs the workers of the trial in a folder; on this host unless given.
+
+    Returns:
+        The last epoch in numbers, by name: of several trials each number's median.
+
+    Raises:
+        OptduelError: what ended a trial; its checkpoints stay, until it is complete.
+    """
+    folders = {seed: trial_folder(models, seed) for seed in json.loads(seeds)}
+    numbers = [
+        train_trial(json.loads(sections), seed, records_file, folder, launcher(folder), root)
+        for seed, folder in folders.items()
+    ]
+    medians = {name: statistics.median(one[name] for one in numbers) for name in numbers[0]}
+    publish(metrics_file, canonical_json(medians).encode())
+    return medians
 
 
 def train_trial(
-    sections: Mapping[str, str],
+    sections: Mapping[str, object],
     seed: int,
     records_file: Path,
     output: str,
-    history_file: Path,
-    metrics_file: Path,
-    launcher: Launcher = _LOCAL,
+    launcher: Launcher,
     root: str | None = None,
-) -> dict[str, float | str]:
-    """Trains a trial.
+) -> dict[str, float]:
+    """Trains a trial; one that is complete stays as it is.
 
     Args:
-        sections: canonical JSON of the experiment's `model`, `arm`, `training` and `compute`.
+        sections: the experiment's `model`, `arm`, `training` and `compute`.
         seed: of initial weights, data order and dropout.
         records_file: the Records document.
         output: folder for the model and all that belongs to it, a path or a URI, see `Task`.
-        history_file: where the whole history goes in the end.
-        metrics_file: where the returned numbers go, as JSON.
-        launcher: runs the workers; on this host unless given.
+        launcher: runs the workers.
         root: of datasets, trials and runs, where the same trial of an earlier run is taken over and this one
             is found later; a path or a URI.
 
     Returns:
-        The last epoch in numbers, by name, and the model's SHA-256.
+        The last epoch in numbers, by name.
 
     Raises:
         OptduelError: what ended the trial; checkpoints stay, until the trial is complete.
     """
-    authored = {name: json.loads(text) for name, text in sections.items()}
     records = load_records(records_file)
-    task = validate(Task, {**authored, "seed": seed, "records": records, "output": output}, "train")
+    task = validate(Task, {**sections, "seed": seed, "records": records, "output": output}, "train")
     batch, examples = task.training.global_batch_size, records.manifest.splits["train"].records
     if batch > examples:
         raise ExperimentError(oversized_batch(batch, examples))
@@ -75,9 +104,11 @@ def train_trial(
     if root:
         register(task, root, record)
     rows = read_history(task.history_file)
-    write_history(history_file, rows)
     trained, validated = epochs_of(rows, "train")[-1], epochs_of(rows, "validation")[-1]
-    numbers: dict[str, float | str] = {
+    # Nothing can go on from here any more, and Kubeflow Pipelines copies all of a model's folder to whoever
+    # takes the model.
+    checkpoint.discard(task.checkpoint_folder)
+    return {
         "train_accuracy": trained.accuracy,
         "train_cross_entropy": trained.cross_entropy,
         "train_penalty": trained.penalty,
@@ -85,10 +116,4 @@ def train_trial(
         "validation_cross_entropy": validated.cross_entropy,
         "examples_per_second": trained.examples_per_second,
         "training_seconds": record.seconds,
-        "model_sha256": record.model_sha256,
     }
-    publish(metrics_file, canonical_json(numbers).encode())
-    # Nothing can go on from here any more, and Kubeflow Pipelines copies all of a model's folder to whoever
-    # takes the model.
-    checkpoint.discard(task.checkpoint_folder)
-    return numbers

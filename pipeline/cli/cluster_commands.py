@@ -112,19 +112,24 @@ def _submit(options: argparse.Namespace) -> None:
         print(f"address: {run.address or run.run_id}")
     if options.wait:
         try:
-            follow(connection, run.run_id, _say)
+            verdict = follow(connection, run.run_id, _say)
         except KeyboardInterrupt:
             _say(
                 f"the run goes on: `optduel status {run.name}` shows it, `optduel cancel {run.name}` ends it"
             )
             raise
         if options.json:
-            print_json({**dataclasses.asdict(run), "state": "SUCCEEDED"})
+            print_json({**dataclasses.asdict(run), "state": "SUCCEEDED", "verdict": verdict})
+        else:
+            print(
+                "\n".join(verdict or ["verdict: its log is gone; see the task `compare` on the run's page"])
+            )
 
 
 def _status(options: argparse.Namespace) -> None:
     from optduel.pipeline.cli.tabular import Shown, as_text
-    from optduel.pipeline.kfp.following import find_run, latest_runs, tasks_of
+    from optduel.pipeline.kfp.following import find_run, latest_runs, state_of, workflow_of
+    from optduel.pipeline.kfp.run_tasks import run_tasks
 
     connection = _open(options)
     if options.run is None:
@@ -132,39 +137,43 @@ def _status(options: argparse.Namespace) -> None:
         records = [_run_record(run) for run in latest_runs(connection, _LATEST)]
     else:
         run = find_run(connection, options.run)
-        columns = [Shown("task", "name"), Shown("state", "state"), Shown("attempts", "attempts")]
-        records = [dataclasses.asdict(task) for task in tasks_of(connection, run)]
+        columns = [Shown(name, name) for name in ("name", "state", "attempts", "message")]
+        records = [dataclasses.asdict(task) for task in run_tasks(workflow_of(connection, run.run_id))]
         if options.json:
             print_json({**_run_record(run), "tasks": records})
             return
         address = connection.page(f"runs/details/{run.run_id}")
-        print(f"run: {run.display_name} ({run.run_id})\nstate: {run.state}\naddress: {address or '-'}\n")
+        print(f"run: {run.display_name} ({run.run_id})\nstate: {state_of(run)}\naddress: {address or '-'}\n")
     if options.json:
         print_json(records)
     elif records:
         print(as_text(records, columns), end="")
     else:
-        print("no task has begun yet" if options.run else "there are no runs yet", file=sys.stderr)
+        print("there are no runs yet", file=sys.stderr)
 
 
 def _logs(options: argparse.Namespace) -> None:
-    from optduel.pipeline.kfp.following import find_run, log_of, tasks_of
+    from optduel.pipeline.kfp.following import find_run, log_of, workflow_of
+    from optduel.pipeline.kfp.run_tasks import run_tasks
 
     connection = _open(options)
     run = find_run(connection, options.run)
-    tasks = tasks_of(connection, run)
+    workflow = workflow_of(connection, run.run_id)
+    tasks = [task for task in run_tasks(workflow) if task.pods]
     chosen = [task for task in tasks if options.task is None or task.name.startswith(options.task)]
     exact = [task for task in chosen if task.name == options.task]
     if not chosen:
-        known = ", ".join(dict.fromkeys(task.name for task in tasks)) or "none yet"
+        known = ", ".join(task.name for task in tasks) or "none yet"
         raise ExperimentError(f"TASK = {options.task}: no task of this name has begun; these have: {known}")
     for task in exact or chosen:
-        log = log_of(connection, run.run_id, task)
-        print(f"==> {task.name}: {task.state.lower()} <==", file=sys.stderr)
-        if log is None:
-            print("it has printed nothing yet, or its log is no longer kept", file=sys.stderr)
-        else:
-            print(showable(log), end="" if log.endswith("\n") else "\n")
+        for attempt, pod in enumerate(task.pods, start=1):
+            again = f", attempt {attempt} of {len(task.pods)}" if len(task.pods) > 1 else ""
+            print(f"==> {task.name}{again}: {pod.state.lower()} <==", file=sys.stderr)
+            log = log_of(connection, run.run_id, workflow, pod)
+            if log is None:
+                print("it has printed nothing yet, or its log is no longer kept", file=sys.stderr)
+            else:
+                print(showable(log), end="" if log.endswith("\n") else "\n")
 
 
 def _cancel(options: argparse.Namespace) -> None:
@@ -200,10 +209,12 @@ def _open(options: argparse.Namespace) -> "Connection":
 
 
 def _run_record(run: Any) -> dict[str, Any]:
+    from optduel.pipeline.kfp.following import state_of
+
     return {
         "run": run.display_name,
         "id": run.run_id,
-        "state": run.state,
+        "state": state_of(run),
         "created": run.created_at.isoformat(timespec="seconds") if run.created_at else None,
     }
 

@@ -15,6 +15,8 @@ from optduel.components.core import ExperimentError, OptduelError
 from optduel.components.results import code_version
 from optduel.components.storage import is_remote, join, local_path
 from optduel.pipeline.cli.arguments import (
+    access_of,
+    add_access_arguments,
     add_deployment_arguments,
     add_experiment_arguments,
     deployment_of,
@@ -183,7 +185,7 @@ def build_parser() -> argparse.ArgumentParser:
         nargs="*",
         metavar="RUN",
         help="a run's name or folder, or a history file (Parquet, JSON lines); each is compared "
-        "with the first",
+        "with the first; with --host runs of Kubeflow Pipelines are found by name, too",
     )
     history.add_argument(
         "--root",
@@ -202,7 +204,11 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add_deployment_arguments(compiling)
     compiling.add_argument("--output", required=True, metavar="FILE", help="file that is written")
-    reporting.add_argument("run", metavar="RUN", help="folder or URI of a run")
+    reporting.add_argument(
+        "run", metavar="RUN", help="folder or URI of a run; with --host a run's name or identifier"
+    )
+    for sub in (history, reporting):
+        add_access_arguments(sub)
     return parser
 
 
@@ -299,7 +305,8 @@ def _history(options: argparse.Namespace) -> int:
     from optduel.pipeline.cli.histories import list_runs, show_histories
 
     if options.runs:
-        print(show_histories(options.runs, options.root, options.format), end="")
+        named = [_on_cluster(options, run) for run in options.runs]
+        print(show_histories(named, options.root, options.format), end="")
         return 0
     index = read_index(options.root)
     print(list_runs(index, options.root, options.format), end="")
@@ -311,11 +318,24 @@ def _history(options: argparse.Namespace) -> int:
 def _report(options: argparse.Namespace) -> None:
     from optduel.pipeline.cli.reporting import rebuild
 
-    page = rebuild(options.run if is_remote(options.run) else str(local_path(options.run).resolve()))
+    folder = _on_cluster(options, options.run)
+    page = rebuild(folder if is_remote(folder) else str(local_path(folder).resolve()))
     if options.json:
         print_json({"report": page, "address": _address(page)})
     else:
         print(f"report: {page}\naddress: {_address(page)}")
+
+
+def _on_cluster(options: argparse.Namespace, run: str) -> str:
+    """The folder of a run that is named as on Kubeflow Pipelines, where --host says that it is."""
+    if options.host is None or "/" in run:
+        return run
+    from optduel.pipeline.kfp.connection import Connection
+    from optduel.pipeline.kfp.following import folder_of
+
+    connection = Connection(access_of(options))
+    connection.open()
+    return folder_of(connection, run)
 
 
 def _address(page: str) -> str:

@@ -3,13 +3,23 @@
 from optduel.components.core import DataError
 from optduel.components.records import load_records
 from optduel.components.report.render import build_report
-from optduel.components.results import Comparison, Trials, read_document
-from optduel.components.storage import join, publish
+from optduel.components.results import (
+    COMPARISON_NAME,
+    EXPERIMENT_NAME,
+    RECORDS_NAME,
+    Comparison,
+    Trial,
+    Trials,
+    read_document,
+    trial_document,
+)
+from optduel.components.settings import Experiment, decode
+from optduel.components.storage import join, publish, read, stat
 from optduel.pipeline.local.run import load_run
 
 
 def rebuild(folder: str) -> str:
-    """Rewrites `report.html` and `plots/` of a run.
+    """Rewrites `report.html` and `plots/` of a run, of this machine or of a cluster.
 
     Args:
         folder: the run's, a path or a URI.
@@ -21,14 +31,21 @@ def rebuild(folder: str) -> str:
         DataError: the run has not finished.
         StorageError: something that it kept is missing, or the report cannot be written.
     """
-    run = load_run(folder)
-    if run.status != "succeeded" or not (run.records and run.collected and run.comparison):
-        raise DataError(f"{folder}: run = {run.status}: only a finished run has a report; run it again")
+    place = join(folder, EXPERIMENT_NAME)
+    if stat(place) is None:
+        status = load_run(folder).status
+        raise DataError(f"{folder}: run = {status}: only a finished run has a report; run it again")
+    experiment = decode(Experiment, read(place).decode(), place)
+    trials = [
+        read_document(trial_document(folder, arm.name, seed), Trial)
+        for arm in experiment.arms
+        for seed in experiment.study.seeds
+    ]
     report = build_report(
-        run.experiment,
-        load_records(join(folder, run.records)),
-        read_document(join(folder, run.collected), Trials),
-        read_document(join(folder, run.comparison), Comparison),
+        experiment,
+        load_records(join(folder, RECORDS_NAME)),
+        Trials(trials=tuple(trials)),
+        read_document(join(folder, COMPARISON_NAME), Comparison),
     )
     for name, content in report.figures.items():
         publish(join(folder, "plots", name), content)

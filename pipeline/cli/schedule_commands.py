@@ -54,7 +54,7 @@ def add_schedule_commands(schedule: argparse.ArgumentParser) -> None:
     deleting = add(
         _delete,
         "delete",
-        "Delete a schedule; the runs that it has started stay.",
+        "Delete a schedule of which no run is under way; results and records of its runs stay.",
         "optduel schedule delete optduel-digits",
     )
     creating.add_argument(
@@ -68,7 +68,7 @@ def add_schedule_commands(schedule: argparse.ArgumentParser) -> None:
         "--name", metavar="NAME", help="name of the schedule (default: optduel-<experiment>)"
     )
     creating.add_argument(
-        "--replace", action="store_true", help="replace the schedule of this name, if there is one"
+        "--replace", action="store_true", help="replace the schedule of this name; a run of it goes on"
     )
     creating.add_argument(
         "--paused", action="store_true", help="create it paused: it starts no runs until it is resumed"
@@ -126,7 +126,7 @@ def _list(options: argparse.Namespace) -> None:
         return
     columns = (
         Shown("schedule", "name"),
-        Shown("state", "enabled", lambda enabled: "enabled" if enabled else "paused"),
+        Shown("state", "state"),
         Shown("cron", "cron"),
         Shown("version", "version"),
     )

@@ -86,7 +86,7 @@ def schedule_plan(
     submission: "Submission", name: str, cron: str, enabled: bool, namespace: str | None
 ) -> Plan:
     """The same for a recurring run."""
-    body = submission.schedule_body(name, cron, enabled, *_PLACED)
+    body = submission.schedule_body(name, cron, enabled, None, *_PLACED)
     return [*_place(submission, namespace), _post("recurringruns", body)]
 
 

@@ -1,27 +1,34 @@
 """The graph: one definition, compiled for a cluster and executed on a laptop alike.
 
-prepare -> for each arm: ParallelFor(seeds): train -> evaluate -> compare -> report
+prepare -> for each arm, one after the other: trials (train -> evaluate) -> compare -> report
 
-On a cluster an arm begins when the one before it is done, so that a limit of trials holds for the whole run.
+On a cluster each task of an arm holds as many trials as `sizes.batches` says.
 """
 
 import re
 import tempfile
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from kfp import dsl
 
-from optduel.components.compare.component import collect_arm, compare
+from optduel.components.compare import component as comparing
 from optduel.components.core import ExperimentError
-from optduel.components.evaluate.component import evaluate
-from optduel.components.prepare.component import prepare
-from optduel.components.report.component import report
+from optduel.components.evaluate import component as evaluating
+from optduel.components.prepare import component as preparing
+from optduel.components.report import component as reporting
 from optduel.components.settings import Arm, Deployment, Experiment, canonical_json, refuse_misplaced
-from optduel.components.storage import join, publish
-from optduel.components.train.component import train, train_on_cluster
+from optduel.components.storage import publish
+from optduel.components.train import component as training
+from optduel.pipeline.graph.lean import lean
 from optduel.pipeline.graph.placement import LOCAL_IMAGE, Placement, pipeline_config
+from optduel.pipeline.graph.sizes import batches, check_size, seeds_in_words
+
+prepare, evaluate = lean(preparing.prepare), lean(evaluating.evaluate)
+train, train_on_cluster = lean(training.train), lean(training.train_on_cluster)
+compare, report = lean(comparing.compare), lean(reporting.report)
 
 
 class RunOutputs(NamedTuple):
@@ -38,6 +45,28 @@ class RunOutputs(NamedTuple):
 def pipeline_name(experiment: Experiment) -> str:
     """The pipeline's name: one pipeline for each experiment name, one version for each fingerprint."""
     return f"optduel-{experiment.name}"
+
+
+def description(experiment: Experiment) -> str:
+    """What a run compares, on which data, with which settings; one line for a person."""
+    arms = ", ".join(f"{arm.name} ({arm.optimizer})" for arm in experiment.arms)
+    seeds, training = len(experiment.study.seeds), experiment.training
+    source = experiment.data.source.model_dump(mode="json")
+    data = " ".join(str(source[field]) for field in ("kind", "name", "path") if source.get(field))
+    return (
+        f"{experiment.title}. Compares {arms} on {data}: {seeds} paired "
+        f"seed{'' if seeds == 1 else 's'}, {training.epochs} epochs of batches of "
+        f"{training.global_batch_size}, judged by {experiment.study.metric.replace('_', '-')}."
+    )
+
+
+def run_parameters(experiment: Experiment, deployment: Deployment | None) -> dict[str, str]:
+    """What Kubeflow Pipelines shows beside a run and compares between runs."""
+    return {
+        "root": deployment.root if deployment else ".",
+        "fingerprint": experiment.fingerprint,
+        "image": deployment.image if deployment else "none",
+    }
 
 
 def _job(deployment: Deployment) -> dict[str, Any]:
@@ -79,78 +108,112 @@ def build(
         local_image: the image of a run in containers of this machine.
 
     Returns:
-        A KFP pipeline (a GraphComponent) with the parameter `root`: the place for records, runs and index,
-        by default the deployment's, on this machine the current folder.
+        A KFP pipeline (a GraphComponent) with the parameters `run_parameters`, of which `root` counts: the
+        place for records, runs and index. The others are there to be seen beside a run.
     """
     placement = Placement(deployment, local_image)
+    names = [arm.name for arm in experiment.arms]
 
-    def training_task(arm: Arm, seed: Any, root: Any, records: Any) -> Any:
-        inputs = {
-            "network": _constant(experiment.model.canonical_json()),
-            "arm": _constant(arm.canonical_json()),
-            "training": _constant(experiment.training.canonical_json()),
-            "compute": _constant(experiment.compute.canonical_json()),
-            "seed": seed,
-            "root": root,
-            "records": records,
-        }
+    def trials(arm: Arm, seeds: Any, told: str, inputs: Mapping[str, Any]) -> Any:
+        """Trains and evaluates; returns the training task."""
         if deployment is None or deployment.job is None:
-            return train(**inputs)
-        return train_on_cluster(
-            **inputs,
-            job=_constant(canonical_json(_job(deployment))),
-            run=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
-            # On a cluster the identifier of the DAG around the task, the iteration, which trains once.
-            task=dsl.PIPELINE_TASK_ID_PLACEHOLDER,
+            training_task = train(
+                sections=inputs["sections"], seeds=seeds, root=inputs["root"], records=inputs["records"]
+            )
+        else:
+            training_task = train_on_cluster(
+                sections=inputs["sections"],
+                seeds=seeds,
+                root=inputs["root"],
+                records=inputs["records"],
+                job=inputs["job"],
+                run=run,
+            )
+        trained = placement.place_training(training_task, f"train {arm.name}{told}")
+        evaluation_task = evaluate(
+            confidence=experiment.study.confidence,
+            seeds=seeds,
+            root=inputs["root"],
+            run=run,
+            records=inputs["records"],
+            model=trained.outputs["model"],
         )
+        placement.place(evaluation_task, f"evaluate {arm.name}{told}", "evaluate")
+        return trained
+
+    def trials_of(arm: Arm) -> Any:
+        """The arm's trials as a pipeline in the pipeline."""
+
+        @dsl.pipeline(name=arm.name)
+        def arm_trials(root: str, sections: str, job: str, records: dsl.Input[dsl.Dataset]) -> None:
+            inputs = {"root": root, "sections": sections, "job": job, "records": records}
+            if deployment is None:
+                # Of a loop KFP's local runner runs two iterations at a time, of other tasks one.
+                items = [canonical_json([seed]) for seed in experiment.study.seeds]
+                with dsl.ParallelFor(items, name=f"{arm.name}-seeds") as seeds:
+                    trials(arm, seeds, "", inputs)
+                return
+            # No loop: its iterations have no names on Kubeflow's pages, and take two more steps each.
+            begun: list[Any] = []
+            for batch in batches(experiment, deployment):
+                begun.append(trials(arm, canonical_json(batch), f" {seeds_in_words(batch)}", inputs))
+                if len(begun) > deployment.trials_at_once:
+                    begun[-1].after(begun[-1 - deployment.trials_at_once])
+
+        return arm_trials
+
+    trials_of_arms = [(arm, trials_of(arm)) for arm in experiment.arms]
+
+    parameters = run_parameters(experiment, deployment)
 
     @dsl.pipeline(
         name=pipeline_name(experiment),
-        description=re.sub(r"\{(?=\{)", "{ ", experiment.title),  # nor may Argo find a template here
-        # Below the root, so that one permission and one network path serve records, models and artifacts.
-        pipeline_root=join(deployment.root, "pipelines") if deployment else None,
+        description=re.sub(r"\{(?=\{)", "{ ", description(experiment)),  # nor may Argo find a template here
         pipeline_config=pipeline_config(deployment),
     )
-    def optduel(root: str = deployment.root if deployment else ".") -> RunOutputs:
+    def optduel(
+        root: str = parameters["root"],
+        fingerprint: str = parameters["fingerprint"],
+        image: str = parameters["image"],
+    ) -> RunOutputs:
         # Only records are worth caching: a stale model would be worse than a second training. Of them only
         # those whose name stands for the content: KFP's cache does not look behind a path.
         preparation_task = prepare(data=_constant(experiment.data.canonical_json()), root=root)
         cached = experiment.data.source.is_downloaded and (deployment is None or deployment.cached)
         prepared = placement.place(preparation_task, "prepare", "prepare", cached)
-        at_once = deployment.trials_at_once if deployment else 0
-        seeds = list(experiment.study.seeds)
-        collected: Any = None
-        for arm in experiment.arms:
-            with dsl.ParallelFor(seeds, name=f"{arm.name}-seeds", parallelism=at_once) as seed:
-                trained = placement.place_training(
-                    training_task(arm, seed, root, prepared.outputs["records"]), f"train {arm.name}"
-                )
-                if at_once and collected is not None:
-                    trained.after(collected)  # the limit of a loop holds for one arm only
-                evaluation_task = evaluate(
-                    confidence=experiment.study.confidence,
-                    records=prepared.outputs["records"],
-                    model=trained.outputs["model"],
-                    history=trained.outputs["history"],
-                )
-                evaluated = placement.place(evaluation_task, f"evaluate {arm.name}", "evaluate")
-            trials = dsl.Collected(evaluated.outputs["trial"])
-            # A fold over the arms: one component signature serves any number of them.
-            before = {} if collected is None else {"previous": collected.outputs["collected"]}
-            collection_task = collect_arm(trials=trials, **before)
-            collected = placement.place(collection_task, f"collect {arm.name}", "report")
+        arm_task: Any = None
+        for arm, arm_trials in trials_of_arms:
+            before = arm_task
+            sections = {
+                "model": experiment.model,
+                "arm": arm,
+                "training": experiment.training,
+                "compute": experiment.compute,
+            }
+            arm_task = arm_trials(
+                root=root,
+                sections=_constant(
+                    canonical_json({name: one.model_dump(mode="json") for name, one in sections.items()})
+                ),
+                job=_constant(canonical_json(_job(deployment))) if deployment and deployment.job else "",
+                records=prepared.outputs["records"],
+            )
+            arm_task.set_display_name(arm.name).set_caching_options(False)
+            if before is not None:
+                arm_task.after(before)
         comparison_task = compare(
             study=_constant(experiment.study.canonical_json()),
-            arms=_constant(canonical_json([arm.name for arm in experiment.arms])),
-            collected=collected.outputs["collected"],
-        )
+            arms=_constant(canonical_json(names)),
+            root=root,
+            run=run,
+        ).after(arm_task)
         compared = placement.place(comparison_task, "compare", "report")
         report_task = report(
             experiment=_constant(experiment.canonical_json()),
             root=root,
             run=run,
             records=prepared.outputs["records"],
-            collected=collected.outputs["collected"],
+            collected=compared.outputs["collected"],
             comparison=compared.outputs["comparison"],
         )
         reported = placement.place(report_task, "report", "report")
@@ -159,7 +222,7 @@ def build(
             card=prepared.outputs["card"],
             plots=reported.outputs["plots"],
             records=prepared.outputs["records"],
-            collected=collected.outputs["collected"],
+            collected=compared.outputs["collected"],
             comparison=compared.outputs["comparison"],
         )
 
@@ -170,7 +233,7 @@ def compiled(experiment: Experiment, deployment: Deployment) -> bytes:
     """An experiment's pipeline as YAML; the same experiment and deployment give the same bytes.
 
     Raises:
-        ExperimentError: the deployment can never run the experiment.
+        ExperimentError: the deployment can never run the experiment, or the run would be too large.
     """
     from kfp.compiler import Compiler
 
@@ -179,7 +242,9 @@ def compiled(experiment: Experiment, deployment: Deployment) -> bytes:
         warnings.simplefilter("ignore")  # about defaults of the SDK that this pipeline does not use
         path = Path(scratch) / "pipeline.yaml"
         Compiler().compile(build(experiment, deployment), str(path))
-        return path.read_bytes()
+        package = path.read_bytes()
+    check_size(package, experiment, deployment)
+    return package
 
 
 def compile_pipeline(experiment: Experiment, deployment: Deployment, path: Path) -> None:
@@ -191,7 +256,7 @@ def compile_pipeline(experiment: Experiment, deployment: Deployment, path: Path)
         path: where the YAML goes, .yaml or .yml.
 
     Raises:
-        ExperimentError: the path cannot be used.
+        ExperimentError: the path cannot be used, or the run would be too large.
         StorageError: the file cannot be written.
     """
     if path.suffix not in {".yaml", ".yml"}:

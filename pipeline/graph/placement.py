@@ -63,7 +63,11 @@ def pipeline_config(deployment: Deployment | None) -> dsl.PipelineConfig | None:
     """The settings of a whole run: how long its Workflow, hence its pods and their logs, stay."""
     if deployment is None:
         return None
-    return dsl.PipelineConfig(ttl_seconds_after_finished=deployment.kept_seconds)
+    # The server fills in what is not set, and an hour after success or failure then comes first.
+    kept = deployment.kept_seconds
+    return dsl.PipelineConfig(
+        ttl_seconds_after_finished=kept, ttl_seconds_after_success=kept, ttl_seconds_after_failure=kept
+    )
 
 
 def _retry(task: Any, deployment: Deployment) -> None:

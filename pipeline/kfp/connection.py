@@ -9,9 +9,10 @@ import json
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from optduel.components.core import ClusterError, ExperimentError
@@ -80,6 +81,7 @@ class Connection:
     Attributes:
         host: the API's address.
         namespace: of the profile, once opened; None where there are none.
+        is_through_ui: whether the address is the UI's, once opened: it passes on most of the API only.
     """
 
     def __init__(self, access: Access) -> None:
@@ -102,11 +104,12 @@ class Connection:
             )
         self.host: str = self._api.configuration.host
         self.namespace: str | None = None
+        self.is_through_ui = False
         self._namespace = access.namespace or self._client.get_user_namespace()
         self._ui = access.ui_host or access.host
 
     def call(
-        self, purpose: str, service: str, method: str, none_for: int | None = None, **arguments: Any
+        self, purpose: str, service: str, method: str, none_for: Collection[int] = (), **arguments: Any
     ) -> Any:
         """Makes one request.
 
@@ -114,11 +117,11 @@ class Connection:
             purpose: what for, as in "not allowed to PURPOSE".
             service: as kfp.Client names it: "runs", "pipelines", "pipeline_uploads", ...
             method: of the service.
-            none_for: an HTTP status that is no failure.
+            none_for: HTTP statuses that are no failure.
             arguments: of the method.
 
         Returns:
-            The answer, a model of kfp_server_api, or None for the status `none_for`.
+            The answer, a model of kfp_server_api, or None for a status of `none_for`.
 
         Raises:
             ClusterError: there was none, or it was an error.
@@ -143,19 +146,38 @@ class Connection:
             if not token:
                 return
 
-    def read(self, purpose: str, path: str, as_type: str = "object", none_for: int | None = None) -> Any:
+    def read(
+        self,
+        purpose: str,
+        path: str,
+        is_text: bool = False,
+        none_for: Collection[int] = (),
+        query: Mapping[str, str] = MappingProxyType({}),
+    ) -> Any:
         """Reads what the client has no method for.
 
         Args:
-            path: of the address, from /apis on.
-            as_type: "object" for JSON, "str" for text.
+            path: of the address, from /apis on; of the UI's own addresses from /k8s on.
+            is_text: whether the answer is text, else JSON.
             none_for: as `call` takes it.
+            query: of the address.
 
         Raises:
             ClusterError: as `call`.
         """
-        options = {"response_type": as_type, "auth_settings": ["Bearer"], "_return_http_data_only": True}
-        return self._send(purpose, none_for, lambda: self._api.call_api(path, "GET", **options))
+        options = {
+            "query_params": list(query.items()),
+            "response_type": None if is_text else "object",
+            "auth_settings": ["Bearer"],
+            "_return_http_data_only": True,
+        }
+
+        def request() -> Any:
+            answer = self._api.call_api(path, "GET", **options)
+            # The client takes whatever looks like JSON for JSON.
+            return self._api.last_response.data if is_text else answer
+
+        return self._send(purpose, none_for, request)
 
     def open(self) -> Health:
         """Asks the server for its version, and finds out the namespace.
@@ -167,11 +189,13 @@ class Connection:
             ExperimentError: its users have profiles, and the namespace of this one is not known.
         """
         purpose = "read its version"
-        answer = self.read(purpose, _HEALTH, none_for=404)
+        answer = self.read(purpose, _HEALTH, none_for=(404,))
         if answer is None:
             old = self.read(purpose, _HEALTH_OF_VERSION_1)
             raise ClusterError(_too_old(self.host, str(old.get("tag_name", "1"))))
-        health = Health(str(answer.get("tag_name") or "unknown"), bool(answer.get("multi_user")))
+        self.is_through_ui = "apiServerReady" in answer
+        version = answer.get("apiServerTagName" if self.is_through_ui else "tag_name")
+        health = Health(str(version or "unknown"), bool(answer.get("multi_user")))
         if health.release is not None and health.release < OLDEST_VERSION:
             raise ClusterError(_too_old(self.host, health.version))
         self.namespace = self._profile() if health.multi_user else None
@@ -195,7 +219,7 @@ class Connection:
         address = self._ui if "://" in self._ui else f"https://{self._ui}"
         return f"{address.rstrip('/')}/#/{fragment}"
 
-    def _send(self, purpose: str, none_for: int | None, request: Callable[[], Any]) -> Any:
+    def _send(self, purpose: str, none_for: Collection[int], request: Callable[[], Any]) -> Any:
         from kfp_server_api import ApiException
         from urllib3.exceptions import HTTPError
 
@@ -203,14 +227,14 @@ class Connection:
             with _silent():
                 return request()
         except (ApiException, HTTPError, SignInPage, OSError) as error:
-            if none_for is not None and getattr(error, "status", None) == none_for:
+            if getattr(error, "status", None) in none_for:
                 return None
             raise told(error, self.host, purpose) from error
 
 
-def named(name: str) -> str:
-    """A filter, as every list of KFP takes it, for elements shown as `name`."""
-    predicate = {"operation": _EQUALS, "key": "display_name", "stringValue": name}
+def named(name: str, field: str = "display_name") -> str:
+    """A filter, as every list of KFP takes it, for elements shown as `name`, or with it in another field."""
+    predicate = {"operation": _EQUALS, "key": field, "stringValue": name}
     return json.dumps({"predicates": [predicate]})
 
 
@@ -260,6 +284,8 @@ def _bounded(request: Callable[..., Any]) -> Callable[..., Any]:
             raise
         if "html" in (response.getheader("Content-Type") or ""):
             raise SignInPage
+        # The client would end at a log's first byte that is no UTF-8.
+        response.data = response.data.decode(errors="replace").encode()
         return response
 
     return bounded

@@ -3,21 +3,39 @@
 import re
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from optduel.components.core import ClusterError, ExperimentError, RunError
+from optduel.components.core import MARK, ClusterError, ExperimentError, RunError
+from optduel.components.results import run_folder
 from optduel.pipeline.kfp.connection import Connection, named
-from optduel.pipeline.kfp.run_tasks import FINAL, RunTask, run_tasks
+from optduel.pipeline.kfp.run_tasks import (
+    FINAL,
+    Pod,
+    RunTask,
+    Workflow,
+    read_workflow,
+    run_tasks,
+    specification_of,
+)
 
-POLL_SECONDS = 5.0
+POLL_SECONDS = 10.0
+"""A step of a run takes this long at least."""
 
 SILENT_SECONDS = 300.0
 """So long may the server be away while a run is followed; the run does not mind."""
 
-_OURS = re.compile(r"^(?:prepare|train|evaluate|compare|report) failed: ", re.MULTILINE)
+SETTLING_SECONDS = 60.0
+"""So long a run that has ended is looked at for the end of its Workflow."""
+
+VERDICT = f"{MARK}verdict: "
+"""Begins the lines of the task `compare` that answer the experiment's question."""
+
 _LAUNCHER = re.compile(r"^[IWEF]\d{4} ")
 """A line of KFP's launcher, which runs a task's code."""
+
+_LOG_ERROR = '{"error_message":"'
+"""Begins what the server answers, with status 200, where it finds no log."""
 
 
 def find_run(connection: Connection, run: str) -> Any:
@@ -28,7 +46,7 @@ def find_run(connection: Connection, run: str) -> Any:
         ClusterError: the server does not answer, or refuses.
     """
     if _is_identifier(run):
-        found = connection.call("read a run", "runs", "run_service_get_run", none_for=404, run_id=run)
+        found = connection.call("read a run", "runs", "run_service_get_run", none_for=(404,), run_id=run)
         runs = [found] if found else []
     else:
         listed = connection.pages(
@@ -43,6 +61,23 @@ def find_run(connection: Connection, run: str) -> Any:
     if _is_identifier(run):
         return runs[0]
     return connection.call("read a run", "runs", "run_service_get_run", run_id=runs[0].run_id)
+
+
+def folder_of(connection: Connection, run: str) -> str:
+    """Where a run's results are.
+
+    Args:
+        run: its identifier or name.
+
+    Raises:
+        ExperimentError: there is none, several have the name, or optduel did not start it.
+        ClusterError: the server does not answer, or refuses.
+    """
+    found = find_run(connection, run)
+    parameters = (found.runtime_config and found.runtime_config.parameters) or {}
+    if "root" not in parameters:
+        raise ExperimentError(f"run = {run}: tells no root, so optduel did not start it; give its folder")
+    return run_folder(str(parameters["root"]), found.run_id)
 
 
 def latest_runs(connection: Connection, count: int) -> list[Any]:
@@ -73,133 +108,173 @@ def latest_runs(connection: Connection, count: int) -> list[Any]:
     return sorted(runs, key=lambda run: run.created_at, reverse=True)[:count]
 
 
-def tasks_of(connection: Connection, run: Any) -> list[RunTask]:
-    """The tasks of a run that have begun.
+def state_of(run: Any) -> str:
+    """A run's state in our words: PENDING, RUNNING, CANCELING, or one of `FINAL`.
+
+    The server tells nothing before the start, and FAILED of a run that somebody has ended.
+    """
+    state: str = run.state or "PENDING"
+    history = [one.state for one in run.state_history or ()]
+    if state == "CANCELED" or (state == "FAILED" and history[-2:] == ["CANCELING", "FAILED"]):
+        return "CANCELLED"
+    return state
+
+
+def workflow_of(connection: Connection, run_id: str) -> Workflow:
+    """The Workflow of a run.
 
     Raises:
         ClusterError: the server does not answer, or refuses.
     """
-    return run_tasks(_nodes(run), specification_of(connection, run))
-
-
-def specification_of(connection: Connection, run: Any) -> Mapping[str, Any]:
-    """The pipeline that a run executes.
-
-    Raises:
-        ClusterError: the server does not answer, or refuses.
-    """
-    if run.pipeline_spec:
-        embedded: Mapping[str, Any] = run.pipeline_spec
-        return embedded
-    reference = run.pipeline_version_reference
-    version = reference and connection.call(
-        "read a pipeline version",
-        "pipelines",
-        "pipeline_service_get_pipeline_version",
-        none_for=404,
-        pipeline_id=reference.pipeline_id,
-        pipeline_version_id=reference.pipeline_version_id,
-    )
-    return version.pipeline_spec or {} if version else {}
+    answer = _look(connection, run_id)
+    return read_workflow(answer, specification_of(answer))
 
 
 def follow(
     connection: Connection, run_id: str, say: Callable[[str], None], poll: float = POLL_SECONDS
-) -> None:
+) -> list[str]:
     """Tells every change of a run's tasks until the run has ended.
+
+    A look is two requests, whatever the size of the run: with the given pause, twelve a minute.
 
     Args:
         run_id: the run's identifier.
         say: receives one line for each change.
         poll: seconds between two looks.
 
+    Returns:
+        The verdict, a sentence for each comparison; empty where the log that holds it is gone.
+
     Raises:
-        RunError: the run has failed or was cancelled; names the task and its own words.
+        RunError: the run has failed or was cancelled; names the tasks and their own words.
         ClusterError: the server refuses, or has been away for `SILENT_SECONDS`.
     """
-    run = connection.call("read a run", "runs", "run_service_get_run", run_id=run_id)
-    specification = specification_of(connection, run)
-    known: dict[str, tuple[str, int]] = {}
-    heard, away = time.monotonic(), False
+    answer = _look(connection, run_id)
+    specification = specification_of(answer)
+    known: dict[str, str] = {}
+    heard, ended, away = time.monotonic(), None, False
     while True:
-        for task in run_tasks(_nodes(run), specification):
-            now = (task.state, task.attempts)
-            if known.get(task.node) != now:
-                known[task.node] = now
-                again = f", attempt {task.attempts}" if task.attempts > 1 else ""
-                say(f"{task.name}: {task.state.lower()}{again}")
-        if run.state in FINAL:
-            break
-        time.sleep(poll)
         try:
+            # In this order: what has ended before the look at its Workflow is complete there.
             run = connection.call("read a run", "runs", "run_service_get_run", run_id=run_id)
-            heard, away = time.monotonic(), False
+            workflow = read_workflow(_look(connection, run_id), specification)
         except ClusterError as error:
             if time.monotonic() - heard > SILENT_SECONDS:
                 raise
             if not away:
                 say(f"{error}; the run goes on, trying again")
             away = True
-    if run.state != "SUCCEEDED":
-        raise RunError(_why(connection, run, specification))
+            time.sleep(poll)
+            continue
+        heard, away = time.monotonic(), False
+        tasks = run_tasks(workflow)
+        for task in tasks:
+            line = _line(task)
+            if known.get(task.name, "waiting") != line:
+                known[task.name] = line
+                say(f"{task.name}: {line}")
+        if state_of(run) in FINAL:
+            ended = ended or time.monotonic()
+            if workflow.has_ended or time.monotonic() - ended > SETTLING_SECONDS:
+                break
+        time.sleep(poll)
+    if state_of(run) != "SUCCEEDED":
+        raise RunError(_why(connection, run, workflow, tasks))
+    return _verdict(connection, run_id, workflow, tasks)
 
 
 def cancel(connection: Connection, run: Any) -> None:
     """Asks for a run's end; its tasks and jobs are ended by the cluster.
 
     Raises:
-        ExperimentError: it has ended already.
+        ExperimentError: it has ended already, or its end was asked for.
         ClusterError: the server does not answer, or refuses.
     """
-    if run.state in FINAL:
-        raise ExperimentError(f"run = {run.display_name}: has {run.state.lower()} already")
-    connection.call("end a run", "runs", "run_service_terminate_run", run_id=run.run_id)
+    state = state_of(run)
+    if state in FINAL:
+        raise ExperimentError(f"run = {run.display_name}: has ended already: {state.lower()}")
+    if state == "CANCELING":
+        raise ExperimentError(
+            f"run = {run.display_name}: is being ended already, which takes about half a minute; a run whose "
+            "schedule was deleted under it stays so for ever"
+        )
+    # The server refuses this for a run that has ended meanwhile.
+    asked = connection.call(
+        "end a run", "runs", "run_service_terminate_run", none_for=(400,), run_id=run.run_id
+    )
+    if asked is None:
+        raise ExperimentError(f"run = {run.display_name}: has ended already; see `optduel status`")
 
 
-def log_of(connection: Connection, run_id: str, task: RunTask) -> str | None:
-    """What a task has printed so far; None where it is not kept any more, or nothing has begun.
+def log_of(connection: Connection, run_id: str, workflow: Workflow, pod: Pod) -> str | None:
+    """What a pod has printed so far; None where it is not kept any more, or nothing has begun.
 
-    Read from the pod through KFP's own API server, which after the pod's end reads the archive of Argo, if
-    there is one. No part of the documented API: it is what KFP's own pages show.
+    Read as KFP's own pages do: these addresses are no part of the documented API. Behind both of them the
+    log is read from the pod, and after the pod's end from the archive of Argo, if there is one.
 
     Raises:
         ClusterError: the server does not answer.
     """
-    if task.pod is None:
-        return None
-    path = f"/apis/v1alpha1/runs/{run_id}/nodes/{task.pod}/log"
-    text: str | None = connection.read("read a task's log", path, as_type="str", none_for=500)
-    return text
+    purpose = "read a task's log"
+    if connection.is_through_ui:
+        query = {
+            "podname": pod.name,
+            "runid": run_id,
+            "podnamespace": workflow.namespace,
+            "createdat": pod.created,
+        }
+        gone = (404, 500)
+        text = connection.read(purpose, "/k8s/pod/logs", is_text=True, none_for=gone, query=query)
+    else:
+        path = f"/apis/v1alpha1/runs/{run_id}/nodes/{pod.name}/log"
+        text = connection.read(purpose, path, is_text=True, none_for=(500,))
+    return None if text is None or text.startswith(_LOG_ERROR) else str(text)
 
 
-def words_of(log: str) -> str:
-    """The error in a task's log: what the stage says of it, or else the last lines."""
+def last_words(log: str) -> str:
+    """The last lines of a log, for an end of which nothing else is known."""
     lines = [line for line in log.splitlines() if line.strip() and not _LAUNCHER.match(line)]
-    for index in range(len(lines) - 1, -1, -1):
-        if found := _OURS.match(lines[index]):
-            return "\n".join([lines[index][found.end() :], *lines[index + 1 :]])
     return "\n".join(lines[-5:])
 
 
-def _why(connection: Connection, run: Any, specification: Mapping[str, Any]) -> str:
+def _look(connection: Connection, run_id: str) -> Any:
+    return connection.read("read a run's Workflow", f"/apis/v1beta1/runs/{run_id}")
+
+
+def _line(task: RunTask) -> str:
+    again = f", attempt {task.attempts}" if task.attempts > 1 else ""
+    reason = f": {task.message}" if task.message else ""
+    return f"{task.state.lower()}{again}{reason}"
+
+
+def _why(connection: Connection, run: Any, workflow: Workflow, tasks: Sequence[RunTask]) -> str:
     where = f"{run.display_name} ({run.run_id})"
-    ended = "was cancelled" if run.state == "CANCELED" else f"has {run.state.lower()}"
-    failed = [task for task in run_tasks(_nodes(run), specification) if task.state == "FAILED"]
-    if run.state == "CANCELED" or not failed:
-        reason = f": {run.error.message}" if run.error and run.error.message else ""
-        return f"{where}: {ended}{reason}"
-    told = []
-    for task in failed:
-        log = log_of(connection, run.run_id, task)
-        words = (
-            words_of(log) if log else f"its log is gone; see {connection.page(f'runs/details/{run.run_id}')}"
-        )
-        told.append(f"{task.name}: {words}")
-    return f"{where}: {ended}\n" + "\n".join(told)
+    state = state_of(run)
+    if state == "CANCELLED":
+        return f"{where}: was cancelled"
+    failed = [task for task in tasks if task.state == "FAILED"]
+    if not failed:
+        reason = run.error.message if run.error and run.error.message else "no task tells why"
+        return f"{where}: has {state.lower()}: {reason}; see {connection.page(f'runs/details/{run.run_id}')}"
+    told = [f"{task.name}: {_words(connection, run.run_id, workflow, task)}" for task in failed]
+    return "\n".join([f"{where}: has {state.lower()}", *told])
 
 
-def _nodes(run: Any) -> list[Any]:
-    return (run.run_details and run.run_details.task_details) or []
+def _words(connection: Connection, run_id: str, workflow: Workflow, task: RunTask) -> str:
+    """A failed task's own words, or else what the cluster says of it and the end of its log."""
+    pod = task.pods[-1] if task.pods else None
+    if pod and pod.has_told:
+        return str(pod.message)
+    log = log_of(connection, run_id, workflow, pod) if pod else None
+    words = last_words(log) if log else f"its log is gone; see {connection.page(f'runs/details/{run_id}')}"
+    return "\n".join(part for part in (task.message, words) if part)
+
+
+def _verdict(connection: Connection, run_id: str, workflow: Workflow, tasks: Sequence[RunTask]) -> list[str]:
+    pods = [task.pods[-1] for task in tasks if task.name == "compare" and task.pods]
+    log = log_of(connection, run_id, workflow, pods[0]) if pods else None
+    lines = (log or "").splitlines()
+    return [line.removeprefix(VERDICT) for line in lines if line.startswith(VERDICT)]
 
 
 def _is_identifier(text: str) -> bool:

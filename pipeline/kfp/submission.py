@@ -4,12 +4,14 @@ import dataclasses
 import datetime
 import hashlib
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from optduel.components.core import ClusterError
 from optduel.components.settings import Deployment, Experiment
+from optduel.components.storage import join
 from optduel.pipeline.graph.definition import compiled
 from optduel.pipeline.kfp.connection import Connection, named
 
@@ -23,17 +25,23 @@ class Submission:
 
     Attributes:
         pipeline: name of the pipeline, and of the experiment on Kubeflow Pipelines that holds its runs.
-        version: the experiment's fingerprint, then the hash of all that was compiled: another image or
-            deployment makes another version.
+        version: the size of the study and where it runs, for a person; the experiment's fingerprint; and the
+            hash of all that was compiled: another image or deployment makes another version.
         run: the run's name.
-        description: of the version.
+        about: what is compared; of pipeline and experiment.
+        description: the same with settings; of version, run and recurring run.
+        parameters: of the run; all but `root` are only shown.
+        pipeline_root: of the run's artifacts. What is compiled of it the server ignores.
         package: the compiled pipeline.
     """
 
     pipeline: str
     version: str
     run: str
+    about: str
     description: str
+    parameters: Mapping[str, str]
+    pipeline_root: str
     package: bytes
 
     @property
@@ -43,54 +51,77 @@ class Submission:
 
     def pipeline_body(self, namespace: str | None) -> dict[str, Any]:
         """Creates the pipeline."""
-        return _known({"name": self.pipeline, "display_name": self.pipeline, "namespace": namespace})
+        names = {"name": self.pipeline, "display_name": self.pipeline, "description": self.about}
+        return _known({**names, "namespace": namespace})
 
     def experiment_body(self, namespace: str | None) -> dict[str, Any]:
         """Creates the experiment."""
-        return _known({"display_name": self.pipeline, "namespace": namespace})
+        names = {"display_name": self.pipeline, "description": self.about}
+        return _known({**names, "namespace": namespace})
 
     def run_body(self, pipeline_id: str, version_id: str, experiment_id: str) -> dict[str, Any]:
         """Creates the run."""
         return {
             "display_name": self.run,
+            "description": self.description,
             "experiment_id": experiment_id,
-            **_reference(pipeline_id, version_id),
+            **self._what(pipeline_id, version_id),
         }
 
     def schedule_body(
-        self, name: str, cron: str, enabled: bool, pipeline_id: str, version_id: str, experiment_id: str
+        self,
+        name: str,
+        cron: str,
+        enabled: bool,
+        start: datetime.datetime | None,
+        pipeline_id: str,
+        version_id: str,
+        experiment_id: str,
     ) -> dict[str, Any]:
-        """Creates the recurring run: of this version, one run at a time, missed ones left out."""
+        """Creates the recurring run: of this version, one run at a time, missed ones left out.
+
+        Args:
+            start: no run begins before it.
+        """
+        begins = {"start_time": start.isoformat(timespec="seconds")} if start else {}
         return {
             "display_name": name,
             "description": self.description,
             "experiment_id": experiment_id,
-            **_reference(pipeline_id, version_id),
-            "trigger": {"cron_schedule": {"cron": cron}},
+            **self._what(pipeline_id, version_id),
+            "trigger": {"cron_schedule": {**begins, "cron": cron}},
             "mode": "ENABLE" if enabled else "DISABLE",
             "max_concurrency": "1",
             "no_catchup": True,
         }
 
+    def _what(self, pipeline_id: str, version_id: str) -> dict[str, Any]:
+        reference = {"pipeline_id": pipeline_id, "pipeline_version_id": version_id}
+        config = {"parameters": dict(self.parameters), "pipeline_root": self.pipeline_root}
+        return {"pipeline_version_reference": reference, "runtime_config": config}
+
 
 def prepare(experiment: Experiment, deployment: Deployment) -> Submission:
     """Compiles an experiment for a deployment and names it; contacts nobody."""
-    from optduel.pipeline.graph.definition import pipeline_name
+    from optduel.pipeline.graph.definition import description, pipeline_name, run_parameters
 
     package = compiled(experiment, deployment)
     stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
+    about, parameters = description(experiment), run_parameters(experiment, deployment)
+    kind = deployment.job.kind if deployment.job else "pod"
+    seeds, epochs = len(experiment.study.seeds), experiment.training.epochs
+    digest = hashlib.sha256(package).hexdigest()
     return Submission(
         pipeline=pipeline_name(experiment),
-        version=f"{experiment.fingerprint[:_SHORT]}-{hashlib.sha256(package).hexdigest()[:_SHORT]}",
+        version=f"{seeds}-seeds-{epochs}-epochs-{kind}-{experiment.fingerprint[:_SHORT]}-{digest[:_SHORT]}",
         run=f"{experiment.name}-{stamp}",
-        description=f"{experiment.title}; fingerprint {experiment.fingerprint}; image {deployment.image}",
+        about=about,
+        description=f"{about} {'; '.join(f'{name} {value}' for name, value in parameters.items())}",
+        parameters=parameters,
+        # Below the root, so that one permission and one network path serve records, models and artifacts.
+        pipeline_root=join(deployment.root, "pipelines"),
         package=package,
     )
-
-
-def _reference(pipeline_id: str, version_id: str) -> dict[str, Any]:
-    reference = {"pipeline_id": pipeline_id, "pipeline_version_id": version_id}
-    return {"pipeline_version_reference": reference, "runtime_config": {"parameters": {}}}
 
 
 def _known(body: dict[str, Any]) -> dict[str, Any]:
@@ -158,7 +189,7 @@ def _pipeline(connection: Connection, submission: Submission) -> str:
             "look for the pipeline",
             "pipelines",
             "pipeline_service_get_pipeline_by_name",
-            none_for=404,
+            none_for=(404,),
             name=submission.pipeline,
             namespace=connection.namespace,
         )
@@ -166,7 +197,11 @@ def _pipeline(connection: Connection, submission: Submission) -> str:
     def create() -> Any:
         body = submission.pipeline_body(connection.namespace)
         return connection.call(
-            "create a pipeline", "pipelines", "pipeline_service_create_pipeline", none_for=409, pipeline=body
+            "create a pipeline",
+            "pipelines",
+            "pipeline_service_create_pipeline",
+            none_for=(409,),
+            pipeline=body,
         )
 
     found = find() or create() or find()
@@ -193,7 +228,7 @@ def _version(connection: Connection, submission: Submission, pipeline_id: str) -
                 "upload a pipeline version",
                 "pipeline_uploads",
                 "upload_pipeline_version",
-                none_for=409,
+                none_for=(409,),
                 uploadfile=str(path),
                 name=submission.version,
                 pipelineid=pipeline_id,
@@ -222,7 +257,7 @@ def _experiment(connection: Connection, submission: Submission) -> str:
             "create an experiment",
             "experiments",
             "experiment_service_create_experiment",
-            none_for=409,
+            none_for=(409,),
             experiment=body,
         )
 

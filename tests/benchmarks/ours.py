@@ -9,6 +9,7 @@ import numpy as np
 
 from optduel.components.core import OptduelError
 from optduel.components.results import Row, TrainingRecord, epochs_of, read_document, read_history
+from optduel.components.train.local.local_launcher import LocalLauncher
 from optduel.components.train.stage import train_trial
 from optduel.pipeline.cli.shipped import load_experiment
 from tests.benchmarks.rates import median_after_first
@@ -43,21 +44,15 @@ def run(
     """
     chosen = load_experiment(experiment, assignments)
     arm = next(arm for arm in chosen.arms if arm.name == ARM)
-    sections = {
-        "model": chosen.model.canonical_json(),
-        "arm": arm.canonical_json(),
-        "training": chosen.training.canonical_json(),
-        "compute": chosen.compute.canonical_json(),
-    }
+    sections = {"model": chosen.model, "arm": arm, "training": chosen.training, "compute": chosen.compute}
     output = folder / "model"
     with WorkerProcesses(pinned) as workers, _MemorySampler(workers, output, memory) as sampler:
-        documents = folder / "history.jsonl", folder / "metrics.json"
-        train_trial(sections, seed, Path(records), str(output), *documents)
+        train_trial(sections, seed, Path(records), str(output), LocalLauncher())
     if workers.seen_cores != [[core] for core in pinned]:
         raise RuntimeError(
             f"workers were to run on {list(pinned)}, threads were seen on {workers.seen_cores}"
         )
-    rows = read_history(folder / "history.jsonl")
+    rows = read_history(output / "history.jsonl")
     record = read_document(output / "training.json", TrainingRecord)
     rates = [row.examples_per_second for row in epochs_of(rows, "train")]
     accuracies = [row.accuracy for row in epochs_of(rows, "validation")]

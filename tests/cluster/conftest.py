@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 
 from optduel.components.kubernetes import Timing
-from optduel.components.settings import validate
+from optduel.components.settings import Deployment, Experiment, validate
 from optduel.components.train.cluster.cluster_launcher import ClusterLauncher
 from optduel.components.train.contract import restarts
 from optduel.components.train.contract.task import Task
+from optduel.pipeline.graph import definition
+from optduel.pipeline.kfp import submission
 from tests.cluster.controllers import Cluster, meanwhile
 from tests.cluster.kubernetes_server import KubernetesServer
 from tests.cluster.roles import FOR_EVERYONE, launcher_permissions
@@ -138,6 +140,22 @@ def make_launcher(
     """
     settings = Timing(**(FAST | (timing or {})))
     return ClusterLauncher(job_json(**job), "run-1", "task-1", task_config or {}, settings)
+
+
+_PACKAGES: dict[str, bytes] = {}
+
+
+@pytest.fixture
+def compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Equal experiments and deployments are compiled once in a process: it takes seconds."""
+
+    def compiled(experiment: Experiment, deployment: Deployment) -> bytes:
+        key = experiment.canonical_json() + deployment.canonical_json()
+        if key not in _PACKAGES:
+            _PACKAGES[key] = definition.compiled(experiment, deployment)
+        return _PACKAGES[key]
+
+    monkeypatch.setattr(submission, "compiled", compiled)
 
 
 @pytest.fixture

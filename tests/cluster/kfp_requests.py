@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
+from tests.cluster.recorded import body
+
 if TYPE_CHECKING:
     from tests.cluster.kfp_server import KfpServer
 
@@ -22,7 +24,9 @@ class ApiError(Exception):
         self.status, self.code, self.message = status, code, message
 
     def body(self) -> Object:
-        return {"error": self.message, "code": self.code, "message": self.message, "details": []}
+        kind = "type.googleapis.com/google.rpc.Status"
+        detail = {"@type": kind, "code": self.code, "message": self.message.rpartition(": ")[2]}
+        return {"code": self.code, "message": self.message, "details": [detail]}
 
 
 def not_found(what: str) -> ApiError:
@@ -77,8 +81,12 @@ class Handler(BaseHTTPRequestHandler):
                 location = {"Location": "/dex/auth?client_id=kubeflow"} if server.redirects else {}
                 self._send(302 if server.redirects else 200, "text/html; charset=utf-8", SIGN_IN, location)
                 return
-            if not self.path.startswith("/apis/"):
-                self._send(404, "text/plain", b"404 page not found\n")
+            hidden = "/apis/v1alpha1/" if server.through_ui else "/k8s/"
+            if not self.path.startswith(("/apis/", "/k8s/")) or self.path.startswith(hidden):
+                if server.through_ui:
+                    self._send(404, "text/html; charset=utf-8", body("logs-v1alpha1-through-ui").encode())
+                else:
+                    self._send(404, "text/plain", b"404 page not found\n")
                 return
             address = urllib.parse.urlsplit(self.path)
             is_json = "json" in self.headers.get("Content-Type", "")
@@ -95,7 +103,7 @@ class Handler(BaseHTTPRequestHandler):
                 self._send(error.status, "application/json", json.dumps(error.body()).encode())
                 return
         if isinstance(answer, str):
-            self._send(200, "text/plain", answer.encode())
+            self._send(200, "text/plain; charset=utf-8", answer.encode())
         else:
             self._send(200, "application/json", json.dumps(answer).encode())
 

@@ -1,7 +1,7 @@
 """Kubeflow Pipelines' API server for tests: HTTP on loopback, everything in memory, faults on demand.
 
-Speaks as much of v2beta1 as optduel uses, with the gateway's error bodies, pages and filters. A run's
-workflow moves on by `steps_per_look` steps whenever somebody looks at the run.
+Answers as the recorded server did (tests/cluster/recordings), as much of it as optduel uses. A run's Workflow
+moves on by `steps_per_look` steps whenever somebody looks at the run.
 """
 
 import json
@@ -11,8 +11,16 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import yaml
+
+from tests.cluster.kfp_package import read_package
+from tests.cluster.kfp_recurring import RecurringRuns
 from tests.cluster.kfp_requests import ApiError, Http, Object, Request, exists, not_found
-from tests.cluster.kfp_workflow import Workflow, read_package
+from tests.cluster.kfp_workflow import Workflow
+from tests.cluster.recorded import answer, body
+
+CANCEL_LOOKS = 2
+"""Looks at a run between the request for its end and its end."""
 
 
 @dataclass
@@ -21,20 +29,22 @@ class KfpServer:
 
     Attributes:
         version: what it tells of itself; below 2 it knows no v2beta1.
+        through_ui: whether requests come through the UI, which passes on most of the API, and has more.
         token: when set, the only bearer token that is accepted.
         cookie: when set, the session that a proxy in front asks for; others get its sign-in page.
         redirects: the proxy redirects to its sign-in page, instead of showing it.
         denied: parts of "METHOD path" that the caller may not.
         before: runs before a request is answered, for example as somebody else who is faster.
         logs: of pods.
-        steps_per_look: how far a run's workflow moves whenever it is looked at.
-        failing: what a run's workflow will fail at, see `Workflow`.
-        stock: whether its runs' workflows have Retry nodes, see `Workflow`.
+        steps_per_look: how far a run's Workflow moves whenever it is looked at.
+        late: so many looks at a Workflow show it as it was, when its run has ended already.
+        failing, saying, pending, stock: of Workflows, see `Workflow`.
         away: how many requests get no answer but a broken connection.
         largest_page: elements of a list at a time, whatever is asked for.
     """
 
     version: str = "2.17.0"
+    through_ui: bool = False
     multi_user: bool = False
     token: str = ""
     cookie: str = ""
@@ -42,8 +52,11 @@ class KfpServer:
     denied: tuple[str, ...] = ()
     before: Callable[[Request], None] | None = None
     steps_per_look: int = 1
+    late: int = 0
     failing: dict[str, int] = field(default_factory=dict)
-    stock: bool = False
+    saying: dict[str, str] = field(default_factory=dict)
+    pending: dict[str, str] = field(default_factory=dict)
+    stock: bool = True
     away: int = 0
     largest_page: int = 3
     requests: list[Request] = field(default_factory=list)
@@ -52,10 +65,17 @@ class KfpServer:
     versions: dict[str, Object] = field(default_factory=dict)
     experiments: dict[str, Object] = field(default_factory=dict)
     runs: dict[str, Object] = field(default_factory=dict)
-    recurring_runs: dict[str, Object] = field(default_factory=dict)
     workflows: dict[str, Workflow] = field(default_factory=dict)
     lock: threading.RLock = field(default_factory=threading.RLock)
+    _saved: dict[str, str] = field(default_factory=dict)
     _moment: int = 0
+
+    def __post_init__(self) -> None:
+        self.recurring = RecurringRuns(self)
+
+    @property
+    def recurring_runs(self) -> dict[str, Object]:
+        return self.recurring.kept
 
     def __enter__(self) -> "KfpServer":
         self._http = Http(("127.0.0.1", 0), self)
@@ -87,11 +107,11 @@ class KfpServer:
         if self.before:
             self.before(request)
         if request.path == "/apis/v1beta1/healthz":
-            return {"tag_name": self.version, "commit_sha": "abc", "multi_user": self.multi_user}
+            return self._health()
         if self.version.startswith("1."):
             raise ApiError(404, 5, "Not Found")
         if request.path == "/apis/v2beta1/healthz":
-            return {"tag_name": self.version, "commit_sha": "abc", "multi_user": self.multi_user}
+            return self._health()
         if self.token and request.headers.get("authorization") != f"Bearer {self.token}":
             raise ApiError(401, 16, "Unauthenticated: Review.Status.Authenticated is false")
         if any(part in f"{request.method} {request.path}" for part in self.denied):
@@ -100,9 +120,13 @@ class KfpServer:
 
     def _route(self, request: Request) -> Object | str:
         if log := re.fullmatch(r"/apis/v1alpha1/runs/([^/]+)/nodes/([^/]+)/log", request.path):
-            if log[2] not in self.logs:
-                raise ApiError(500, 13, "error in opening log stream")
-            return self.logs[log[2]]
+            return self.logs.get(log[2], body("logs-v1alpha1-unknown-node"))
+        if request.path == "/k8s/pod/logs":
+            if request.query["podname"] not in self.logs:
+                raise ApiError(500, 13, "Could not get main container logs: pod not found")
+            return self.logs[request.query["podname"]]
+        if whole := re.fullmatch(r"/apis/v1beta1/runs/([^/]+)", request.path):
+            return self._whole(whole[1])
         parts = request.path.removeprefix("/apis/v2beta1/").split("/")
         identifier, _, verb = (parts[1] if len(parts) > 1 else "").partition(":")
         match request.method, parts[0], len(parts):
@@ -124,7 +148,7 @@ class KfpServer:
             case "GET", "experiments", 1:
                 return self._page(request, "experiments", self.experiments)
             case "POST", "runs", 1:
-                return self._create_run(request.body)
+                return self.create_run(request.body)
             case "POST", "runs", 2 if verb == "terminate":
                 return self._terminate(identifier)
             case "GET", "runs", 1:
@@ -133,18 +157,15 @@ class KfpServer:
                     mine = {key: one for key, one in mine.items() if one["experiment_id"] == wanted}
                 return self._page(request, "runs", mine)
             case "GET", "runs", 2:
-                return self._look(identifier)
+                return self.look(identifier)
             case "POST", "recurringruns", 1:
-                return self._create_recurring_run(request.body)
+                return self.recurring.create(request.body)
             case "POST", "recurringruns", 2:
-                enabled = verb == "enable"
-                one = self._get(self.recurring_runs, identifier)
-                one |= {"mode": verb.upper(), "status": "ENABLED" if enabled else "DISABLED"}
-                return {}
+                self._get(self.recurring_runs, identifier)
+                return self.recurring.switch(identifier, verb == "enable")
             case "DELETE", "recurringruns", 2:
                 self._get(self.recurring_runs, identifier)
-                del self.recurring_runs[identifier]
-                return {}
+                return self.recurring.delete(identifier)
             case "GET", "recurringruns", 1:
                 return self._page(request, "recurringRuns", self.recurring_runs)
         raise ApiError(501, 12, f"{request.method} {request.path}: this double has no such method")
@@ -163,7 +184,7 @@ class KfpServer:
             for predicate in json.loads(request.query["filter"])["predicates"]:
                 if predicate["operation"] != 1:
                     raise ApiError(400, 3, "this double knows EQUALS only")
-                found = [one for one in found if one[predicate["key"]] == predicate["stringValue"]]
+                found = [one for one in found if one.get(predicate["key"]) == predicate["stringValue"]]
         if request.query.get("sort_by") == "created_at desc":
             found = found[::-1]
         start = int(request.query.get("page_token") or 0)
@@ -209,30 +230,97 @@ class KfpServer:
         self.experiments[made["experiment_id"]] = made
         return made
 
-    def _create_run(self, body: Object) -> Object:
+    def create_run(self, body: Object) -> Object:
         self._get(self.experiments, body["experiment_id"])
         version = self._get(self.versions, body["pipeline_version_reference"]["pipeline_version_id"])
-        identifier = str(uuid.uuid4())
-        made = {"run_id": identifier, "created_at": self.now(), "state": "PENDING", **body}
-        self.runs[identifier] = made
-        self.workflows[identifier] = Workflow(version["pipeline_spec"], self.failing, self.now, self.stock)
+        identifier, created = str(uuid.uuid4()), self.now()
+        history = [{"update_time": created, "state": "PENDING"}]
+        made = {"run_id": identifier, "created_at": created, "state": "PENDING", "state_history": history}
+        self.runs[identifier] = made = {**body, **made}
+        config = body["runtime_config"]
+        self.workflows[identifier] = Workflow(
+            version["pipeline_spec"],
+            identifier,
+            f"optduel-{identifier[:5]}",
+            self.now,
+            self.failing,
+            self.saying,
+            self.pending,
+            self.stock,
+            config.get("pipeline_root", "minio://mlpipeline/v2/artifacts"),
+            config["parameters"],
+        )
         return made
 
-    def _look(self, identifier: str) -> Object:
+    def change(self, run: Object, state: str | None) -> None:
+        """Gives a run a state; none at all between its creation and its beginning."""
+        if run.get("state") != state:
+            run.pop("state", None)
+            told = {"state": state} if state else {}
+            run |= told
+            run["state_history"].append({"update_time": self.now(), **told})
+
+    def look(self, identifier: str) -> Object:
         run = self._get(self.runs, identifier)
-        workflow = self.workflows[identifier]
-        if run["state"] in ("PENDING", "RUNNING"):
+        workflow = self.workflows.get(identifier)
+        if workflow is None:  # collected with its schedule
+            return run
+        if run.get("state") == "PENDING":
+            self.change(run, None)
+        elif run.get("state") in (None, "RUNNING"):
             for _ in range(self.steps_per_look):
                 workflow.step()
-            run["state"] = workflow.state
+            ended = {"Succeeded": "SUCCEEDED", "Failed": "FAILED"}
+            self.change(run, ended.get(workflow.phase, "RUNNING"))
+        elif run["state"] == "CANCELING":
+            run["looks"] = run.get("looks", 0) + 1
+            if run["looks"] == CANCEL_LOOKS:
+                workflow.cancel()
+                self.change(run, "FAILED")
         return run | {"run_details": {"task_details": workflow.details()}}
 
+    def _whole(self, identifier: str) -> Object:
+        """The run as the first API shows it, with its Workflow."""
+        run = self._get(self.runs, identifier)
+        reference = run["pipeline_version_reference"]
+        has_ended = run.get("state") in ("SUCCEEDED", "FAILED")
+        if has_ended and self.late and identifier in self._saved:
+            self.late -= 1
+        elif identifier in self.workflows:
+            self._saved[identifier] = self.workflows[identifier].text()
+        version = self.versions[reference["pipeline_version_id"]]
+        if "text" not in version:
+            package = version["pipeline_spec"]
+            documents = [package.get("pipeline_spec", package), package.get("platform_spec", {})]
+            version["text"] = yaml.dump_all(documents, Dumper=yaml.CSafeDumper)
+        states = {"SUCCEEDED": "Succeeded", "FAILED": "Failed", "CANCELING": "Terminating"}
+        return {
+            "run": {
+                "id": identifier,
+                "name": run["display_name"],
+                "pipeline_spec": {
+                    "pipeline_id": reference["pipeline_id"],
+                    "pipeline_manifest": version["text"],
+                },
+                "status": states.get(run.get("state", ""), "Running"),
+            },
+            "pipeline_runtime": {"workflow_manifest": self._saved[identifier]},
+        }
+
     def _terminate(self, identifier: str) -> Object:
-        self._get(self.runs, identifier)["state"] = "CANCELED"
+        run = self._get(self.runs, identifier)
+        if run.get("state") in ("SUCCEEDED", "FAILED"):
+            said = "Failed to terminate a run: InternalServerError: Failed to terminate run: Row not found"
+            raise ApiError(400, 3, said)
+        if identifier not in self.workflows:
+            run["state"] = "CANCELING"
+            raise ApiError(500, 13, "Failed to terminate a run: workflows.argoproj.io not found")
+        self.change(run, "CANCELING")
         return {}
 
-    def _create_recurring_run(self, body: Object) -> Object:
-        status = "ENABLED" if body["mode"] == "ENABLE" else "DISABLED"
-        made = {"recurring_run_id": str(uuid.uuid4()), "created_at": self.now(), "status": status, **body}
-        self.recurring_runs[made["recurring_run_id"]] = made
-        return made
+    def _health(self) -> Object:
+        if self.through_ui:
+            told = {"apiServerTagName": self.version, "apiServerMultiUser": self.multi_user}
+            return {**answer("healthz-through-ui"), **told, "multi_user": self.multi_user}
+        told = {"tag_name": self.version, "multi_user": self.multi_user}
+        return {**answer("healthz-of-api-server"), **told}

@@ -1,213 +1,435 @@
-"""A pipeline as the Argo Workflow that Kubeflow Pipelines 2.17 makes of it, far enough to show its states."""
+"""A run as the Argo Workflow that Kubeflow Pipelines 2.17 makes of it: its nodes, one change at a time."""
 
-import email
 import json
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+import uuid
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import yaml
-from google.protobuf import json_format
-from kfp.pipeline_spec import pipeline_spec_pb2
-
-Object = dict[str, Any]
+from tests.cluster.kfp_argo import LARGE, SESSION, Compiled, Object, dense, packed, retries
 
 STOCK_RETRIES = 2
 """Of every node, where Argo is told so by `templateDefaults`, as by a stock installation."""
 
+UNREACHED = "omitted: depends condition not met"
+EXIT_CODE = "main: Error (exit code 1)"
 
-def read_package(content: bytes) -> Object:
-    """The pipeline in an uploaded form, checked against KFP's schema, as the server returns it."""
-    boundary = content.split(b"\r\n", 1)[0].removeprefix(b"--").decode()
-    head = f"Content-Type: multipart/form-data; boundary={boundary}\r\n\r\n".encode()
-    (part,) = email.message_from_bytes(head + content).get_payload()  # type: ignore[misc]
-    assert part.get_param("name", header="content-disposition") == "uploadfile"  # type: ignore[union-attr]
-    documents = list(yaml.safe_load_all(part.get_payload(decode=True)))  # type: ignore[union-attr, arg-type]
-    json_format.ParseDict(documents[0], pipeline_spec_pb2.PipelineSpec())
-    if len(documents) == 1:
-        return dict(documents[0])
-    json_format.ParseDict(documents[1], pipeline_spec_pb2.PlatformSpec())
-    return {"pipeline_spec": documents[0], "platform_spec": documents[1]}
+Changes = Iterator[None]
 
 
-@dataclass
-class Node:
-    """A node of the workflow.
-
-    Attributes:
-        children: what is in it, or what comes after it: that is a child of the `last` part of a node.
-        name: as it is displayed.
-        number: at the end of its identifier, and of its pod's name.
-    """
-
-    name: str
-    number: int
-    created: str
-    is_pod: bool = False
-    state: str = "PENDING"
-    children: list["Node"] = field(default_factory=list)
-    part: "Node | None" = None
-
-    @property
-    def last(self) -> "Node":
-        return self.part.last if self.part else self
-
-    @property
-    def attempts(self) -> list["Node"]:
-        """What a Retry node stands for; other nodes stand for themselves."""
-        return [child for child in self.children if child.name.startswith(f"{self.name}(")] or [self]
+class Failed(Exception):
+    """A part of the Workflow has failed."""
 
 
 class Workflow:
-    """Nodes appear and move on one step at a time.
+    """Nodes appear and change one step at a time.
 
     Args:
-        specification: the pipeline's.
-        failing: tasks and drivers that fail, by the name that is unique in the pipeline, and how many
-            attempts of them; at the limit of its retries the task, hence the run, has failed.
+        package: the pipeline, and its settings of Kubernetes if there are any.
+        run_id: of the run.
+        name: of the Workflow.
         now: the time, later at every call.
+        failing: how many attempts of a task fail, by its display name; of its driver by `driver of NAME`.
+        saying: Argo's message of a task's failed pod.
+        pending: why a task's pod cannot start, for as long as it is here.
         stock: whether a Retry node stands around every node, DAGs and drivers included.
+        root: of the run's artifacts.
+        parameters: of the run.
     """
 
     def __init__(
-        self, specification: Object, failing: dict[str, int], now: Callable[[], str], stock: bool = False
+        self,
+        package: Object,
+        run_id: str,
+        name: str,
+        now: Callable[[], str],
+        failing: Mapping[str, int] = {},
+        saying: Mapping[str, str] = {},
+        pending: Mapping[str, str] = {},
+        stock: bool = True,
+        root: str = "minio://mlpipeline/v2/artifacts",
+        parameters: Mapping[str, Any] = {},
     ) -> None:
-        self.spec = specification.get("pipeline_spec", specification)
-        self.failing = dict(failing)
-        self.now = now
-        self.stock = stock
-        self.nodes: list[Node] = []
-        self.state = "PENDING"
+        pipeline = package.get("pipeline_spec", package)
+        self.compiled = Compiled(pipeline, package.get("platform_spec", {}))
+        self.name = name
+        self.nodes: dict[str, Object] = {}
+        self.phase = ""
+        self.is_cancelled = False
+        self.pods: dict[str, list[Object]] = {}
+        self._pipeline, self._run_id, self._now = pipeline, run_id, now
+        self._failing, self._saying, self._pending = dict(failing), saying, pending
+        self._stock = stock
+        self._place = f"{root}/{pipeline['pipelineInfo']['name']}/{run_id}"
+        definitions = pipeline["root"].get("inputDefinitions", {}).get("parameters", {})
+        self._parameters = {key: one.get("defaultValue") for key, one in definitions.items()} | parameters
+        self._execution = 100
+        self._details: list[Object] = []
+        self._written: dict[str, tuple[str, str]] = {}
         self._steps = self._run()
+        self._spec = self.compiled.spec()
+
+    # --- what is seen -------------------------------------------------------------------------------
 
     def step(self) -> None:
         """Lets one thing happen."""
-        if self.state in ("PENDING", "RUNNING"):
-            self.state = next(self._steps, self.state)
+        if self.phase in ("Succeeded", "Failed"):
+            return
+        try:
+            next(self._steps)
+        except (StopIteration, Failed):
+            return
+
+    def cancel(self) -> None:
+        """Ends it as a deadline of 0 seconds does: what runs fails, what has not begun is left out."""
+        self.is_cancelled = True
+        for node in self.nodes.values():
+            if node["phase"] in ("Running", "Pending"):
+                node |= {"phase": "Failed", "finishedAt": self._now()}
+                node["message"] = (
+                    "main: Error (exit code 143)"
+                    if node["type"] == "Pod"
+                    else "retry exceeded workflow deadline 2026-11-28 13:52:22 +0000 UTC"
+                )
+        self.phase = "Failed"
+
+    def manifest(self) -> Object:
+        """The Workflow as it is kept, its nodes packed where it is large."""
+        phase = {"phase": self.phase} if self.phase else {}
+        spec = {**self._spec, **({"activeDeadlineSeconds": 0} if self.is_cancelled else {})}
+        metadata = {"name": self.name, "namespace": "kubeflow", "labels": {"pipeline/runid": self._run_id}}
+        found = {"metadata": metadata, "spec": spec, "status": {**phase, "nodes": self.nodes}}
+        if sum(len(part) for part in self._parts()) > LARGE:
+            found["status"] = {**phase, "compressedNodes": packed(self.nodes)}
+        return found
+
+    def text(self) -> str:
+        """The same as it is sent."""
+        return dense(self.manifest())
+
+    def _parts(self) -> list[str]:
+        """The nodes in JSON; only those that may change are written anew."""
+        for identifier, node in self.nodes.items():
+            if identifier not in self._written or self._written[identifier][0] != node["phase"]:
+                self._written[identifier] = node["phase"], dense(node)
+        return [text for _, text in self._written.values()]
 
     def details(self) -> list[Object]:
-        """The nodes as `run_details.task_details` shows them."""
-        return [
-            {
-                "task_id": f"task-{node.number}",
-                "display_name": node.name,
-                "create_time": node.created,
-                "start_time": node.created,
-                "state": node.state,
-                "pod_name": self.pod_name(node),
-                "child_tasks": [{"pod_name": f"optduel-x7k2p-{child.number}"} for child in node.children],
-            }
-            for node in self.nodes
-        ]
+        """The nodes as `run_details.task_details` shows them: as they were before the Workflow was large."""
+        if "nodes" in self.manifest()["status"]:
+            self._details = [self._detail(node) for node in self.nodes.values()]
+        return self._details
 
-    def pod_name(self, node: Node) -> str:
-        kind = "system-container-impl-" if node.is_pod else ""
-        return f"optduel-x7k2p-{kind}{node.number}"
+    def _detail(self, node: Object) -> Object:
+        states = {"Succeeded": "SUCCEEDED", "Failed": "FAILED", "Running": "RUNNING", "Pending": "PENDING"}
+        state = states.get(node["phase"])
+        return {
+            "run_id": self._run_id,
+            "task_id": str(uuid.uuid5(uuid.NAMESPACE_URL, node["id"])),
+            "display_name": node["displayName"],
+            "create_time": node["startedAt"],
+            "start_time": node["startedAt"],
+            **({"state": state} if state else {}),
+            "child_tasks": [{"pod_name": child} for child in node.get("children", ())],
+        }
 
-    def pod(self, task: str, iteration: int = 0, attempt: int = 0) -> str:
-        """The name of the pod of an attempt of a task or a driver."""
-        node = [node for node in self.nodes if node.name == task][iteration]
-        if not task.endswith("-driver"):
-            (node,) = node.attempts[-1].children
-        return self.pod_name(node.attempts[attempt])
+    def pod_name(self, node: Object) -> str:
+        return f"{self.name}-{node['templateName']}-{node['id'].rpartition('-')[2]}"
 
-    def _node(self, name: str, after: Node | None, is_pod: bool = False) -> Node:
-        node = Node(name, 1000 + 37 * len(self.nodes), self.now(), is_pod)
-        self.nodes.append(node)
-        if after is not None:
-            after.children.append(node)
+    def pod(self, task: str, attempt: int = -1) -> str:
+        """The name of the pod of an attempt of a task, by its display name, or `driver of NAME`."""
+        return self.pod_name(self.pods[task][attempt])
+
+    # --- nodes ----------------------------------------------------------------------------------------
+
+    def _node(self, name: str, kind: str, template: str, before: Object | None, **more: Any) -> Object:
+        node: Object = {
+            "id": self.name if name == self.name else f"{self.name}-{_fnv(name)}",
+            "name": name,
+            "displayName": name.rpartition(".")[2],
+            "type": kind,
+            "templateName": template,
+            "templateScope": f"local/{self.name}",
+            "phase": "Running",
+            "boundaryID": f"{self.name}-{_fnv(name.rpartition('.')[0])}",
+            "startedAt": self._now(),
+            "finishedAt": None,
+            "progress": "0/1",
+            "resourcesDuration": {"cpu": 22, "memory": 1541},
+            "nodeFlag": {"retried": True},
+            **more,
+        }
+        self.nodes[node["id"]] = node
+        if before is not None:
+            before.setdefault("children", []).append(node["id"])
         return node
 
-    def _attempt(self, node: Node, attempt: int, is_retried: bool, is_pod: bool = False) -> Node:
-        """A node's next attempt: a part of it, or itself where nothing is retried."""
-        if is_retried:
-            node.part = self._node(f"{node.name}({attempt})", node, is_pod)
-        return node.part or node
+    def _around(
+        self, name: str, kind: str, template: str, before: Object | None, **more: Any
+    ) -> tuple[Object, ...]:
+        """A node and, where everything is retried, its one attempt; the last of them holds what is inside."""
+        if not self._stock:
+            return (self._node(name, kind, template, before, **more),)
+        outer = self._node(name, "Retry", template, before, **more)
+        return outer, self._node(f"{name}(0)", kind, template, outer, **more)
 
-    def _run(self) -> Any:
-        outer = self._node("optduel-x7k2p", None)
-        root = self._attempt(outer, 0, self.stock)
-        driver = self._driver("root", root)
-        node = self._node("root", driver.last)
-        dag = self._attempt(node, 0, self.stock)
-        nodes = (outer, root, node, dag)
-        set_state(nodes, "RUNNING")
-        yield "RUNNING"
-        ended = yield from self._dag(self.spec["root"], dag)
-        set_state(nodes, ended)
-        yield ended
+    def _end(self, nodes: tuple[Object, ...], phase: str) -> None:
+        for node in nodes:
+            node |= {"phase": phase, "finishedAt": self._now(), "progress": "1/1"}
 
-    def _dag(self, component: Object, parent: Node) -> Any:
-        """Runs tasks in an order that their dependencies allow; yields after every change."""
-        waiting = dict(component["dag"]["tasks"])
-        done: dict[str, Node] = {}
+    # --- what happens -----------------------------------------------------------------------------------
+
+    def _run(self) -> Changes:
+        self.phase = "Running"
+        outer = self._around(self.name, "DAG", "entrypoint", None)
+        root = self._pipeline["root"]
+        driver = yield from self._dag_driver(f"{outer[-1]['name']}.root-driver", root, {}, outer[-1])
+        nodes = self._around(
+            f"{outer[-1]['name']}.root", "DAG", "root", driver, **_inputs({"parent-dag-id": "1"})
+        )
+        try:
+            yield from self._dag(root, nodes[-1], self._parameters, {})
+        except Failed:
+            self._end((*outer, *nodes), "Failed")
+            self.phase = "Failed"
+            raise
+        self._end((*outer, *nodes), "Succeeded")
+        self.phase = "Succeeded"
+
+    def _dag(self, component: Object, node: Object, parameters: Object, artifacts: Object) -> Changes:
+        """Runs a DAG's tasks, in an order that their dependencies allow."""
+        waiting, made = dict(component["dag"]["tasks"]), {}
+        last: Object = node
         while waiting:
-            name = next(
-                name for name, task in waiting.items() if set(task.get("dependentTasks", ())) <= set(done)
+            key = next(key for key, one in waiting.items() if set(one.get("dependentTasks", ())) <= set(made))
+            task = waiting.pop(key)
+            inner = self.compiled.components[task["componentRef"]["name"]]
+            given = self._parameters_of(task, parameters), self._artifacts_of(task, artifacts, made)
+            name = f"{node['name']}.{key}"
+            try:
+                if "dag" not in inner:
+                    last, made[key] = yield from self._task(name, task, inner, *given, last)
+                elif "parameterIterator" in task:
+                    made[key] = yield from self._loop(name, task, inner, *given, last)
+                else:
+                    made[key] = yield from self._nested(name, task, inner, *given, last)
+            except Failed:
+                for left in waiting:
+                    for omitted in (f"{left}-driver", left):
+                        told = {"phase": "Omitted", "message": UNREACHED}
+                        self._node(f"{node['name']}.{omitted}", "Skipped", "none", None, **told)
+                raise
+
+    def _nested(
+        self, name: str, task: Object, inner: Object, parameters: Object, artifacts: Object, before: Object
+    ) -> Iterator[None]:
+        driver = yield from self._dag_driver(f"{name}-driver", inner, task, before)
+        reference = task["componentRef"]["name"]
+        nodes = self._around(name, "DAG", reference, driver, **_inputs({"parent-dag-id": "2"}))
+        try:
+            yield from self._dag(inner, nodes[-1], parameters, artifacts)
+        except Failed:
+            self._end(nodes, "Failed")
+            raise
+        self._end(nodes, "Succeeded")
+        return {}
+
+    def _loop(
+        self, name: str, task: Object, inner: Object, parameters: Object, artifacts: Object, before: Object
+    ) -> Iterator[None]:
+        reference = task["componentRef"]["name"]
+        loop = self._around(name, "DAG", f"{reference}-iterator", before, **_inputs({"parent-dag-id": "2"}))
+        driver = yield from self._dag_driver(f"{loop[-1]['name']}.iteration-driver", inner, task, loop[-1])
+        group = f"{loop[-1]['name']}.iteration-iterations"
+        together = self._node(group, "TaskGroup", f"{reference}-iteration", driver)
+        made: Object = {}
+        for index, item in enumerate(json.loads(task["parameterIterator"]["items"]["raw"])):
+            told = _inputs({"parent-dag-id": "195", "iteration-index": str(index)})
+            place = f"{group}({index}:{index})"
+            iteration = self._around(place, "DAG", f"{reference}-iteration", together, **told)
+            given = parameters | {task["parameterIterator"]["itemInput"]: item}
+            place = f"{iteration[-1]['name']}.iteration-item"
+            driver = yield from self._dag_driver(f"{place}-driver", inner, task, iteration[-1])
+            nodes = self._around(place, "DAG", reference, driver, **_inputs({"parent-dag-id": "197"}))
+            try:
+                yield from self._dag(inner, nodes[-1], given, artifacts)
+            except Failed:
+                self._end((*loop, together, *iteration, *nodes), "Failed")
+                raise
+            self._end((*iteration, *nodes), "Succeeded")
+            for key, output in inner["dag"].get("outputs", {}).get("artifacts", {}).items():
+                name_of = output["artifactSelectors"][0]["outputArtifactKey"]
+                made.setdefault(key, []).extend(self._artifact("loop", name_of))
+        self._end((*loop, together), "Succeeded")
+        return made
+
+    def _dag_driver(self, name: str, component: Object, task: Object, before: Object) -> Iterator[None]:
+        told = _inputs(
+            {"component": dense(component), "task": dense(task), "task-name": name, "parent-dag-id": "195"}
+        )
+        given = _outputs({"execution-id": "195", "iteration-count": "0", "condition": "nil"}, self.name)
+        nodes = self._around(name, "Pod", "system-dag-driver", before, **told, **given)
+        yield
+        self._end(nodes, "Succeeded")
+        return nodes[-1]
+
+    def _task(
+        self,
+        name: str,
+        task: Object,
+        component: Object,
+        parameters: Object,
+        artifacts: Object,
+        before: Object,
+    ) -> Iterator[None]:
+        key, shown = name.rpartition(".")[2], task["taskInfo"]["name"]
+        self._execution += 1
+        made, executor_input = self._executor_input(key, component, parameters, artifacts)
+        patch = self.compiled.patch(self._run_id, component, executor_input, self._execution)
+        told = {
+            "component": dense(component),
+            "task": dense(task),
+            "container": dense(self.compiled.container(component)),
+            "task-name": key,
+            "parent-dag-id": "239",
+            "iteration-index": "-1",
+            "kubernetes-config": dense(self.compiled.settings(component)),
+        }
+        given = {"pod-spec-patch": patch, "cached-decision": "false", "condition": "nil"}
+        more = {**_inputs(told), **_outputs(given, self.name)}
+        driver = yield from self._attempts(
+            f"{name}-driver",
+            "system-container-driver",
+            before,
+            STOCK_RETRIES if self._stock else 0,
+            f"driver of {shown}",
+            more,
+        )
+        limits = retries(task)
+        inside = _inputs({"pod-spec-patch": patch, "cached-decision": "false", **limits})
+        nodes = self._around(name, "DAG", "retry-system-container-executor", driver, **inside)
+        try:
+            yield from self._attempts(
+                f"{nodes[-1]['name']}.executor",
+                "retry-system-container-impl",
+                nodes[-1],
+                int(limits["retry-max-count"]),
+                shown,
+                {**_inputs({"pod-spec-patch": patch, **limits}), **_outputs({}, self.name)},
             )
-            task = waiting.pop(name)
-            before = [done[one] for one in task.get("dependentTasks", ())] or [parent]
-            driver = self._driver(name, before[-1].last)
-            if driver.state == "FAILED":
-                return "FAILED"
-            node = done[name] = parent.part = self._node(name, driver.last)
-            dag = self._attempt(node, 0, self.stock)
-            set_state((node, dag), "RUNNING")
-            yield "RUNNING"
-            inner = self.spec["components"][task["componentRef"]["name"]]
-            if "dag" in inner:
-                ended = yield from self._loop(task, inner, dag)
+        except Failed:
+            self._end(nodes, "Failed")
+            raise
+        self._end(nodes, "Succeeded")
+        return nodes[-1], made
+
+    def _attempts(
+        self, name: str, template: str, before: Object, limit: int, told: str, more: Object
+    ) -> Iterator[None]:
+        """A pod, started again for as long as it fails and the limit allows."""
+        if not limit:
+            return (yield from self._pod(name, template, before, told, more))
+        outer = self._node(name, "Retry", template, before, **more)
+        for attempt in range(limit + 1):
+            try:
+                pod = yield from self._pod(f"{name}({attempt})", template, outer, told, more)
+            except Failed:
+                continue
+            self._end((outer,), "Succeeded")
+            return pod
+        outer["message"] = "No more retries left"
+        self._end((outer,), "Failed")
+        raise Failed
+
+    def _pod(self, name: str, template: str, before: Object, told: str, more: Object) -> Iterator[None]:
+        pod = self._node(name, "Pod", template, before, **more)
+        self.pods.setdefault(told, []).append(pod)
+        while told in self._pending:
+            pod |= {"phase": "Pending", "message": self._pending[told]}
+            yield
+        pod |= {"phase": "Running"}
+        pod.pop("message", None)
+        yield
+        if self._failing.get(told, 0):
+            self._failing[told] -= 1
+            pod["message"] = self._saying.get(told, EXIT_CODE)
+            self._end((pod,), "Failed")
+            yield
+            raise Failed
+        self._end((pod,), "Succeeded")
+        return pod
+
+    # --- values -------------------------------------------------------------------------------------------
+
+    def _parameters_of(self, task: Object, outer: Object) -> Object:
+        found = {}
+        for name, one in task.get("inputs", {}).get("parameters", {}).items():
+            if "componentInputParameter" in one:
+                found[name] = outer.get(one["componentInputParameter"])
             else:
-                ended = yield from self._task(name, task, dag)
-            set_state((node, dag), ended)
-            yield "RUNNING"
-            if ended == "FAILED":
-                return "FAILED"
-        return "SUCCEEDED"
+                constant = one["runtimeValue"]["constant"]
+                found[name] = self._run_id if constant == "{{$.pipeline_job_uuid}}" else constant
+        return found
 
-    def _driver(self, name: str, after: Node) -> Node:
-        driver = self._node(f"{name}-driver", after, is_pod=not self.stock)
-        for attempt in range(STOCK_RETRIES + 1 if self.stock else 1):
-            pod = self._attempt(driver, attempt, self.stock, is_pod=True)
-            set_state((driver, pod), "FAILED" if self._fails(driver.name) else "SUCCEEDED")
-            if pod.state == "SUCCEEDED":
-                break
-        return driver
+    def _artifacts_of(self, task: Object, outer: Object, made: Object) -> Object:
+        found = {}
+        for name, one in task.get("inputs", {}).get("artifacts", {}).items():
+            if "componentInputArtifact" in one:
+                found[name] = outer[one["componentInputArtifact"]]
+            else:
+                output = one["taskOutputArtifact"]
+                found[name] = made[output["producerTask"]][output["outputArtifactKey"]]
+        return found
 
-    def _loop(self, task: Object, inner: Object, node: Node) -> Any:
-        items = json.loads(task["parameterIterator"]["items"]["raw"])
-        for index, item in enumerate(items):
-            iteration = node.part = self._node(f"iteration-item({index}:{item})", node)
-            dag = self._attempt(iteration, 0, self.stock)
-            set_state((iteration, dag), "RUNNING")
-            ended = yield from self._dag(inner, dag)
-            set_state((iteration, dag), ended)
-            if ended == "FAILED":
-                return "FAILED"
-        return "SUCCEEDED"
+    def _artifact(self, task: str, name: str) -> list[Object]:
+        self._execution += 1
+        place = f"{self._place}/{task}/{uuid.uuid5(uuid.NAMESPACE_OID, f'{self._run_id}{self._execution}')}"
+        session = {"display_name": name, "store_session_info": dense(SESSION)}
+        found = {"name": str(self._execution), "uri": f"{place}/{name}", "metadata": session}
+        return [found | {"type": {"instanceSchema": ""}}]
 
-    def _task(self, name: str, task: Object, node: Node) -> Any:
-        retries = task.get("retryPolicy", {}).get("maxRetryCount", STOCK_RETRIES if self.stock else 0)
-        executor = node.part = self._node("executor", node, is_pod=not retries)
-        for attempt in range(retries + 1):
-            pod = self._attempt(executor, attempt, bool(retries), is_pod=True)
-            set_state((executor, pod), "RUNNING")
-            yield "RUNNING"
-            if not self._fails(name):
-                set_state((executor, pod), "SUCCEEDED")
-                return "SUCCEEDED"
-            pod.state = "FAILED"
-        executor.state = "FAILED"
-        return "FAILED"
-
-    def _fails(self, name: str) -> bool:
-        """Whether this attempt does."""
-        left = self.failing.get(name, 0)
-        self.failing[name] = max(0, left - 1)
-        return left > 0
+    def _executor_input(
+        self, task: str, component: Object, parameters: Object, artifacts: Object
+    ) -> tuple[Object, Object]:
+        definitions = component.get("outputDefinitions", {}).get("artifacts", {})
+        made = {name: self._artifact(task, name) for name in definitions}
+        place = f"{self._place}/{task}/{uuid.uuid5(uuid.NAMESPACE_OID, f'{self._run_id}{self._execution}')}"
+        outputs = {
+            name: {"artifacts": [{"name": name, "type": one["artifactType"], "uri": f"{place}/{name}"}]}
+            for name, one in definitions.items()
+        }
+        for name, one in made.items():
+            one[0]["uri"] = f"{place}/{name}"
+        given = {"parameterValues": parameters}
+        if artifacts:
+            given["artifacts"] = {name: {"artifacts": one} for name, one in artifacts.items()}
+        file = f"{place.replace('://', '/', 1)}/output_metadata.json"
+        return made, {"inputs": given, "outputs": {"artifacts": outputs, "outputFile": f"/{file}"}}
 
 
-def set_state(nodes: Iterable[Node], state: str) -> None:
-    """A Retry node is in the state of its attempt, unless another one follows."""
-    for node in nodes:
-        node.state = state
+def _inputs(values: Object) -> Object:
+    return {"inputs": {"parameters": [{"name": name, "value": value} for name, value in values.items()]}}
+
+
+def _outputs(values: Object, workflow: str) -> Object:
+    parameters = [
+        {"name": name, "value": value, "valueFrom": {"path": f"/tmp/outputs/{name}", "default": ""}}
+        for name, value in values.items()
+    ]
+    key = f"private-artifacts/kubeflow/{workflow}/2026/11/28/{workflow}-retry-system-container-impl/main.log"
+    return {
+        "outputs": {
+            **({"parameters": parameters} if parameters else {}),
+            "artifacts": [{"name": "main-logs", "s3": {"key": key}}],
+            "exitCode": "0",
+        },
+        "hostNodeName": "node1",
+        "taskResultSynced": True,
+    }
+
+
+def _fnv(name: str) -> int:
+    """Argo's hash of a node's name: FNV-1a of 32 bits."""
+    number = 0x811C9DC5
+    for byte in name.encode():
+        number = (number ^ byte) * 0x01000193 % 2**32
+    return number

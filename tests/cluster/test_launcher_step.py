@@ -24,9 +24,7 @@ def test_a_step_ends_with_the_model_that_its_worker_trained(
     records_file = tmp_path / "records.json"
     records_file.write_text(records.canonical_json())
     model = dsl.Model(uri=str(tmp_path / "model"))
-    history, metrics = (
-        kind(uri=str(tmp_path / name)) for kind, name in ((dsl.Dataset, "history"), (dsl.Metrics, "metrics"))
-    )
+    metrics = dsl.Metrics(uri=str(tmp_path / "metrics"))
 
     def play() -> None:
         name = cluster.wait_for_job()
@@ -40,20 +38,23 @@ def test_a_step_ends_with_the_model_that_its_worker_trained(
 
     with meanwhile(play):
         train_on_cluster.python_func(
-            network=task.model.canonical_json(),
-            arm=task.arm.canonical_json(),
-            training=canonical_json({"epochs": 1, "global_batch_size": 64}),
-            compute=task.compute.canonical_json(),
-            seed=1,
+            sections=canonical_json(
+                {
+                    "model": task.model.model_dump(mode="json"),
+                    "arm": task.arm.model_dump(mode="json"),
+                    "training": {"epochs": 1, "global_batch_size": 64},
+                    "compute": task.compute.model_dump(mode="json"),
+                }
+            ),
+            seeds="[1]",
+            root=str(tmp_path / "root"),
             records=dsl.Dataset(uri=str(records_file)),
             job=job_json(gang_seconds=120, run_seconds=120),
             run="run-1",
-            task="task-1",
             model=model,
-            history=history,
             metrics=metrics,
             task_config=dsl.TaskConfig(env=[{"name": "TF_NUM_INTRAOP_THREADS", "value": "1"}]),
         )
-    assert (tmp_path / "model/model.keras").is_file()
+    assert (tmp_path / "model/seed-1/model.keras").is_file()
     assert 0 < metrics.metadata["validation_accuracy"] <= 1
-    assert metrics.metadata["model_sha256"] == model.metadata["sha256"]
+    assert {type(value) for value in metrics.metadata.values()} == {float}, "text is shown in quotes"

@@ -20,6 +20,9 @@ COMMANDS = {
 }
 
 
+pytestmark = pytest.mark.usefixtures("compiled_once")
+
+
 @pytest.fixture
 def kfp() -> Iterator[KfpServer]:
     with KfpServer() as server:
@@ -55,6 +58,11 @@ def old_version(kfp: KfpServer) -> str:
     return kfp.url
 
 
+def old_version_through_the_ui(kfp: KfpServer) -> str:
+    kfp.through_ui = True
+    return old_version(kfp)
+
+
 def very_old_version(kfp: KfpServer) -> str:
     kfp.version = "1.8.22"
     return kfp.url
@@ -86,6 +94,7 @@ CASES: list[tuple[Callable[[KfpServer], str], str]] = [
     (no_tls, "does not answer: TLS: "),
     (broken_connection, "does not answer: "),
     (old_version, "Kubeflow Pipelines = 2.5.0: must be 2.17 or newer; ask for an upgrade"),
+    (old_version_through_the_ui, "Kubeflow Pipelines = 2.5.0: must be 2.17 or newer; ask for an upgrade"),
     (very_old_version, "Kubeflow Pipelines = 1.8.22: must be 2.17 or newer; ask for an upgrade"),
     (wrong_token, "401: no valid token or cookie was given: Unauthenticated"),
     (missing_permission, "403: not allowed to "),

@@ -16,6 +16,9 @@ IMAGE = "registry.example/optduel@sha256:" + "0" * 64
 DIGITS = ("digits", "--image", IMAGE, "--set", "study.seeds=[0,1]")
 
 
+pytestmark = pytest.mark.usefixtures("compiled_once")
+
+
 @pytest.fixture
 def kfp() -> Iterator[KfpServer]:
     with KfpServer() as server:
@@ -55,6 +58,13 @@ def test_a_run_of_the_compiled_version_is_created(
         "pipeline_id": pipeline["pipeline_id"],
         "pipeline_version_id": version["pipeline_version_id"],
     }
+    assert started["runtime_config"]["pipeline_root"] == "minio://mlpipeline/optduel/pipelines"
+    assert set(started["runtime_config"]["parameters"]) == {"root", "fingerprint", "image"}
+    assert started["runtime_config"]["parameters"]["image"] == IMAGE
+    for described in (pipeline, experiment, version, started):
+        assert "Compares sgd-l2 (sgd), adamw (adamw) on digits: 2 paired seeds" in (described["description"])
+    assert IMAGE in started["description"]
+    assert version["name"].startswith("2-seeds-10-epochs-pod-")
     compiled = tmp_path / "digits.yaml"
     run(capsys, "compile", *DIGITS, "--output", str(compiled))
     documents = list(yaml.safe_load_all(compiled.read_text()))
@@ -83,7 +93,7 @@ def test_an_equal_version_is_used_again_and_another_image_or_root_makes_another(
     other = submit(capsys, kfp, "--image", "registry.example/optduel:2")
     elsewhere = submit(capsys, kfp, "--root", "gs://bucket/optduel")
     assert len({first["version"], other["version"], elsewhere["version"]}) == 3
-    fingerprints = {one["version"].partition("-")[0] for one in (first, other, elsewhere)}
+    fingerprints = {one["version"].rpartition("-")[0] for one in (first, other, elsewhere)}
     assert len(fingerprints) == 1
     assert (len(kfp.pipelines), len(kfp.experiments), len(kfp.versions)) == (1, 1, 3)
 

@@ -20,13 +20,14 @@ from optduel.components.results import (
     environment,
     now,
     read_document,
+    trial_document,
     write_document,
     write_history,
 )
 
 
 def write_model(folder: Path, model: keras.Model, records: Records) -> None:
-    folder.mkdir()
+    folder.mkdir(parents=True)
     model.save(folder / "model.keras")
     record = TrainingRecord(
         arm="arm",
@@ -43,6 +44,7 @@ def write_model(folder: Path, model: keras.Model, records: Records) -> None:
         environment=environment(),
     )
     write_document(folder / "training.json", record)
+    write_history(folder / "history.jsonl", [])
 
 
 def linear_model(kernel: np.ndarray, shape: tuple[int, int, int] = (8, 8, 1)) -> keras.Model:
@@ -57,10 +59,9 @@ class Stage:
     """One call of the component with artifacts in a folder of its own."""
 
     def __init__(self, folder: Path, records: Records) -> None:
-        self.model = folder / "model"
+        self.model = folder / "model" / "seed-3"
         self._folder = folder
         (folder / "records").write_text(records.canonical_json())
-        write_history(folder / "history", [])
 
     def run(self) -> tuple[Trial, dsl.Metrics, dsl.ClassificationMetrics]:
         def uri(name: str) -> str:
@@ -70,14 +71,16 @@ class Stage:
         classification = dsl.ClassificationMetrics(uri=uri("classification"))
         evaluate.python_func(
             confidence=0.95,
+            seeds="[3]",
+            root=str(self._folder),
+            run="run-1",
             records=dsl.Dataset(uri=uri("records")),
             model=dsl.Model(uri=uri("model")),
-            history=dsl.Dataset(uri=uri("history")),
-            trial=dsl.Dataset(uri=uri("trial")),
             metrics=metrics,
             classification=classification,
         )
-        return read_document(self._folder / "trial", Trial), metrics, classification
+        kept = trial_document(str(self._folder / "runs/run-1"), "arm", 3)
+        return read_document(kept, Trial), metrics, classification
 
 
 ARITHMETIC = """
@@ -131,6 +134,8 @@ def test_evaluation_of_the_test_split_agrees_with_plain_arithmetic(records: Reco
     assert np.sum(evaluation.confusion, axis=1).tolist() == np.bincount(labels, minlength=10).tolist()
 
     assert metrics.metadata["accuracy"] == evaluation.accuracy.value
+    assert {type(value) for value in metrics.metadata.values()} == {float}, "text is shown in quotes"
+    assert classification.metadata["seed"] == 3.0
     shown = classification.metadata["confusionMatrix"]
     assert [column["displayName"] for column in shown["annotationSpecs"]] == list(records.manifest.classes)
     assert [row["row"] for row in shown["rows"]] == [list(row) for row in evaluation.confusion]

@@ -17,6 +17,7 @@ from optduel.components.settings import Deployment
 from optduel.components.train.cluster.settings import job_settings
 from optduel.pipeline.cli.shipped import load_deployment, load_experiment
 from optduel.pipeline.graph.definition import compile_pipeline, compiled
+from tests.cluster.kfp_argo import Compiled
 
 each_deployment = pytest.mark.parametrize("name", ["pod", "trainjob", "tfjob"])
 IMAGE = "registry.example/optduel@sha256:" + "0" * 64
@@ -39,6 +40,7 @@ def compiled_once(where: Deployment, *assignments: str) -> str:
 
 def documents(where: Deployment, *assignments: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """The pipeline and its settings of Kubernetes."""
+    assignments = ("study.seeds=[0,1]", *assignments)
     pipeline, platform = yaml.load_all(compiled_once(where, *assignments), yaml.CSafeLoader)
     return pipeline, platform["platforms"]["kubernetes"]
 
@@ -57,7 +59,7 @@ def test_pipeline_is_valid_against_kfps_own_schema(name: str, tmp_path: Path) ->
     pipeline, kubernetes = documents(deployment(name))
     spec = json_format.ParseDict(pipeline, pipeline_spec_pb2.PipelineSpec())
     assert spec.pipeline_info.name == "optduel-digits"
-    assert [*spec.root.input_definitions.parameters] == ["root"]
+    assert set(spec.root.input_definitions.parameters) == {"root", "fingerprint", "image"}
     platform = json_format.ParseDict(
         {"platforms": {"kubernetes": kubernetes}}, pipeline_spec_pb2.PlatformSpec()
     )
@@ -67,59 +69,87 @@ def test_pipeline_is_valid_against_kfps_own_schema(name: str, tmp_path: Path) ->
         fields = json_format.MessageToDict(executor)
         json_format.ParseDict(fields, KubernetesExecutorConfig())
     path = tmp_path / "pipeline.yaml"
-    compile_pipeline(load_experiment("digits"), deployment(name), path)
+    compile_pipeline(load_experiment("digits", ["study.seeds=[0]"]), deployment(name), path)
     assert components.load_component_from_file(str(path)).name == "optduel-digits"
 
 
 @each_deployment
 def test_compiling_twice_gives_the_same_bytes(name: str) -> None:
-    experiment = load_experiment("digits")
+    experiment = load_experiment("digits", ["study.seeds=[0]"])
     assert compiled(experiment, deployment(name)) == compiled(experiment, deployment(name))
 
 
 @each_deployment
 def test_every_task_runs_in_the_given_image_and_installs_nothing(name: str) -> None:
     executors = documents(deployment(name))[0]["deploymentSpec"]["executors"]
-    assert len(executors) == 9
+    assert len(executors) == 11
     for executor in executors.values():
         assert executor["container"]["image"] == IMAGE
         assert "pip install" not in " ".join(executor["container"]["command"])
 
 
+def trials_of(pipeline: dict[str, Any], arm: str) -> dict[str, dict[str, Any]]:
+    """The tasks of an arm by the name that is shown."""
+    reference = tasks_of(pipeline["root"])[arm]["componentRef"]["name"]
+    return {task["taskInfo"]["name"]: task for task in tasks_of(pipeline["components"][reference]).values()}
+
+
 def test_graph_trains_and_evaluates_each_arm_over_the_seeds() -> None:
-    document = compiled_pipeline()
-    root = tasks_of(document["root"])
-    loops = {name: task for name, task in root.items() if "parameterIterator" in task}
-    assert [task["taskInfo"]["name"] for task in loops.values()] == ["sgd-l2-seeds", "adamw-seeds"]
-    for task in loops.values():
-        items = task["parameterIterator"]["items"]["raw"]
-        assert json.loads(items) == [0, 1, 2, 3, 4, 5]
-        assert "prepare" in task["dependentTasks"]
-        body = tasks_of(document["components"][task["componentRef"]["name"]])
-        arm = task["taskInfo"]["name"].removesuffix("-seeds")
-        assert {inner["taskInfo"]["name"] for inner in body.values()} == {f"train {arm}", f"evaluate {arm}"}
-    names = {task["taskInfo"]["name"] for task in root.values()}
-    assert {"prepare", "collect sgd-l2", "collect adamw", "compare", "report"} <= names
+    """Each trial has a task of its own, whose name tells the seed, as long as the run has room for it."""
+    pipeline = compiled_pipeline()
+    root = tasks_of(pipeline["root"])
+    assert set(root) == {"prepare", "sgd-l2", "adamw", "compare", "report"}
+    for arm in ("sgd-l2", "adamw"):
+        assert "prepare" in root[arm]["dependentTasks"]
+        expected = {f"{stage} {arm} seed {seed}" for stage in ("train", "evaluate") for seed in range(2)}
+        trials = trials_of(pipeline, arm)
+        assert set(trials) == expected
+        for name, task in trials.items():
+            seeds = task["inputs"]["parameters"]["seeds"]["runtimeValue"]["constant"]
+            assert seeds == f"[{name.rpartition(' ')[2]}]"
+    assert root["sgd-l2"]["dependentTasks"] == ["prepare"]
+    assert set(root["adamw"]["dependentTasks"]) == {"prepare", "sgd-l2"}
+    assert root["compare"]["dependentTasks"] == ["adamw"]
 
 
 def test_arms_are_data() -> None:
     root = tasks_of(compiled_pipeline(THREE_ARMS)["root"])
-    names = [task["taskInfo"]["name"] for task in root.values()]
-    assert {"a-seeds", "b-seeds", "c-seeds", "collect a", "collect b", "collect c"} <= set(names)
+    assert {"a", "b", "c"} <= set(root)
+    assert "a" in root["b"]["dependentTasks"]
+    assert "b" in root["c"]["dependentTasks"]
+
+
+def test_many_trials_share_tasks() -> None:
+    """All of an arm's seeds come once, in tasks of about one size."""
+    trials = trials_of(compiled_pipeline(THREE_ARMS, f"study.seeds={list(range(100))}"), "b")
+    seeds = [
+        json.loads(task["inputs"]["parameters"]["seeds"]["runtimeValue"]["constant"])
+        for name, task in trials.items()
+        if name.startswith("train ")
+    ]
+    assert sorted(seed for batch in seeds for seed in batch) == list(range(100))
+    assert len(seeds) == 8
+    assert {len(batch) for batch in seeds} == {12, 13}
+    assert "train b seeds 0-11" in trials
+    assert "evaluate b seeds 0-11" in trials
 
 
 @pytest.mark.parametrize("trials", [1, 3])
 def test_no_more_trials_than_the_deployment_says_run_at_a_time(trials: int) -> None:
     """A trial that only waits its turn must not be given up, nor two of them hold half of the GPUs each."""
     where = deployment("trainjob") if trials == 1 else deployment("trainjob", f"trials_at_once={trials}")
-    root = tasks_of(documents(where, THREE_ARMS)[0]["root"])
-    loops = [task for task in root.values() if "parameterIterator" in task]
-    assert [task["taskInfo"]["name"] for task in loops] == ["a-seeds", "b-seeds", "c-seeds"]
-    assert [task["iteratorPolicy"]["parallelismLimit"] for task in loops] == [trials] * 3
-    waits_for = [
-        {root[name]["taskInfo"]["name"] for name in task["dependentTasks"]} - {"prepare"} for task in loops
-    ]
-    assert waits_for == [set(), {"collect a"}, {"collect b"}], "a limit of a loop holds for one arm only"
+    pipeline = documents(where, THREE_ARMS, "study.seeds=[0,1,2,3,4]")[0]
+    for arm in ("a", "b", "c"):
+        reference = tasks_of(pipeline["root"])[arm]["componentRef"]["name"]
+        tasks = tasks_of(pipeline["components"][reference])
+        shown = {key: task["taskInfo"]["name"] for key, task in tasks.items()}
+        for key, task in tasks.items():
+            stage, _, _, seed = shown[key].split()
+            before = [shown[one] for one in task.get("dependentTasks", ())]
+            if stage == "evaluate":
+                assert before == [f"train {arm} seed {seed}"]
+            else:
+                assert before == ([f"train {arm} seed {int(seed) - trials}"] if int(seed) >= trials else [])
 
 
 def cached_tasks(pipeline: dict[str, Any]) -> set[str]:
@@ -168,14 +198,14 @@ def test_task_gets_its_own_section_only() -> None:
         "arms.adamw.learning_rate.base=0.5", "training.epochs=99", "study.seeds=[0,1,2]"
     )
     assert parameters_of(before, "prepare") == parameters_of(after, "prepare")
-    assert parameters_of(before, "train") != parameters_of(after, "train")
+    assert parameters_of(before, "adamw") != parameters_of(after, "adamw")
     recoloured = compiled_pipeline("data.split.seed=1")
     assert parameters_of(before, "prepare") != parameters_of(recoloured, "prepare")
 
 
 @pytest.mark.parametrize("name", ["digits", "flowers", "tutorial"])
 def test_every_shipped_experiment_compiles(name: str) -> None:
-    pipeline, _ = yaml.safe_load_all(compiled(load_experiment(name), deployment()))
+    pipeline, _ = yaml.load_all(compiled(load_experiment(name), deployment()), yaml.CSafeLoader)
     assert pipeline["pipelineInfo"]["name"] == f"optduel-{name}"
 
 
@@ -187,7 +217,10 @@ def containers(pipeline: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def code_tasks(pipeline: dict[str, Any]) -> dict[str, dict[str, Any]]:
     dags = [pipeline["root"], *(part for part in pipeline["components"].values() if "dag" in part)]
     return {
-        name: task for dag in dags for name, task in tasks_of(dag).items() if "parameterIterator" not in task
+        f"{number} {name}": task
+        for number, dag in enumerate(dags)
+        for name, task in tasks_of(dag).items()
+        if "dag" not in pipeline["components"][task["componentRef"]["name"]]
     }
 
 
@@ -202,7 +235,7 @@ def test_every_task_is_retried_for_as_long_as_training_takes(name: str) -> None:
     """KFP's own limit of an hour counts from the first attempt, so that long training is never retried."""
     pipeline, _ = documents(deployment(name, "retries={attempts: 4, pause_seconds: 10}"))
     tasks = code_tasks(pipeline)
-    assert len(tasks) == 9
+    assert len(tasks) == 11
     for task in tasks.values():
         assert task["retryPolicy"] == {
             "maxRetryCount": 4,
@@ -225,7 +258,7 @@ def test_every_task_gets_its_stages_resources(name: str) -> None:
         )
     )
     found = containers(pipeline)
-    (train,) = (found[name] for name in ("train", "train-on-cluster") if name in found)
+    train = next(found[name] for name in ("train", "train-on-cluster") if name in found)
     resources = train["resources"]
     assert (resources["resourceCpuRequest"], resources["resourceMemoryRequest"]) == ("6", "24Gi")
     assert resources["resourceMemoryLimit"] == "24Gi"
@@ -299,14 +332,15 @@ def test_training_in_its_own_pod_has_shared_memory() -> None:
 @pytest.mark.parametrize("kind", ["trainjob", "tfjob"])
 def test_a_training_job_is_launched_with_the_deployments_settings(kind: str) -> None:
     pipeline, _ = documents(deployment(kind, "job.queue=gpus", "kept_seconds=3600"))
-    for name in ("train-on-cluster", "train-on-cluster-2"):
-        parameters = code_tasks(pipeline)[name]["inputs"]["parameters"]
-        job = json.loads(parameters["job"]["runtimeValue"]["constant"])
+    for arm in ("sgd-l2", "adamw"):
+        given = tasks_of(pipeline["root"])[arm]["inputs"]["parameters"]["job"]["runtimeValue"]["constant"]
+        job = json.loads(given)
         assert (job["kind"], job["image"], job["queue"]) == (kind, IMAGE, "gpus")
         assert job["kept_seconds"] == 3600
-        assert job_settings(parameters["job"]["runtimeValue"]["constant"]).gang_seconds == 1800
+        assert job_settings(given).gang_seconds == 1800
+        parameters = trials_of(pipeline, arm)[f"train {arm} seed 0"]["inputs"]["parameters"]
+        assert parameters["job"] == {"componentInputParameter": "job"}
         assert parameters["run"] == {"runtimeValue": {"constant": "{{$.pipeline_job_uuid}}"}}
-        assert parameters["task"] == {"runtimeValue": {"constant": "{{$.pipeline_task_uuid}}"}}
     passthroughs = pipeline["components"]["comp-train-on-cluster"]["taskConfigPassthroughs"]
     passed = {one["field"]: one.get("applyToTask", False) for one in passthroughs}
     assert passed["RESOURCES"] is False, "the launcher's own pod asks for no GPU"
@@ -316,8 +350,15 @@ def test_a_training_job_is_launched_with_the_deployments_settings(kind: str) -> 
 
 @each_deployment
 def test_finished_runs_are_kept_as_long_as_the_deployment_says(name: str) -> None:
-    _, kubernetes = documents(deployment(name, "kept_seconds=7200"))
-    assert kubernetes["pipelineConfig"] == {"resourceTtlOnCompletion": 7200}
+    pipeline, kubernetes = documents(deployment(name, "kept_seconds=7200"))
+    # Of what is left out the server takes its own, an hour, and that comes first.
+    kept = ("resourceTtlOnCompletion", "resourceTtlOnSuccess", "resourceTtlOnFailure")
+    assert kubernetes["pipelineConfig"] == dict.fromkeys(kept, 7200)
+    assert Compiled(pipeline, {"platforms": {"kubernetes": kubernetes}}).ttl() == {
+        "secondsAfterCompletion": 7200,
+        "secondsAfterSuccess": 7200,
+        "secondsAfterFailure": 7200,
+    }
 
 
 def test_a_deployment_changes_no_records_key() -> None:

@@ -19,7 +19,6 @@ from optduel.components.records import load_records
 from optduel.components.results import decode_history_table
 from optduel.components.storage import delete, join, list_entries, read
 from optduel.pipeline.cli.command_line import main
-from optduel.pipeline.local.run import load_run
 from tests.servers import stores
 
 EPOCHS = 3
@@ -170,7 +169,7 @@ def test_every_trial_leaves_its_model_and_nothing_to_go_on_from(
 def test_no_credential_is_printed_or_left_anywhere(in_a_store: Finished, found: dict[str, bytes]) -> None:
     files = {str(path): path.read_bytes() for path in in_a_store.staging.rglob("*") if path.is_file()}
     assert files, "the copies that training has read"
-    shown = in_a_store.printed + repr(load_run(in_a_store.place))
+    shown = in_a_store.printed + read(join(in_a_store.place, "run.json")).decode()
     for secret in (stores.ACCESS_KEY, stores.SECRET_KEY):
         assert secret not in shown
         assert [name for name, content in (found | files).items() if secret.encode() in content] == []

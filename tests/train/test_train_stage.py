@@ -30,11 +30,10 @@ def train(records: Records, batch: int, folder: Path) -> Any:
         "training": digits.training,
         "compute": digits.compute,
     }
-    texts = {name: section.canonical_json() for name, section in sections.items()}
     document = folder / "records.json"
     document.write_text(records.canonical_json(), encoding="utf-8")
     output = str(folder / "model")
-    return train_trial(texts, 0, document, output, folder / "h", folder / "m", Launcher())
+    return train_trial(sections, 0, document, output, Launcher())
 
 
 def test_a_batch_larger_than_the_training_split_is_refused(records: Records, tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ def local_root(tmp_path: Path) -> str:
     return str(tmp_path / "root")
 
 
-Train = Callable[..., dict[str, float | str]]
+Train = Callable[..., dict[str, float]]
 
 
 @pytest.fixture
@@ -108,9 +108,7 @@ def train(records: Records, tmp_path: Path) -> Train:
     """The stage's one call, for one small trial."""
     (tmp_path / "records.json").write_text(records.canonical_json(), encoding="utf-8")
 
-    def call(
-        root: str, output: str, launcher: object, seed: int = 0, rate: float = 0.1
-    ) -> dict[str, float | str]:
+    def call(root: str, output: str, launcher: object, seed: int = 0, rate: float = 0.1) -> dict[str, float]:
         arm = {
             "name": "sgd-l2",
             "optimizer": "sgd",
@@ -124,12 +122,10 @@ def train(records: Records, tmp_path: Path) -> Train:
             "compute": {},
         }
         return train_trial(
-            {name: json.dumps(section) for name, section in sections.items()},
+            sections,
             seed,
             tmp_path / "records.json",
             join(root, output),
-            tmp_path / "history.jsonl",
-            tmp_path / "metrics.json",
             launcher,
             root,
         )
