@@ -44,6 +44,7 @@ def test_clear_difference_is_shown_with_its_numbers(make_trials: MakeTrials) -> 
     )
     assert pair.sentence.endswith("sign-flip p = 0.031, adamw better on 6 of 6 seeds).")
     assert "95 %" not in pair.sentence, "at six seeds it covers 87 %"
+    assert "Holm" not in pair.sentence, "one challenger needs no correction"
     assert result.cautions == ()
     assert [arm.arm for arm in result.arms] == ARMS
     assert result.arms[0].median_accuracy == pytest.approx(np.median(base))
@@ -255,6 +256,11 @@ def test_collecting_is_a_fold_in_order(make_trial: MakeTrial) -> None:
         ("b", 0),
         ("b", 1),
     ]
+
+
+def test_one_trial_is_collected_too(make_trial: MakeTrial) -> None:
+    trial = make_trial("a", 0)
+    assert collect(None, [trial]) == Trials(trials=(trial,))
 
 
 def test_collecting_refuses_what_does_not_belong_together(make_trial: MakeTrial) -> None:

@@ -112,6 +112,35 @@ def test_an_array_that_the_archive_calls_empty_is_noticed(tmp_path: Path) -> Non
     assert latest(str(tmp_path), "trial") is None
 
 
+class Hostile:
+    """What a pickle can do: it makes a folder when it is read."""
+
+    def __init__(self, canary: Path) -> None:
+        self._canary = canary
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, (str(self._canary),)
+
+
+def test_a_checkpoint_that_would_run_code_is_damaged_and_runs_none(tmp_path: Path) -> None:
+    save(str(tmp_path), a_small_checkpoint(1), kept=2)
+    with np.load(tmp_path / step_file(1), allow_pickle=False) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    hostile = np.array([Hostile(tmp_path / "canary")], dtype=object)
+    np.savez(tmp_path / step_file(2), allow_pickle=True, **arrays | {"slot/000/0": hostile})
+    found = latest(str(tmp_path), "trial")
+    assert found is not None
+    assert found.step == 1
+    assert not (tmp_path / "canary").exists()
+
+
+def test_what_only_a_pickle_could_hold_is_not_saved(tmp_path: Path) -> None:
+    odd = Checkpoint(1, "trial", {"slot/000/0": np.array([None], dtype=object)}, {})
+    with pytest.raises(ValueError, match="allow_pickle=False"):
+        save(str(tmp_path), odd, kept=1)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_damage_is_told_in_few_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Some errors show all that was read."""
     save(str(tmp_path), a_checkpoint(1), kept=1)
