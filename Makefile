@@ -63,6 +63,10 @@ check: $(STAMP) ## run the linter, the type checker and the import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+.PHONY: audit
+audit: $(STAMP) ## look for known vulnerabilities and secrets; list what the images hold, in dist/
+	.ci/audit $(BIN)
+
 .PHONY: format
 format: $(STAMP) ## format the code
 	$(BIN)/ruff check --fix-only .

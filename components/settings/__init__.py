@@ -2,6 +2,7 @@
 
 from optduel.components.settings.arms import AdamArm, AdamwArm, Arm, SgdArm, SgdwArm
 from optduel.components.settings.authoring import (
+    MAX_CHARACTERS,
     decode,
     json_schema,
     load_fields,
@@ -70,6 +71,7 @@ __all__ = [
     "FolderSource",
     "Job",
     "LinearModel",
+    "MAX_CHARACTERS",
     "Model",
     "REPLACED_BY_PIPELINES",
     "Resources",

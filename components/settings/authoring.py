@@ -138,7 +138,20 @@ def decode(expected: type[Value], content: str | bytes, where: str) -> Value:
     except (ValueError, RecursionError) as error:
         reason = "nested too deeply" if isinstance(error, RecursionError) else error
         raise ExperimentError(f"{where}: not JSON: {reason}") from error
+    _refuse_half_characters(authored, where)
     return validate(expected, authored, where)
+
+
+def _refuse_half_characters(authored: Any, where: str) -> None:
+    r"""Escapes such as "\ud800" make text that no file and no name can hold."""
+    try:
+        json.dumps(authored, ensure_ascii=False, default=str).encode()
+    except UnicodeEncodeError as error:
+        raise ExperimentError(
+            f"{where}: {error.object[error.start]!a} is half a character; no text"
+        ) from error
+    except (RecursionError, TypeError) as error:
+        raise ExperimentError(f"{where}: nested too deeply, or with keys that are no text") from error
 
 
 def _assign(authored: dict[str, Any], assignment: str, option: _Option) -> None:
@@ -310,7 +323,7 @@ def load_yaml(text: str, where: str) -> Any:
     if len(text) > MAX_CHARACTERS:
         raise ExperimentError(f"{where}: {len(text):,} characters long: the limit is {MAX_CHARACTERS:,}")
     try:
-        return yaml.load(text, _PlainLoader)
+        value = yaml.load(text, _PlainLoader)  # noqa: S506  # a SafeLoader that knows even less
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
@@ -319,6 +332,8 @@ def load_yaml(text: str, where: str) -> Any:
         raise ExperimentError(f"{where}: not YAML: {' '.join(str(error).split())}") from error
     except RecursionError as error:
         raise ExperimentError(f"{where}: not an experiment: nested too deeply") from error
+    _refuse_half_characters(value, where)
+    return value
 
 
 # Numbers and truth values as YAML 1.2 has them. PyYAML follows 1.1, where 1:30 is 90, 010 is 8 and no is

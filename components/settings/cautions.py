@@ -9,13 +9,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from optduel.components.core import ExperimentError
+from optduel.components.core import ExperimentError, StorageError
 from optduel.components.settings.arms import Arm
 from optduel.components.settings.decay import convert, overshoots, strength
 from optduel.components.settings.deployment import Deployment
 from optduel.components.settings.experiment import Data, Experiment, Study
 from optduel.components.settings.schedules import learning_rate, steps_per_epoch
-from optduel.components.storage import is_remote, local_path
+from optduel.components.storage import is_remote, kind_of
 
 COMPARABLE_FACTOR = 10
 """With decays, or rates at the end, further apart than this the arms compare these rather than optimizers."""
@@ -118,11 +118,16 @@ _NO_TEST_SPLIT = (
 
 
 def _absent_images(data: Data) -> list[str]:
-    return [
-        f"data.source.{field} = {place}: is not on this machine."
-        for field, place in data.source.places.items()
-        if not is_remote(place) and not local_path(place).exists()
-    ]
+    found = []
+    for field, place in data.source.places.items():
+        if is_remote(place):
+            continue
+        try:
+            reason = "" if kind_of(place) else "is not on this machine."
+        except StorageError as error:
+            reason = str(error)
+        found += [f"data.source.{field} = {place}: {reason}"] if reason else []
+    return found
 
 
 def _large_batch(experiment: Experiment, train_examples: int | None) -> list[str]:

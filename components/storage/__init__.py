@@ -5,7 +5,7 @@ A place is a path, or a URI with the scheme `gs`, `s3`, `minio` (the store of Ku
 
 from optduel.components.storage.bulk import Download, Upload, download, upload
 from optduel.components.storage.entry import Entry
-from optduel.components.storage.local import as_storage_error, errno_name
+from optduel.components.storage.local import as_storage_error, errno_name, kind_of, resolved
 from optduel.components.storage.location import (
     ENDPOINT_VARIABLES,
     Location,
@@ -40,12 +40,14 @@ __all__ = [
     "errno_name",
     "is_remote",
     "join",
+    "kind_of",
     "list_entries",
     "local_path",
     "publish",
     "publishing",
     "read",
     "read_part",
+    "resolved",
     "stat",
     "upload",
     "without_credentials",

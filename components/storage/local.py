@@ -10,12 +10,13 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
 import google_crc32c
 
 from optduel.components.core import ConflictError, RefusedError, StorageError
 from optduel.components.storage.entry import ABSENT, Entry, size_and_checksum
+from optduel.components.storage.location import Location, local_path
 
 UNFINISHED = ".part"
 """Ends the names of hidden files that are being written."""
@@ -38,6 +39,40 @@ def stat_file(path: Path) -> Entry | None:
     except OSError as error:
         raise as_storage_error(error, path) from error
     return _described(path, found) if stat.S_ISREG(found.st_mode) else None
+
+
+def kind_of(location: Location) -> Literal["file", "folder", "other"] | None:
+    """What stands at a local place, behind links; None for nothing.
+
+    Raises:
+        StorageError: it is not local, or cannot be looked at.
+    """
+    path = local_path(location)
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise as_storage_error(error, path) from error
+    return "folder" if stat.S_ISDIR(mode) else "file" if stat.S_ISREG(mode) else "other"
+
+
+def resolved(location: Location) -> Path:
+    """The absolute path of a local place, without links.
+
+    Raises:
+        StorageError: it is not local, its links lead back to themselves, or the current folder, which it is
+            relative to, is gone.
+    """
+    path = local_path(location)
+    try:
+        return path.resolve()
+    except RuntimeError as error:  # of Python before 3.13
+        raise as_storage_error(OSError(errno.ELOOP, os.strerror(errno.ELOOP)), path) from error
+    except FileNotFoundError as error:
+        raise StorageError(f"{path}: the current folder is gone; change to another one") from error
+    except OSError as error:
+        raise as_storage_error(error, path) from error
 
 
 def read_file(path: Path) -> bytes:
@@ -229,7 +264,7 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
 
 def list_files(folder: Path) -> list[Entry]:
     """The files below a folder, sorted; none where there is no folder, and none that are being written."""
-    if folder.exists() and not folder.is_dir():
+    if kind_of(folder) not in (None, "folder"):
         raise RefusedError(f"{folder}: is a file; give a folder")
     found = []
     for directory, _, names in os.walk(folder, onerror=_raise_unless_absent):
@@ -262,11 +297,18 @@ def delete_unfinished_files(folder: Path) -> None:
 
 
 _REMEDIES = {
-    "ENOSPC": "free some space or choose another place with --root",
-    "EDQUOT": "your quota is used up; choose another place with --root",
-    "EACCES": "grant access or choose another place with --root",
-    "EROFS": "choose a writable place with --root",
+    "ENOSPC": "free some space there or choose another place",
+    "EDQUOT": "your quota is used up: free some space there or choose another place",
+    "EACCES": "grant access or choose another place",
+    "EROFS": "choose a writable place",
     "ENOENT": "check the spelling",
+    "ENOTDIR": "a part of it is a file: check the spelling",
+    "EISDIR": "give a file",
+    "EEXIST": "remove it or choose another place",
+    "ENAMETOOLONG": "choose a shorter one",
+    "ELOOP": "its links lead back to themselves: remove one of them",
+    "EMFILE": "raise the limit of open files (ulimit -n)",
+    "EIO": "the device does not answer as it should: check it, or choose another place",
 }
 
 _REFUSALS = {"EACCES", "EEXIST", "EISDIR", "ELOOP", "ENAMETOOLONG", "ENOENT", "ENOTDIR", "EPERM", "EROFS"}

@@ -9,11 +9,10 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from optduel.components.core import ExperimentError, OptduelError
 from optduel.components.results import code_version
-from optduel.components.storage import is_remote, join, local_path
+from optduel.components.storage import is_remote, join, local_path, resolved
 from optduel.pipeline.cli.arguments import (
     access_of,
     add_access_arguments,
@@ -57,6 +56,7 @@ exit codes: 0 done; 1 the run failed; 2 the request is wrong, and the message sa
 
 def entry() -> None:
     """The console script. Ends with 141, as if by SIGPIPE, where nobody reads its answer any more."""
+    _prepare_streams()
     try:
         code = main(sys.argv[1:])
         sys.stdout.flush()
@@ -65,6 +65,17 @@ def entry() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 128 + signal.SIGPIPE
     sys.exit(code)
+
+
+def _prepare_streams() -> None:
+    """Lets every name be printed, whatever the encoding, and a closed stream be no other file's number."""
+    for name in ("stdin", "stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            descriptor = os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is the stream's
+            setattr(sys, name, open(descriptor, "r" if name == "stdin" else "w"))  # noqa: SIM115
+        elif name != "stdin":
+            stream.reconfigure(errors="backslashreplace")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -293,7 +304,7 @@ def _run(options: argparse.Namespace) -> None:
 def _compile(options: argparse.Namespace) -> None:
     from optduel.pipeline.graph.definition import compile_pipeline
 
-    path, experiment = Path(options.output), experiment_of(options)
+    path, experiment = local_path(options.output), experiment_of(options)
     compile_pipeline(experiment, deployment_of(options), path)
     tell_cautions(experiment)
     print(path)
@@ -319,7 +330,7 @@ def _report(options: argparse.Namespace) -> None:
     from optduel.pipeline.cli.reporting import rebuild
 
     folder = _on_cluster(options, options.run)
-    page = rebuild(folder if is_remote(folder) else str(local_path(folder).resolve()))
+    page = rebuild(folder if is_remote(folder) else str(resolved(folder)))
     if options.json:
         print_json({"report": page, "address": _address(page)})
     else:

@@ -9,12 +9,14 @@ from typing import Any
 
 from optduel.components.core import ExperimentError
 from optduel.components.settings import (
+    MAX_CHARACTERS,
     Deployment,
     Experiment,
     load_fields,
     parse_deployment,
     parse_experiment,
 )
+from optduel.components.storage import kind_of
 
 _EXPERIMENTS = importlib.resources.files("optduel.pipeline") / "experiments"
 _DEPLOYMENTS = importlib.resources.files("optduel.pipeline") / "deployments"
@@ -109,8 +111,11 @@ def _text(kind: str, folder: Traversable, name_or_path: str) -> str:
         raise ExperimentError(
             f"{kind} = {name_or_path}: no such {kind}; {remedy} (or give the path of a .yaml file)"
         )
+    if kind_of(path) not in (None, "file"):
+        raise ExperimentError(f"{kind} = {name_or_path}: is no file; check the path")
     try:
-        return path.read_text(encoding="utf-8")
+        with path.open(encoding="utf-8") as file:
+            return file.read(MAX_CHARACTERS + 1)  # one more shows that there are too many
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise ExperimentError(f"{kind} = {path}: {reason}; check the path") from error
+        raise ExperimentError(f"{kind} = {name_or_path}: {reason}; check the path") from error

@@ -20,7 +20,7 @@ from kfp.local import DockerRunner, docker_task_handler
 
 from optduel.components.core import TERMINATION_LOG_VARIABLE, ExperimentError, LaunchError
 from optduel.components.settings import USER, Source
-from optduel.components.storage import is_remote, local_path
+from optduel.components.storage import is_remote, local_path, resolved
 from optduel.pipeline.local.tasks import LocalTasks, pass_on, replaced
 
 _LABEL = "optduel.run"
@@ -74,7 +74,7 @@ def docker_runner(
     mounts = [Mount(str(root), str(root), type="bind")]
     # Tasks run in /, which is where relative paths begin.
     mounts += [
-        Mount(os.path.normpath(Path("/") / path), str(path.resolve()), type="bind", read_only=True)
+        Mount(os.path.normpath(Path("/") / path), str(resolved(path)), type="bind", read_only=True)
         for path in readable
     ]
     runner = DockerRunner(

@@ -39,6 +39,7 @@ from optduel.components.storage import (
     local_path,
     publish,
     read,
+    resolved,
     stat,
     upload,
 )
@@ -95,7 +96,7 @@ def run_experiment(
         OptduelError: what a task reported.
         LaunchError: a task failed without a report: a defect of ours; the log is named.
     """
-    place = join(root) if is_remote(root) else str(local_path(root).resolve())
+    place = join(root) if is_remote(root) else str(resolved(root))
     for sign in REPLACED_BY_PIPELINES:
         if sign in place:
             raise ExperimentError(

@@ -10,13 +10,22 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+from optduel.components.core import StorageError
+
 _PREFIX = "optduel-run-"
 
 
 @contextlib.contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """A temporary folder of this process; first removes those of processes that were killed."""
-    _remove_abandoned()
+    """A temporary folder of this process; first removes those of processes that were killed.
+
+    Raises:
+        StorageError: there is no place for temporary files.
+    """
+    try:
+        _remove_abandoned()
+    except FileNotFoundError as error:
+        raise StorageError(f"TMPDIR: {error.strerror}; free some space, or name a writable folder") from error
     while True:
         folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
         descriptor = os.open(folder, os.O_RDONLY)

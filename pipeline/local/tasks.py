@@ -179,9 +179,8 @@ class _Process:
 
     def wait(self) -> int:
         with self._process as process:
-            assert process.stdout is not None
             try:
-                self.last_words = pass_on(process.stdout)
+                self.last_words = pass_on(process.stdout or ())
                 return process.wait()
             finally:
                 # The guard; and the task too where nobody would look after it any more.

@@ -259,6 +259,43 @@ def test_without_a_run_the_index_is_listed(ask: Ask) -> None:
     ]
 
 
+def test_what_cannot_be_read_of_the_index_hides_no_run(ask: Ask, root: Path) -> None:
+    (root / "index" / "damaged.parquet").write_bytes(b"PAR1")
+    code, out, err = ask("--format", "json")
+    assert code == 1, "the answer is not whole"
+    assert [record["run"] for record in json.loads(out)] == ["one"] * 2 + ["other"] * 2 + ["two"] * 2
+    assert err.startswith(f"left out: {root}/index/damaged.parquet: not a Parquet file, or a damaged one")
+
+
+HOSTILE = "\x1b[2J\x9b31m\u202e\nrun"
+
+
+def test_text_from_an_index_does_nothing_to_a_terminal(root: Path, ask: Ask) -> None:
+    trials = [trial("hostile", arm, 0, rows()) for arm in ("sgd-l2", "adamw")]
+    named = [one.model_copy(update={"experiment": HOSTILE, "code_version": HOSTILE}) for one in trials]
+    leave(str(root), "hostile", *named)
+    for arguments in ([], ["hostile"], ["one", "hostile"]):
+        for form in ("table", "csv", "json"):
+            code, out, _ = ask(*arguments, "--format", form)
+            assert code == 0
+            assert all(character.isprintable() or character == "\n" for character in out)
+            if form == "table" and not arguments:
+                assert len(out.splitlines()) == 1 + 8, "a line for each arm, and one for the heading"
+    _, out, _ = ask("hostile", "--format", "json")
+    assert json.loads(out)[0]["experiment"] == HOSTILE, "programs get the text as it is"
+
+
+@pytest.mark.parametrize("formula", ["=HYPERLINK(1)", "+1", "-1+1", "@SUM(1)", "\t=1", "=1\n=2"])
+def test_text_from_an_index_is_no_formula(formula: str, root: Path, ask: Ask) -> None:
+    leave(
+        str(root), "hostile", trial("hostile", "sgd-l2", 0, rows()).model_copy(update={"experiment": formula})
+    )
+    _, out, _ = ask("--format", "csv")
+    told = {line["experiment"] for line in csv.DictReader(io.StringIO(out)) if line["run"] == "hostile"}
+    assert not any(text.lstrip().startswith(("=", "+", "-", "@")) for text in told)
+    assert len(told) == 1
+
+
 def test_a_root_without_runs_is_no_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for form, expected in (
         ("table", f"no run below {tmp_path} has finished yet\n"),
