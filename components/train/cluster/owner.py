@@ -22,7 +22,7 @@ _WORKFLOW_LABEL = "workflows.argoproj.io/workflow"
 
 
 @dataclass(frozen=True)
-class Workflow:
+class OwnWorkflow:
     """A run of Kubeflow Pipelines."""
 
     name: str
@@ -74,7 +74,7 @@ class CancellationWatch(threading.Thread):
     """
 
     def __init__(
-        self, api: Api, workflow: Workflow, request: StopRequest, pause: float, seconds: float
+        self, api: Api, workflow: OwnWorkflow, request: StopRequest, pause: float, seconds: float
     ) -> None:
         super().__init__(name="cancellation", daemon=True)
         self.has_seen = False
@@ -99,7 +99,7 @@ class CancellationWatch(threading.Thread):
                     return
 
 
-def own_workflow(api: Api) -> Workflow | None:
+def own_workflow(api: Api) -> OwnWorkflow | None:
     """The Workflow of this process's pod; None when it is no step of a pipeline.
 
     Raises:
@@ -115,4 +115,4 @@ def own_workflow(api: Api) -> Workflow | None:
         found = api.get(WORKFLOWS, labels[_WORKFLOW_LABEL])
     except ApiFailure as failure:
         raise refused(f"the Workflow of pod {pod_name} cannot be read", failure) from failure
-    return Workflow(found["metadata"]["name"], found["metadata"]["uid"])
+    return OwnWorkflow(found["metadata"]["name"], found["metadata"]["uid"])
