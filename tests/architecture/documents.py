@@ -206,7 +206,7 @@ def _optduel(words: list[str]) -> str | None:
         if experiment := getattr(options, "experiment", None):
             # A reader's own file is, in these guides, a copy of a shipped experiment.
             load_experiment("flowers" if experiment == "mine.yaml" else experiment, options.assignments)
-        if hasattr(options, "deployment") and hasattr(options, "image"):
+        if hasattr(options, "deploy"):
             if (
                 not options.image
                 or "..." in options.image
