@@ -7,6 +7,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 TEST_WORKERS ?= 2# test processes; 0 runs the tests in one
 TEST_FLAGS ?=# for example TEST_FLAGS="-k decay"
+KUBECONFIG ?=# of a disposable cluster, for test-cluster and record-cluster
+IMAGE_ON_NODES ?=# image that the nodes of that cluster have
+RECORDINGS ?= recordings# where record-cluster writes
+RUNS ?=# identifiers of the runs that it records
 BENCH_FLAGS ?=# for example BENCH_FLAGS="arm --repetitions 1"; make bench BENCH_FLAGS=--help
 LOCK_FLAGS ?=# for example LOCK_FLAGS=--upgrade
 
@@ -27,7 +31,7 @@ PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3; do \
 
 .PHONY: help
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
 
 .PHONY: demo
 demo: $(STAMP) ## compare two optimizers on handwritten digits, from nothing to the report
@@ -44,6 +48,16 @@ test: $(STAMP) ## run the tests: under ten minutes on two cores
 .PHONY: test-all
 test-all: $(STAMP) ## run the tests that "test" leaves out, too
 	$(PYTEST) -m "" $(TEST_FLAGS)
+
+.PHONY: test-cluster
+test-cluster: $(STAMP) ## run the tests of a real cluster: KUBECONFIG=FILE, and IMAGE_ON_NODES for runs
+	OPTDUEL_TEST_KUBECONFIG="$(KUBECONFIG)" OPTDUEL_TEST_IMAGE="$(IMAGE_ON_NODES)" \
+		$(BIN)/python -m pytest -m "" $(TEST_FLAGS) tests/cluster/control_plane
+
+.PHONY: record-cluster
+record-cluster: $(STAMP) ## record what a real Kubeflow Pipelines answers: KUBECONFIG=FILE RUNS="ID ..."
+	OPTDUEL_TEST_KUBECONFIG="$(KUBECONFIG)" $(BIN)/python -m tests.cluster.control_plane.kubeflow_pipelines \
+		"$(RECORDINGS)" $(RUNS)
 
 .PHONY: coverage
 coverage: $(STAMP) ## run all tests and print which branches none of them takes
