@@ -55,7 +55,7 @@ _OURS = {
 }
 
 _LEFT_OUT = ("matplotlib", "sklearn")
-"""Keras imports these, where they are, for what nothing here uses: a third of its time to start."""
+"""Keras imports these, where they are, for what nothing here uses: a third of its start."""
 
 _FLOAT = "float32"
 _EPSILON = 1e-7

@@ -96,7 +96,9 @@ def test_our_code_is_that_of_the_checkout(files: Path) -> None:
     ).stdout.splitlines()
     shipped = [name for name in tracked if "/results/" not in name]
     assert [
-        name for name in shipped if (packages / name).read_bytes() != (repository / name).read_bytes()
+        name
+        for name in shipped
+        if (packages / "optduel" / name).read_bytes() != (repository / name).read_bytes()
     ] == []
 
 
@@ -136,8 +138,8 @@ IMPORTS = """
 import ast, importlib, os, pathlib, pkgutil, sys, warnings
 warnings.simplefilter("error")
 warnings.filterwarnings("ignore", category=DeprecationWarning)
-import optduel.components
-for module in pkgutil.walk_packages(components.__path__, "components."):
+from optduel import components
+for module in pkgutil.walk_packages(components.__path__, "optduel.components."):
     if not module.name.endswith(".component"):
         importlib.import_module(module.name)
 # What is imported only when it is needed, too.
