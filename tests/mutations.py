@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from hypothesis import strategies as st
 
-DEEP = 100_000
+DEEP = 5_000
 """Levels: more than any reader may follow."""
 
 

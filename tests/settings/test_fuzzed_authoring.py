@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from optduel.components.core import ExperimentError, decode_termination
 from optduel.components.core.errors import _encode
-from optduel.components.settings import Experiment, decode, parse_deployment, parse_experiment
+from optduel.components.settings import Experiment, decode, load_fields, parse_deployment, parse_experiment
 from tests.mutations import changed_json, mutated, only
 
 INPUTS = 200
@@ -34,7 +34,11 @@ def test_an_experiment_file(content: bytes) -> None:
 @settings(max_examples=INPUTS)
 def test_a_deployment_file(content: bytes) -> None:
     text = content.decode(errors="surrogateescape")
-    only(ExperimentError, lambda: parse_deployment(text, "mine").canonical_json().encode())
+
+    def read() -> bytes:
+        return parse_deployment([load_fields(text, "mine", "a deployment")], "mine").canonical_json().encode()
+
+    only(ExperimentError, read)
 
 
 @given(content=mutated(CANONICAL) | changed_json(CANONICAL))
