@@ -13,7 +13,7 @@ from kfp.kubernetes.kubernetes_executor_config_pb2 import KubernetesExecutorConf
 from kfp.pipeline_spec import pipeline_spec_pb2
 
 from optduel.components.core import TERMINATION_LOG_VARIABLE
-from optduel.components.settings import Deployment
+from optduel.components.settings import Deployment, decode
 from optduel.components.train.cluster.settings import job_settings
 from optduel.pipeline.cli.shipped import load_deployment, load_experiment
 from optduel.pipeline.graph.definition import compile_pipeline, compiled
@@ -33,15 +33,15 @@ def deployment(name: str = "pod", *assignments: str) -> Deployment:
 
 
 @functools.cache
-def compiled_once(where: Deployment, *assignments: str) -> str:
-    """Many tests look at the same few pipelines, each of which takes a second."""
-    return compiled(load_experiment("digits", assignments), where)
+def compiled_once(where: str, *assignments: str) -> bytes:
+    """Many tests look at the same few pipelines, each of which takes a second; a text is known again."""
+    return compiled(load_experiment("digits", assignments), decode(Deployment, where, "deployment"))
 
 
 def documents(where: Deployment, *assignments: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """The pipeline and its settings of Kubernetes."""
     assignments = ("study.seeds=[0,1]", *assignments)
-    pipeline, platform = yaml.load_all(compiled_once(where, *assignments), yaml.CSafeLoader)
+    pipeline, platform = yaml.load_all(compiled_once(where.canonical_json(), *assignments), yaml.CSafeLoader)
     return pipeline, platform["platforms"]["kubernetes"]
 
 
