@@ -247,33 +247,28 @@ def test_trials_of_different_splits_are_refused(make_trial: MakeTrial) -> None:
         compare_arms(study(1), ["a", "b"], trials)
 
 
-def test_collecting_is_a_fold_in_order(make_trial: MakeTrial) -> None:
-    first = collect(None, [make_trial("a", 0), make_trial("a", 1)])
-    both = collect(first, [make_trial("b", 0), make_trial("b", 1)])
-    assert [(trial.training.arm, trial.training.seed) for trial in both.trials] == [
-        ("a", 0),
-        ("a", 1),
-        ("b", 0),
-        ("b", 1),
-    ]
+def test_trials_are_collected_in_order(make_trial: MakeTrial) -> None:
+    places = [("a", 0), ("a", 1), ("b", 0), ("b", 1)]
+    collected = collect([make_trial(arm, seed) for arm, seed in places])
+    assert [(trial.training.arm, trial.training.seed) for trial in collected.trials] == places
 
 
 def test_one_trial_is_collected_too(make_trial: MakeTrial) -> None:
     trial = make_trial("a", 0)
-    assert collect(None, [trial]) == Trials(trials=(trial,))
+    assert collect([trial]) == Trials(trials=(trial,))
 
 
 def test_collecting_refuses_what_does_not_belong_together(make_trial: MakeTrial) -> None:
     trial = make_trial("a", 0)
     with pytest.raises(DataError, match="trial a, seed 0: is there twice"):
-        collect(Trials(trials=(trial,)), [trial])
+        collect([trial, trial])
     other = make_trial("a", 1)
     mixed = other.model_copy(update={"evaluation": trial.evaluation})
     with pytest.raises(DataError, match="trial a, seed 1: seed = 0 was evaluated, 1 trained"):
-        collect(None, [mixed])
+        collect([mixed])
     elsewhere = other.training.model_copy(update={"data_fingerprint": "e" * 64})
     with pytest.raises(DataError, match="trial a, seed 1: data = eeee"):
-        collect(None, [trial, other.model_copy(update={"training": elsewhere})])
+        collect([trial, other.model_copy(update={"training": elsewhere})])
 
 
 def test_comparison_survives_its_document(make_trials: MakeTrials, tmp_path: Path) -> None:
