@@ -203,7 +203,7 @@ def test_damaged_archives_pass_or_are_refused(tmp_path: Path) -> None:
     check_random_archives(600, tmp_path)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.filterwarnings("ignore:Duplicate name:UserWarning")
 def test_20_000_damaged_archives_pass_or_are_refused(tmp_path: Path) -> None:
     check_random_archives(20_000, tmp_path)

@@ -142,7 +142,7 @@ def test_no_exif_block_makes_a_sound_image_unusable() -> None:
     check_random_exif(1_000)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.filterwarnings("ignore:.*:UserWarning:PIL")
 def test_none_of_20_000_exif_blocks_makes_a_sound_image_unusable() -> None:
     check_random_exif(20_000)

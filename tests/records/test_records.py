@@ -209,7 +209,7 @@ def test_damaged_manifests_are_told(records: Records, tmp_path: Path) -> None:
     check_random_manifests(1_000, records, tmp_path)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_20_000_damaged_manifests_are_told(records: Records, tmp_path: Path) -> None:
     check_random_manifests(20_000, records, tmp_path)
 
