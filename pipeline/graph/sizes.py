@@ -5,7 +5,7 @@ import math
 from optduel.components.core import ExperimentError
 from optduel.components.settings import Deployment, Experiment
 
-MOST_TRAINING_TASKS = 24
+MOST_TRAINING_TASKS = 20
 """Of a run, unless more have to train at a time; with as many evaluations below half of the limit."""
 
 LIMIT_BYTES = 1024 * 1024

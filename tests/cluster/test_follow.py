@@ -338,7 +338,7 @@ def test_logs_are_those_of_the_named_task_and_of_all_its_attempts(
 @pytest.mark.parametrize("kfp", [True], ids=["ui, stock"], indirect=True)
 @pytest.mark.parametrize(
     ("assignments", "trainings"),
-    [(("study.seeds=[0,1,2,3,4,5]",), 12), ((f"study.seeds={list(range(40))}", FOUR_ARMS), 24)],
+    [(("study.seeds=[0,1,2,3,4,5]",), 12), ((f"study.seeds={list(range(40))}", FOUR_ARMS), 20)],
     ids=["six seeds, two arms", "40 seeds, four arms"],
 )
 def test_runs_of_every_size_are_told_whole(

@@ -86,7 +86,7 @@ def test_what_cannot_fit_is_refused_with_the_remedy() -> None:
         package(4, 100, "trainjob", "trials_at_once=20")
     told = str(raised.value)
     assert told.startswith("trials_at_once = 20: with 4 arms the run has 80 training tasks")
-    assert "must stay below half: give at most 6, fewer arms or seeds" in told
+    assert "must stay below half: give at most 5, fewer arms or seeds" in told
 
 
 @pytest.mark.parametrize(

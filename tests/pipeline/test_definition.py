@@ -128,10 +128,10 @@ def test_many_trials_share_tasks() -> None:
         if name.startswith("train ")
     ]
     assert sorted(seed for batch in seeds for seed in batch) == list(range(100))
-    assert len(seeds) == 8
-    assert {len(batch) for batch in seeds} == {12, 13}
-    assert "train b seeds 0-11" in trials
-    assert "evaluate b seeds 0-11" in trials
+    assert len(seeds) == 6
+    assert {len(batch) for batch in seeds} == {16, 17}
+    assert "train b seeds 0-15" in trials
+    assert "evaluate b seeds 0-15" in trials
 
 
 @pytest.mark.parametrize("trials", [1, 3])
