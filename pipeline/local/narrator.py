@@ -35,13 +35,16 @@ class Narrator:
         self._trials = trials
         self._done = 0
         self._started: float | None = None
-        self._pending = ""
+        self._pending: dict[int, str] = {}  # by thread: print() writes a line in two pieces
         self._lock = threading.Lock()
 
     def write(self, text: str) -> int:
         """Takes text; lines may come in pieces, and from several threads."""
         with self._lock:
-            *lines, self._pending = (self._pending + text).split("\n")
+            thread = threading.get_ident()
+            *lines, rest = (self._pending.pop(thread, "") + text).split("\n")
+            if rest:
+                self._pending[thread] = rest
             for line in lines:
                 self._keep(redacted(line) + "\n")
                 self._show(line)
@@ -53,8 +56,9 @@ class Narrator:
     def close(self) -> None:
         """Completes the log."""
         with self._lock:
-            self._keep(redacted(self._pending))
-            self._pending = ""
+            for rest in self._pending.values():
+                self._keep(redacted(rest))
+            self._pending.clear()
             with self._telling_of_losses():
                 if self._log:
                     self._log.close()

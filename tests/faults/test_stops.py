@@ -58,6 +58,7 @@ def test_workers_that_are_asked_to_stop_lose_no_step(
     assert results(preempted) == uninterrupted
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0])
 def test_frozen_processes_are_replaced(seed: int, task: Callable[..., Task], uninterrupted: str) -> None:

@@ -73,8 +73,10 @@ class Server:
     def __init__(self, address: str) -> None:
         before, ours = dict(os.environ), library_environment(os.environ)
         preload()
+        # A test process that has imported TensorFlow itself has these in its environment, too.
+        self._added = {name: value for name, value in os.environ.items() if before.get(name) != value}
         # The caller's, and what a worker makes of it for the process that trains.
-        self._environments, self._folder = [read_by_imports(before), read_by_imports(ours)], os.getcwd()
+        self._environments, self._folder = [self._told(before), self._told(ours)], os.getcwd()
         self._set_by_imports = {name: value for name, value in os.environ.items() if name not in ours}
         self._clients: dict[int, socket.socket] = {}
         self._selector = selectors.DefaultSelector()
@@ -92,6 +94,11 @@ class Server:
             for key, _ in self._selector.select():
                 key.data()
 
+    def _told(self, environment: dict[str, str]) -> dict[str, str]:
+        """What imports may read of an environment, but for what they would set themselves."""
+        told = read_by_imports(environment)
+        return {name: value for name, value in told.items() if self._added.get(name) != value}
+
     def _leave(self) -> NoReturn:
         for process in self._clients:
             os.kill(process, signal.SIGKILL)
@@ -105,7 +112,7 @@ class Server:
         folder, count = request[0], int(request[1])
         arguments = request[2 : 2 + count]
         environment = dict(entry.split("=", 1) for entry in request[2 + count :])
-        if folder != self._folder or read_by_imports(environment) not in self._environments:
+        if folder != self._folder or self._told(environment) not in self._environments:
             client.sendall(b"n")
             client.close()
         elif process := os.fork():

@@ -74,10 +74,20 @@ def test_an_environment_that_imports_read_starts_the_usual_way(forking_python: s
     command = [forking_python, "-c", SHARED]
     plain, changed = (
         subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | told).stdout
-        for told in ({}, {name: "tensorflow"})
+        for told in ({}, {name: "/nonexistent"})
     )
     assert is_forked(plain)
     assert not is_forked(changed)
+
+
+def test_what_imports_set_themselves_may_be_there_already(forking_python: str) -> None:
+    """As in a test process that has imported TensorFlow."""
+    command = [forking_python, "-c", f"{SHARED}\nprint(os.environ['TF2_BEHAVIOR'])"]
+    environment = os.environ | {"TF2_BEHAVIOR": "1", "KERAS_BACKEND": "tensorflow"}
+    ended = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    parent, told = ended.stdout.split()
+    assert is_forked(parent)
+    assert told == "1"
 
 
 def test_another_folder_starts_the_usual_way(forking_python: str, tmp_path: Path) -> None:

@@ -256,7 +256,7 @@ def test_an_output_that_refuses_every_time_is_tried_once(
 ) -> None:
     (tmp_path / "file").touch()
     task = make_task("file/trial", model={"name": "linear"}, compute={"restarts": 3})
-    with pytest.raises(RefusedError, match=f"^{tmp_path}/file/trial.*; check the place"):
+    with pytest.raises(RefusedError, match=f"^{tmp_path}/file/trial.*; a part of it is a file"):
         run_task(task)
     assert "All workers start again" not in capfd.readouterr().err
 
