@@ -34,6 +34,7 @@ def group(
     task = make_task(records.model_copy(update={"location": str(copied)}), shared / "trial")
     task_file = f"{task.output}/task.json"
     publish(task_file, task.canonical_json().encode())
+    publish(task.lease_file, b"renewed by a launcher")
     give_to_workers(shared)
     network = f"optduel-{tmp_path.name}"
     with podman.network(network) as addresses:
