@@ -65,7 +65,7 @@ def _seaweedfs_command() -> tuple[list[str], str]:
     names = ["master.port", "master.port.grpc", "volume.port", "volume.port.grpc", "filer.port"]
     names += ["filer.port.grpc", "s3.port", "s3.port.grpc"]
     ports = dict(zip(names, free_ports(len(names)), strict=True))
-    command = [str(Path(sys.executable).with_name("weed")), "server", "-dir=data", "-ip=127.0.0.1"]
+    command = [str(Path(sys.prefix, "bin", "weed")), "server", "-dir=data", "-ip=127.0.0.1"]
     command += [f"-{name}={port}" for name, port in ports.items()]
     command += ["-ip.bind=127.0.0.1", "-filer", "-s3", "-s3.config=identities.json", "-s3.iam=false"]
     command += ["-s3.autoCreateBucket=false", "-s3.port.iceberg=0", "-s3.port.lance=0"]
@@ -79,7 +79,7 @@ def moto(folder: Path) -> Iterator[str]:
     """The address of moto's S3 server with one bucket."""
     (port,) = free_ports(1)
     url = f"http://127.0.0.1:{port}"
-    command = [str(Path(sys.executable).with_name("moto_server")), "-H", "127.0.0.1", "-p", str(port)]
+    command = [str(Path(sys.prefix, "bin", "moto_server")), "-H", "127.0.0.1", "-p", str(port)]
     with started(command, f"{url}/moto-api/data.json", folder / "moto.log"):
         create_bucket(url)
         yield url
