@@ -169,12 +169,3 @@ except StorageError as error:
     )
     assert finished.stdout == f"{tmp_path}/a: File too large; check the place\n"
     assert list(tmp_path.iterdir()) == []
-
-
-def test_what_one_request_cannot_carry_is_refused_at_once(place_of: PlaceOf, tmp_path: Path) -> None:
-    place = place_of("s3")
-    with (tmp_path / "large").open("wb") as file:
-        file.truncate((5 << 30) + 1)
-    with pytest.raises(StorageError, match="5368709121 bytes are more than S3 takes in one request"):
-        upload([Upload(tmp_path / "large", join(place.root, "large"))])
-    assert place.proxy.requests == []
