@@ -1,7 +1,6 @@
 """Records: TFRecord shards of images and labels, their manifest, the way to a local disk, and a reader."""
 
 from optduel.components.records.copies import (
-    BUDGET_VARIABLE,
     STAGING_VARIABLE,
     hold,
     make_room,
@@ -22,15 +21,13 @@ from optduel.components.records.manifest import (
     load_manifest,
     load_records,
 )
-from optduel.components.records.reader import LocalShards, SplitReader, first_examples
+from optduel.components.records.reader import SplitReader, first_examples
 from optduel.components.records.staging import StagedRecords, stage
 from optduel.components.records.tfrecord import example_offsets, frame, serialize_example, sound_examples
 
 __all__ = [
-    "BUDGET_VARIABLE",
     "DESCRIPTION_TEMPLATES",
     "Duplicates",
-    "LocalShards",
     "MANIFEST_FILE",
     "Manifest",
     "Records",

@@ -5,7 +5,7 @@ A place is a path, or a URI with the scheme `gs`, `s3`, `minio` (the store of Ku
 
 from optduel.components.storage.bulk import Download, Upload, download, upload
 from optduel.components.storage.entry import Entry
-from optduel.components.storage.local import as_storage_error, errno_name, kind_of, resolved
+from optduel.components.storage.local import as_storage_error, kind_of, resolved
 from optduel.components.storage.location import (
     ENDPOINT_VARIABLES,
     Location,
@@ -37,7 +37,6 @@ __all__ = [
     "delete",
     "delete_unfinished",
     "download",
-    "errno_name",
     "is_remote",
     "join",
     "kind_of",
