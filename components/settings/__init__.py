@@ -43,6 +43,7 @@ from optduel.components.settings.experiment import (
     Training,
     TutorialCnnModel,
 )
+from optduel.components.settings.retraining import Gate, Prices, Retraining
 from optduel.components.settings.schedules import (
     ConstantSchedule,
     CosineSchedule,
@@ -69,12 +70,15 @@ __all__ = [
     "Experiment",
     "ExponentialSchedule",
     "FolderSource",
+    "Gate",
     "Job",
     "LinearModel",
     "MAX_CHARACTERS",
     "Model",
     "REPLACED_BY_PIPELINES",
+    "Prices",
     "Resources",
+    "Retraining",
     "Schedule",
     "Section",
     "SgdArm",

@@ -17,6 +17,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from optduel.components.redaction import is_secret, redacted
+from optduel.components.settings.retraining import Prices
 from optduel.components.settings.section import Section
 from optduel.components.storage import without_credentials
 
@@ -249,6 +250,7 @@ class Deployment(Section):
             read by every run, as their content may have changed.
         retries: of every task.
         kept_seconds: how long pods and jobs of a finished run stay; its results stay in the store.
+        prices: of processors and accelerators; without them a run's cost is told in seconds only.
     """
 
     image: Annotated[str, AfterValidator(image_reference), AfterValidator(_version)]
@@ -266,6 +268,7 @@ class Deployment(Section):
     cached: bool = True
     retries: Retries = Retries()
     kept_seconds: PositiveInt = 604_800
+    prices: Prices | None = None
 
     @field_validator("environment")
     @classmethod

@@ -12,6 +12,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from optduel.components.settings.arms import Arm
+from optduel.components.settings.retraining import Retraining
 from optduel.components.settings.section import (
     Fraction,
     NonNegativeFloat,
@@ -315,7 +316,11 @@ class Study(Section):
 
 
 class Experiment(Section):
-    """A whole study: two or more arms, trained on the same records with the same seeds."""
+    """A whole study: two or more arms, trained on the same records with the same seeds.
+
+    Attributes:
+        retraining: makes every run a retraining of a champion.
+    """
 
     name: Slug
     title: str
@@ -325,6 +330,7 @@ class Experiment(Section):
     training: Training
     compute: Compute = Compute()
     study: Study
+    retraining: Retraining | None = None
 
     @field_validator("arms")
     @classmethod
@@ -343,11 +349,29 @@ class Experiment(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _retrains_what_it_has(self) -> Self:
+        if self.retraining is None:
+            return self
+        names = [arm.name for arm in self.arms]
+        if self.retraining.arm not in (None, *names):
+            raise ValueError(
+                f"retraining.arm = {self.retraining.arm}: is no arm of the experiment; take one of "
+                f"{', '.join(names)}"
+            )
+        if not (self.data.split.test or self.data.source.has_test_split):
+            raise ValueError(
+                "retraining is set: candidate and champion are judged on a test split; give data.split.test a "
+                "fraction"
+            )
+        return self
+
     @property
     def fingerprint(self) -> str:
         """SHA-256, in hexadecimal, of the canonical JSON of all that determines the numbers.
 
-        Names, the title and `compute` do not: a renamed or more widely spread experiment is the same one.
+        Names, the title, `compute` and `retraining` do not: a renamed, more widely spread or retrained
+        experiment is the same one.
         """
-        numbers = self.model_dump(mode="json", exclude={"name", "title", "compute"})
+        numbers = self.model_dump(mode="json", exclude={"name", "title", "compute", "retraining"})
         return hashlib.sha256(canonical_json(numbers).encode()).hexdigest()

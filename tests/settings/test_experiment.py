@@ -23,7 +23,7 @@ from optduel.components.settings import (
 
 SHIPPED = sorted((Path(__file__).parents[2] / "pipeline" / "experiments").glob("*.yaml"))
 
-NO_NUMBERS = {"name", "title"} | {f"compute.{name}" for name in Compute.model_fields}
+NO_NUMBERS = {"name", "title", "retraining"} | {f"compute.{name}" for name in Compute.model_fields}
 """The fields that leave every number of a study as it is."""
 
 CHANGES: dict[str, Any] = {
