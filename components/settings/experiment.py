@@ -361,8 +361,8 @@ class Experiment(Section):
             )
         if not (self.data.split.test or self.data.source.has_test_split):
             raise ValueError(
-                "retraining is set: candidate and champion are judged on a test split; give data.split.test a "
-                "fraction"
+                "retraining is set: candidate and champion are judged on a test split; give "
+                "data.split.test a fraction"
             )
         return self
 
