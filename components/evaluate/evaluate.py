@@ -13,14 +13,18 @@ from optduel.components.evaluate.model import load_model
 from optduel.components.records import Records, SplitReader, load_records, stage
 from optduel.components.results import (
     Evaluation,
+    Predictions,
     TrainingRecord,
     Trial,
+    example_ids,
+    predictions_file,
     read_document,
     read_history,
     run_folder,
     trial_document,
     trial_folder,
     write_document,
+    write_predictions,
 )
 from optduel.components.storage import join
 
@@ -28,7 +32,10 @@ from optduel.components.storage import join
 def evaluate_trials(
     records_file: Path, models: str, seeds: str, confidence: float, root: str, run: str
 ) -> list[Evaluation]:
-    """Evaluates trained models on the data set's final split, and keeps each trial where `compare` finds it.
+    """Evaluates trained models on the data set's final split.
+
+    Each trial and its predictions are kept where `compare` finds them; the trial last, so that whoever sees
+    it finds the predictions, too.
 
     Args:
         records_file: the Records document.
@@ -42,17 +49,18 @@ def evaluate_trials(
         DataError: a model file is not the one that was trained, or not on these records.
         StorageError: a file cannot be read, or a trial not written.
     """
-    records = load_records(records_file)
+    records, folder = load_records(records_file), run_folder(root, run)
     evaluations = []
     for seed in json.loads(seeds):
-        trial = evaluate_trial(records, trial_folder(models, seed), confidence)
-        write_document(trial_document(run_folder(root, run), trial.training.arm, seed), trial)
+        trial, predictions = evaluate_trial(records, trial_folder(models, seed), confidence)
+        write_predictions(predictions_file(folder, predictions.arm, seed), predictions)
+        write_document(trial_document(folder, predictions.arm, seed), trial)
         evaluations.append(trial.evaluation)
     return evaluations
 
 
-def evaluate_trial(records: Records, model_folder: str, confidence: float) -> Trial:
-    """Evaluates a trained model on the data set's final split.
+def evaluate_trial(records: Records, model_folder: str, confidence: float) -> tuple[Trial, Predictions]:
+    """Evaluates a trained model on the data set's final split; what it found, and of each example.
 
     Args:
         records: the data set.
@@ -70,15 +78,26 @@ def evaluate_trial(records: Records, model_folder: str, confidence: float) -> Tr
         raise DataError(f"{model_file}: was trained on records {training.data_fingerprint}, not on these")
     split = records.manifest.final_split
     model = load_model(model_file, training.model_sha256, records.manifest)
-    probabilities, labels = predict(model, records, split)
-    scores = evaluate_probabilities(probabilities, labels, records.manifest.classes, confidence)
+    classes = records.manifest.classes
+    probabilities, labels, examples = predict(model, records, split)
+    scores = evaluate_probabilities(probabilities, labels, classes, confidence)
     evaluation = scores.as_evaluation(training.arm, training.seed, split, training.model_sha256)
+    predictions = Predictions(
+        arm=training.arm,
+        seed=training.seed,
+        split=split,
+        model_sha256=training.model_sha256,
+        classes=classes,
+        examples=examples,
+        labels=labels,
+        probabilities=probabilities,
+    )
     say(
         f"evaluate {training.arm}, seed {training.seed}: {split} accuracy {evaluation.accuracy.value:.1%}, "
         f"cross-entropy {evaluation.cross_entropy.value:.4f}"
     )
     history = read_history(join(model_folder, "history.jsonl"))
-    return Trial(training=training, history=history, evaluation=evaluation)
+    return Trial(training=training, history=history, evaluation=evaluation), predictions
 
 
 if TYPE_CHECKING:
@@ -101,7 +120,9 @@ def examples_at_once(model: "keras.Model") -> int:
     return max(1, min(MOST_EXAMPLES, ACTIVATION_BYTES // (4 * max(widths))))
 
 
-def predict(model: "keras.Model", records: Records, split: str) -> tuple[np.ndarray, np.ndarray]:
+def predict(
+    model: "keras.Model", records: Records, split: str
+) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     """Class probabilities of every example of a split.
 
     Args:
@@ -110,7 +131,8 @@ def predict(model: "keras.Model", records: Records, split: str) -> tuple[np.ndar
         split: the name of the split.
 
     Returns:
-        probabilities float64 [examples, classes], each row summing to 1, and labels int32 [examples].
+        probabilities float64 [examples, classes], each row summing to 1, labels int64 [examples], and the
+        examples' ids.
 
     Raises:
         DataError: a shard is damaged.
@@ -118,7 +140,7 @@ def predict(model: "keras.Model", records: Records, split: str) -> tuple[np.ndar
     """
     import scipy.special
 
-    logits, labels = [], []
+    logits, labels, examples = [], [], list[str]()
     with stage(records, records.manifest.splits[split].shards) as staged:
         reader = SplitReader(staged, split)
         shard_count = len(reader.shard_sizes)
@@ -128,4 +150,6 @@ def predict(model: "keras.Model", records: Records, split: str) -> tuple[np.ndar
             images, batch_labels = reader.read(positions % shard_count, positions // shard_count)
             logits.append(model.predict_on_batch(images))
             labels.append(batch_labels)
-    return scipy.special.softmax(np.concatenate(logits).astype(np.float64), axis=1), np.concatenate(labels)
+            examples += example_ids(images, batch_labels)
+    probabilities = scipy.special.softmax(np.concatenate(logits).astype(np.float64), axis=1)
+    return probabilities, np.concatenate(labels).astype(np.int64), tuple(examples)

@@ -18,6 +18,13 @@ from optduel.components.results.documents import (
 )
 from optduel.components.results.history import Row, decode_history, epochs_of, read_history, write_history
 from optduel.components.results.lineage import Environment, code_version, environment, now
+from optduel.components.results.predictions import (
+    Predictions,
+    decode_predictions,
+    example_ids,
+    read_predictions,
+    write_predictions,
+)
 from optduel.components.results.tables import (
     COMPARISON_NAME,
     EXPERIMENT_NAME,
@@ -28,6 +35,7 @@ from optduel.components.results.tables import (
     TrialHistory,
     decode_history_table,
     indexed_runs,
+    predictions_file,
     read_index,
     run_folder,
     trial_document,
@@ -51,6 +59,7 @@ __all__ = [
     "IndexedArm",
     "Interval",
     "PairedComparison",
+    "Predictions",
     "RECORDS_NAME",
     "Row",
     "TrainingRecord",
@@ -60,14 +69,18 @@ __all__ = [
     "code_version",
     "decode_history",
     "decode_history_table",
+    "decode_predictions",
     "environment",
     "epochs_of",
+    "example_ids",
     "indexed_runs",
     "markdown_table",
     "now",
+    "predictions_file",
     "read_document",
     "read_history",
     "read_index",
+    "read_predictions",
     "run_folder",
     "trial_document",
     "trial_folder",
@@ -75,4 +88,5 @@ __all__ = [
     "write_history",
     "write_history_table",
     "write_index",
+    "write_predictions",
 ]

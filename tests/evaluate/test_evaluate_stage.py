@@ -13,13 +13,16 @@ from kfp import dsl
 
 from optduel.components.evaluate.component import evaluate
 from optduel.components.evaluate.evaluate import examples_at_once
+from optduel.components.evaluate.metrics import evaluate_probabilities
 from optduel.components.records import Records, SplitReader
 from optduel.components.results import (
     TrainingRecord,
     Trial,
     environment,
     now,
+    predictions_file,
     read_document,
+    read_predictions,
     trial_document,
     write_document,
     write_history,
@@ -133,6 +136,16 @@ def test_evaluation_of_the_test_split_agrees_with_plain_arithmetic(records: Reco
     assert np.sum(evaluation.confusion) == len(labels)
     assert np.sum(evaluation.confusion, axis=1).tolist() == np.bincount(labels, minlength=10).tolist()
 
+    predictions = read_predictions(predictions_file(str(tmp_path / "runs/run-1"), "arm", 3))
+    assert (predictions.arm, predictions.seed, predictions.split) == ("arm", 3, "test")
+    assert predictions.model_sha256 == evaluation.model_sha256
+    assert predictions.classes == records.manifest.classes
+    assert predictions.labels.tolist() == labels.tolist()
+    assert np.log(predictions.probabilities) == pytest.approx(log_probabilities, rel=1e-3, abs=1e-5)
+    again = evaluate_probabilities(predictions.probabilities, predictions.labels, predictions.classes, 0.95)
+    assert again.as_evaluation("arm", 3, "test", evaluation.model_sha256) == evaluation, "to the last digit"
+    assert len(set(predictions.examples)) == len(labels), "digits has no duplicates"
+
     assert metrics.metadata["accuracy"] == evaluation.accuracy.value
     assert {type(value) for value in metrics.metadata.values()} == {float}, "text is shown in quotes"
     assert classification.metadata["seed"] == 3.0
@@ -204,6 +217,7 @@ PEAK = """
 import resource
 import numpy as np
 from optduel.components.evaluate.evaluate import examples_at_once
+from optduel.components.evaluate.metrics import evaluate_probabilities
 from optduel.components.numerics import set_up_libraries
 set_up_libraries()
 from optduel.components.train.model.models import build_model

@@ -13,15 +13,18 @@ from optduel.components.results import (
     Trials,
     decode_history,
     decode_history_table,
+    decode_predictions,
     read_document,
     read_index,
     write_history,
     write_history_table,
     write_index,
+    write_predictions,
 )
 from tests.mutations import changed_json, mutated, only
 from tests.results.test_documents import TRIALS
 from tests.results.test_history_table import indexed, trial
+from tests.results.test_predictions import predictions
 
 INPUTS = 400
 """Of each test."""
@@ -38,6 +41,7 @@ def written(write: object, *arguments: object) -> bytes:
 
 HISTORY = written(write_history, TRIALS.trials[0].history * 2)
 TABLE = written(write_history_table, [trial()])
+PREDICTIONS = written(write_predictions, predictions())
 
 
 @given(content=mutated(HISTORY) | changed_json(HISTORY.splitlines()[0]))
@@ -58,6 +62,12 @@ def test_a_document(content: bytes, tmp_path: Path) -> None:
 @settings(max_examples=INPUTS)
 def test_a_history_table(content: bytes) -> None:
     only(DataError, lambda: decode_history_table(content, "h.parquet"))
+
+
+@given(content=mutated(PREDICTIONS))
+@settings(max_examples=INPUTS)
+def test_predictions(content: bytes) -> None:
+    only(DataError, lambda: decode_predictions(content, "p.parquet"))
 
 
 @given(content=st.data())

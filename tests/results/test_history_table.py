@@ -20,7 +20,8 @@ from optduel.components.results import (
     write_history_table,
     write_index,
 )
-from optduel.components.results.tables import HISTORY, RUNS, Schema, encode
+from optduel.components.results.columns import Schema, encode
+from optduel.components.results.tables import HISTORY, RUNS
 
 Numbers = st.floats(allow_nan=False, allow_infinity=False)
 

@@ -39,7 +39,7 @@ folder = Path(sys.argv[1])
 records = prepare_records(load_experiment("digits").data, str(folder / "records"))
 task = decode(Task, (folder / "task.json").read_text(), "task").model_copy(update={"records": records})
 LocalLauncher().run(task)
-trial = evaluate_trial(records, task.output, 0.95)
+trial, _ = evaluate_trial(records, task.output, 0.95)
 # Keras writes the time into a model's file.
 evaluation = trial.evaluation.model_dump(mode="json", exclude={"model_sha256"})
 print(json.dumps({"evaluation": evaluation, "records": str(records.folder)}))
