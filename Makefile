@@ -89,6 +89,15 @@ format: $(STAMP) ## format the code
 .PHONY: install
 install: $(STAMP) ## set up the virtual environment
 
+# Its packages ask for older versions of ours, hence apart.
+.PHONY: mlflow
+mlflow: $(VENV)/mlflow/.installed ## set up an MLflow server for the tests of the hand-over, which skip without
+
+$(VENV)/mlflow/.installed: requirements-mlflow.txt $(STAMP)
+	"$(PYTHON)" -m venv --clear $(VENV)/mlflow
+	$(VENV)/mlflow/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $<
+	@touch $@
+
 .PHONY: python
 python: ## check that a suitable Python is there
 	@"$(PYTHON)" -c '$(SUPPORTED)' >/dev/null 2>&1 || { \
@@ -122,6 +131,9 @@ lock: $(BIN)/uv ## lock the requirements again; needs a package index
 	$(BIN)/uv pip compile --group build --quiet --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $(LOCK_FLAGS) \
 		--constraints requirements-dev.txt --output-file images/requirements-build.txt
+	$(BIN)/uv pip compile --group mlflow --quiet --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $(LOCK_FLAGS) \
+		--output-file requirements-mlflow.txt
 
 .PHONY: images
 images: ## build the container images with docker, podman or buildah
