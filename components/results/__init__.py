@@ -18,6 +18,7 @@ from optduel.components.results.documents import (
 )
 from optduel.components.results.history import Row, decode_history, epochs_of, read_history, write_history
 from optduel.components.results.lineage import Environment, code_version, environment, now
+from optduel.components.results.notices import Notice, read_notices, write_notice
 from optduel.components.results.predictions import (
     Predictions,
     decode_predictions,
@@ -58,6 +59,7 @@ __all__ = [
     "Index",
     "IndexedArm",
     "Interval",
+    "Notice",
     "PairedComparison",
     "Predictions",
     "RECORDS_NAME",
@@ -80,6 +82,7 @@ __all__ = [
     "read_document",
     "read_history",
     "read_index",
+    "read_notices",
     "read_predictions",
     "run_folder",
     "trial_document",
@@ -88,5 +91,6 @@ __all__ = [
     "write_history",
     "write_history_table",
     "write_index",
+    "write_notice",
     "write_predictions",
 ]

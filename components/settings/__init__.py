@@ -1,5 +1,12 @@
 """What an experiment and a deployment are, and what their values mean."""
 
+from optduel.components.settings.alerting import (
+    ALERT_VARIABLES,
+    APPRISE_VARIABLE,
+    WEBHOOKS_VARIABLE,
+    Alerts,
+    Event,
+)
 from optduel.components.settings.arms import AdamArm, AdamwArm, Arm, SgdArm, SgdwArm
 from optduel.components.settings.authoring import (
     MAX_CHARACTERS,
@@ -56,8 +63,11 @@ from optduel.components.settings.schedules import (
 from optduel.components.settings.section import Section, canonical_json
 
 __all__ = [
+    "ALERT_VARIABLES",
+    "APPRISE_VARIABLE",
     "AdamArm",
     "AdamwArm",
+    "Alerts",
     "Arm",
     "CnnModel",
     "Compute",
@@ -67,6 +77,7 @@ __all__ = [
     "Decay",
     "Deployment",
     "DigitsSource",
+    "Event",
     "Experiment",
     "ExponentialSchedule",
     "FolderSource",
@@ -91,6 +102,7 @@ __all__ = [
     "Training",
     "TutorialCnnModel",
     "USER",
+    "WEBHOOKS_VARIABLE",
     "WORKER_PORT",
     "canonical_json",
     "cautions",

@@ -17,6 +17,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from optduel.components.redaction import is_secret, redacted
+from optduel.components.settings.alerting import ALERT_VARIABLES, Alerts
 from optduel.components.settings.retraining import Prices
 from optduel.components.settings.section import Section
 from optduel.components.storage import without_credentials
@@ -251,6 +252,7 @@ class Deployment(Section):
         retries: of every task.
         kept_seconds: how long pods and jobs of a finished run stay; its results stay in the store.
         prices: of processors and accelerators; without them a run's cost is told in seconds only.
+        alerts: a last task tells what became of the run; nobody is told without.
     """
 
     image: Annotated[str, AfterValidator(image_reference), AfterValidator(_version)]
@@ -269,11 +271,16 @@ class Deployment(Section):
     retries: Retries = Retries()
     kept_seconds: PositiveInt = 604_800
     prices: Prices | None = None
+    alerts: Alerts | None = None
 
     @field_validator("environment")
     @classmethod
     def _no_secrets(cls, environment: Mapping[str, str]) -> Mapping[str, str]:
-        found = [name for name, value in environment.items() if is_secret(name) or redacted(value) != value]
+        found = [
+            name
+            for name, value in environment.items()
+            if is_secret(name) or name in ALERT_VARIABLES.values() or redacted(value) != value
+        ]
         if found:
             raise ValueError(
                 f"holds credentials in {', '.join(found)}, and is written into pipelines and logs; keep "

@@ -127,9 +127,9 @@ def _submit(options: argparse.Namespace) -> None:
 
 
 def _status(options: argparse.Namespace) -> None:
+    from optduel.components.workflows import run_tasks
     from optduel.pipeline.cli.tabular import Shown, as_text
     from optduel.pipeline.kfp.following import find_run, latest_runs, state_of, workflow_of
-    from optduel.pipeline.kfp.run_tasks import run_tasks
 
     connection = _open(options)
     if options.run is None:
@@ -153,8 +153,8 @@ def _status(options: argparse.Namespace) -> None:
 
 
 def _logs(options: argparse.Namespace) -> None:
+    from optduel.components.workflows import run_tasks
     from optduel.pipeline.kfp.following import find_run, log_of, workflow_of
-    from optduel.pipeline.kfp.run_tasks import run_tasks
 
     connection = _open(options)
     run = find_run(connection, options.run)

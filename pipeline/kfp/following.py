@@ -8,8 +8,7 @@ from typing import Any
 
 from optduel.components.core import MARK, ClusterError, ExperimentError, RunError
 from optduel.components.results import run_folder
-from optduel.pipeline.kfp.connection import Connection, named
-from optduel.pipeline.kfp.run_tasks import (
+from optduel.components.workflows import (
     FINAL,
     Pod,
     RunTask,
@@ -18,6 +17,7 @@ from optduel.pipeline.kfp.run_tasks import (
     run_tasks,
     specification_of,
 )
+from optduel.pipeline.kfp.connection import Connection, named
 
 POLL_SECONDS = 10.0
 """A step of a run takes this long at least."""

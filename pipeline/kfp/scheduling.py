@@ -13,10 +13,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from optduel.components.core import ExperimentError, say
+from optduel.components.workflows import FINAL
 from optduel.pipeline.kfp.connection import Connection, named
 from optduel.pipeline.kfp.cron import Cron, parse_cron
 from optduel.pipeline.kfp.following import state_of
-from optduel.pipeline.kfp.run_tasks import FINAL
 from optduel.pipeline.kfp.submission import Submission, place
 
 _SERVICE = "recurring_runs"

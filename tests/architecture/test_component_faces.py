@@ -9,7 +9,17 @@ import pytest
 
 COMPONENTS = Path(__file__).parents[2] / "components"
 STAGES = sorted(path.parent.name for path in COMPONENTS.glob("*/component.py"))
-SHARED = {"redaction", "core", "settings", "storage", "records", "results", "kubernetes", "numerics"}
+SHARED = {
+    "redaction",
+    "core",
+    "settings",
+    "storage",
+    "records",
+    "results",
+    "kubernetes",
+    "numerics",
+    "workflows",
+}
 MODULES = [ast.parse((COMPONENTS / stage / "component.py").read_text()) for stage in STAGES]
 FUNCTIONS = [
     pytest.param(node, id=f"{stage}.{node.name}")

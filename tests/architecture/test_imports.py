@@ -8,7 +8,17 @@ import pytest
 
 REPOSITORY = Path(__file__).parents[2]
 STAGES = ("prepare", "train", "evaluate", "compare", "report")
-SHARED = ("redaction", "core", "storage", "settings", "kubernetes", "numerics", "records", "results")
+SHARED = (
+    "redaction",
+    "core",
+    "storage",
+    "settings",
+    "kubernetes",
+    "numerics",
+    "workflows",
+    "records",
+    "results",
+)
 TRAIN = ("contract", "model", "loop", "worker", "local", "cluster")
 PIPELINE = ("cli", "doctor", "local", "kfp", "graph")
 

@@ -22,6 +22,7 @@ FACED = (
     "results",
     "kubernetes",
     "numerics",
+    "workflows",
     "prepare.sources",
 )
 """Rooms of components that others enter by their face, the names that `__init__` shows."""

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from optduel.components.core import ClusterError
-from optduel.pipeline.kfp.run_tasks import RunTask, Workflow, read_workflow, run_tasks, specification_of
+from optduel.components.workflows import RunTask, Workflow, read_workflow, run_tasks, specification_of
 from tests.cluster.kfp_argo import dense
 from tests.cluster.recorded import answer, nodes_of, workflow
 
