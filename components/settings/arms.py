@@ -4,12 +4,15 @@ To add an optimizer: a class with its abstract members, its place in `Arm`, and 
 `components/train/model/optimizers.py`. A class that lacks a member cannot be instantiated.
 """
 
+import difflib
 from abc import abstractmethod
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, ValidationError, model_validator
 
 from optduel.components.settings.schedules import Schedule
+from optduel.components.settings.search import Search
 from optduel.components.settings.section import (
     Fraction,
     NonNegativeFloat,
@@ -28,11 +31,52 @@ class BaseArm(Section):
         name: how the arm is called in tasks, plots and the verdict.
         learning_rate: schedule over the run.
         decayed: the kinds of variables that L2 or decay applies to; kernels only unless asked.
+        search: ranges that tuning looks for this arm's setting in, by the path of a numeric field of the arm
+            or of its schedule: "l2", "learning_rate.base". What is typed in holds for all other fields.
     """
 
     name: Slug
     learning_rate: Schedule
     decayed: Decayed = ("kernel",)
+    search: Search = {}
+
+    @model_validator(mode="after")
+    def _searchable(self) -> Self:
+        known = self.numbers
+        for path, range_ in self.search.items():
+            if path not in known:
+                close = difflib.get_close_matches(path, known, n=1)
+                close += [one for one in known if one.endswith(f".{path}")]
+                remedy = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}"
+                raise ValueError(f"search.{path}: the arm has no such number; {remedy}")
+            for end in range_.ends:
+                try:
+                    self.with_setting({path: end})
+                except ValidationError as error:
+                    rule = error.errors()[0]["msg"].replace("Input should", "the field must")
+                    raise ValueError(f"search.{path} reaches {end:g}: {rule}") from error
+        return self
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """The numeric fields that can be searched, those of the schedule included, by path."""
+        own = _numbers(self)
+        return own | {f"learning_rate.{name}": value for name, value in _numbers(self.learning_rate).items()}
+
+    def with_setting(self, setting: Mapping[str, float]) -> Self:
+        """The arm with these values in place of those typed in, and nothing to search.
+
+        Args:
+            setting: values by path; an empty one only ends the search.
+
+        Raises:
+            pydantic.ValidationError: a value breaks a rule of its field.
+        """
+        fields: dict[str, Any] = self.model_dump(mode="json", exclude={"search"})
+        for path, value in setting.items():
+            *section, name = path.split(".")
+            (fields[section[0]] if section else fields)[name] = value
+        return self.model_validate(fields)
 
     @property
     @abstractmethod
@@ -68,6 +112,11 @@ class BaseArm(Section):
     @abstractmethod
     def settings_text(self) -> str:
         """Its own settings for people, without learning rate and decay."""
+
+
+def _numbers(section: Section) -> dict[str, float]:
+    values = {name: getattr(section, name) for name in type(section).model_fields}
+    return {name: value for name, value in values.items() if type(value) in (int, float)}
 
 
 class _Momentum(BaseArm):

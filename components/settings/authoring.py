@@ -273,7 +273,13 @@ def _follow(
     """
     here = _models(expected)
     written: list[str] = []
+    is_key = False
     for part in location:
+        if is_key:
+            is_key = False
+            written.append(str(part))
+            authored = authored.get(part) if isinstance(authored, Mapping) else None
+            continue
         tagged = [model for model in here if part in _tags(model)]
         if isinstance(part, str) and tagged and len(here) > 1:
             here = tagged
@@ -287,6 +293,7 @@ def _follow(
         authored = authored.get(part) if isinstance(authored, Mapping) else None
         annotations = [model.model_fields[part].annotation for model in here if part in model.model_fields]
         here = [found for annotation in annotations for found in _models(annotation)]
+        is_key = any(get_origin(annotation) is dict for annotation in annotations)
     return here, written
 
 

@@ -169,9 +169,9 @@ def _different_schedules(experiment: Experiment) -> list[str]:
 def _end(arm: Arm, epochs: int) -> float:
     """The rate of the last step, as a fraction of the base rate."""
     epoch_steps = _epoch_steps(epochs)
-    last = np.float64(epochs * epoch_steps - 1)
-    rate = learning_rate(arm.learning_rate, last, epoch_steps, epochs * epoch_steps, np)
-    return float(rate) / arm.learning_rate.base
+    last = np.array([epochs * epoch_steps - 1], np.float64)
+    rate = learning_rate(arm.learning_rate, last, epoch_steps, epochs * epoch_steps)
+    return float(rate[0]) / arm.learning_rate.base
 
 
 def _epoch_steps(epochs: int) -> int:

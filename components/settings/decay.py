@@ -104,5 +104,5 @@ def learning_rates(arm: Arm, epoch_steps: int, epochs: int) -> np.ndarray:
     """Learning rate of every step of the run: float64 [steps]."""
     total_steps = epoch_steps * epochs
     steps = np.arange(total_steps, dtype=np.float64)
-    rates = learning_rate(arm.learning_rate, steps, epoch_steps, total_steps, np)
+    rates = learning_rate(arm.learning_rate, steps, epoch_steps, total_steps)
     return np.asarray(rates, dtype=np.float64)

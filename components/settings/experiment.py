@@ -7,7 +7,7 @@ This module reads no files and knows no framework.
 import hashlib
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -23,6 +23,7 @@ from optduel.components.settings.section import (
     Slug,
     canonical_json,
 )
+from optduel.components.settings.tuning import Tuning, problems
 from optduel.components.storage import is_remote
 
 # --- data -----------------------------------------------------------------------------------------
@@ -319,6 +320,7 @@ class Experiment(Section):
     """A whole study: two or more arms, trained on the same records with the same seeds.
 
     Attributes:
+        tuning: how each arm's setting is found first; without it the arms train as they are typed in.
         retraining: makes every run a retraining of a champion.
     """
 
@@ -329,6 +331,7 @@ class Experiment(Section):
     arms: Annotated[tuple[Arm, ...], Field(min_length=2, max_length=12)]
     training: Training
     compute: Compute = Compute()
+    tuning: Tuning | None = None
     study: Study
     retraining: Retraining | None = None
 
@@ -366,12 +369,19 @@ class Experiment(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _tuned_fairly(self) -> Self:
+        if found := problems(self.arms, self.tuning, self.study.seeds):
+            raise ValueError("\n".join(found))
+        return self
+
     @property
     def fingerprint(self) -> str:
         """SHA-256, in hexadecimal, of the canonical JSON of all that determines the numbers.
 
-        Names, the title, `compute` and `retraining` do not: a renamed, more widely spread or retrained
-        experiment is the same one.
+        Names, the title, `compute`, `retraining` and `tuning.tasks` do not: a renamed, more widely spread or
+        retrained experiment is the same one.
         """
-        numbers = self.model_dump(mode="json", exclude={"name", "title", "compute", "retraining"})
+        others: Any = dict.fromkeys(("name", "title", "compute", "retraining"), True) | {"tuning": {"tasks"}}
+        numbers = self.model_dump(mode="json", exclude=others)
         return hashlib.sha256(canonical_json(numbers).encode()).hexdigest()

@@ -1,15 +1,20 @@
-"""Learning rate as a function of the step: one formula, for NumPy here and for TensorFlow in training.
+"""Learning rate as a function of the step.
 
 To add a schedule: a class with its abstract members, and its place in `Schedule`.
 """
 
 import math
 from abc import abstractmethod
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from optduel.components.settings.section import Fraction, NonNegativeFloat, PositiveFloat, Section
+
+Steps = NDArray[np.float64]
+"""Numbers of steps, or what belongs to each: float64 of any shape."""
 
 
 class BaseSchedule(Section):
@@ -24,18 +29,17 @@ class BaseSchedule(Section):
     warmup_epochs: NonNegativeFloat = 0
 
     @abstractmethod
-    def multiplier(self, step: Any, after: Any, epoch_steps: int, steps_after: int, xp: Any) -> Any:
+    def multiplier(self, step: Steps, after: Steps, epoch_steps: int, steps_after: int) -> Steps:
         """By what `base` is multiplied, warm-up apart.
 
         Args:
-            step: steps done before, any float array of the namespace.
+            step: steps done before.
             after: those of them that were done after warm-up.
             epoch_steps: steps per epoch.
             steps_after: steps of the whole run after warm-up, 1 or more.
-            xp: as `learning_rate` takes it.
 
         Returns:
-            0 to 1, in the shape and type of `step`.
+            0 to 1, in the shape of `step`.
         """
 
     @property
@@ -64,9 +68,9 @@ class ConstantSchedule(BaseSchedule):
 
     schedule: Literal["constant"] = "constant"
 
-    def multiplier(self, step: Any, after: Any, epoch_steps: int, steps_after: int, xp: Any) -> Any:
+    def multiplier(self, step: Steps, after: Steps, epoch_steps: int, steps_after: int) -> Steps:
         """1."""
-        return after * 0.0 + 1.0
+        return np.ones_like(after)
 
     @property
     def course(self) -> str:
@@ -84,10 +88,10 @@ class CosineSchedule(BaseSchedule):
     schedule: Literal["cosine"] = "cosine"
     final_fraction: Fraction = 0
 
-    def multiplier(self, step: Any, after: Any, epoch_steps: int, steps_after: int, xp: Any) -> Any:
+    def multiplier(self, step: Steps, after: Steps, epoch_steps: int, steps_after: int) -> Steps:
         """From 1 to `final_fraction`."""
-        progress = xp.minimum(after / steps_after, 1.0)
-        return self.final_fraction + (1.0 - self.final_fraction) * 0.5 * (1.0 + xp.cos(math.pi * progress))
+        progress = np.minimum(after / steps_after, 1.0)
+        return self.final_fraction + (1.0 - self.final_fraction) * 0.5 * (1.0 + np.cos(math.pi * progress))
 
     @property
     def course(self) -> str:
@@ -101,9 +105,9 @@ class ExponentialSchedule(BaseSchedule):
     schedule: Literal["exponential"] = "exponential"
     factor_per_epoch: Annotated[float, Field(gt=0, le=1)]
 
-    def multiplier(self, step: Any, after: Any, epoch_steps: int, steps_after: int, xp: Any) -> Any:
+    def multiplier(self, step: Steps, after: Steps, epoch_steps: int, steps_after: int) -> Steps:
         """A power of the factor."""
-        return xp.exp(math.log(self.factor_per_epoch) * after / epoch_steps)
+        return np.asarray(self.factor_per_epoch ** (after / epoch_steps))
 
     @property
     def course(self) -> str:
@@ -125,13 +129,10 @@ class StepSchedule(BaseSchedule):
             raise ValueError("must increase from one boundary to the next")
         return boundaries
 
-    def multiplier(self, step: Any, after: Any, epoch_steps: int, steps_after: int, xp: Any) -> Any:
+    def multiplier(self, step: Steps, after: Steps, epoch_steps: int, steps_after: int) -> Steps:
         """A power of the factor: how many boundaries the step has passed."""
-        passed = after * 0.0
-        for boundary in self.boundaries_epochs:
-            # 0 before the boundary's step and 1 from it on: steps are whole numbers.
-            passed += xp.minimum(xp.maximum(step - round(boundary * epoch_steps) + 1.0, 0.0), 1.0)
-        return xp.exp(math.log(self.factor) * passed)
+        boundaries = [round(boundary * epoch_steps) for boundary in self.boundaries_epochs]
+        return np.asarray(self.factor ** np.searchsorted(boundaries, step, side="right"))
 
     @property
     def course(self) -> str:
@@ -159,7 +160,7 @@ def steps_per_epoch(example_count: int, global_batch_size: int) -> int:
     return math.ceil(example_count / global_batch_size)
 
 
-def learning_rate(schedule: Schedule, step: Any, epoch_steps: int, total_steps: int, xp: Any) -> Any:
+def learning_rate(schedule: Schedule, step: Steps, epoch_steps: int, total_steps: int) -> Steps:
     """Learning rate of optimizer step `step`, the first being 0.
 
     Warm-up rises linearly and reaches `base` at the first step after it: step k of w warm-up steps has
@@ -167,16 +168,15 @@ def learning_rate(schedule: Schedule, step: Any, epoch_steps: int, total_steps: 
 
     Args:
         schedule: what to evaluate; its durations are in epochs.
-        step: steps done before, any float array of the namespace.
+        step: steps done before.
         epoch_steps: steps per epoch.
         total_steps: steps of the whole run.
-        xp: `numpy` or `tensorflow`: a module with `cos`, `exp`, `minimum` and `maximum`.
 
     Returns:
-        The learning rate, in the shape and type of `step`.
+        The learning rate, in the shape of `step`.
     """
     warmup_steps = round(schedule.warmup_epochs * epoch_steps)
-    after = xp.maximum(step - warmup_steps, 0.0)
-    multiplier = schedule.multiplier(step, after, epoch_steps, max(total_steps - warmup_steps, 1), xp)
-    warmup = xp.minimum((step + 1.0) / (warmup_steps + 1.0), 1.0)
+    after = np.maximum(step - warmup_steps, 0.0)
+    multiplier = schedule.multiplier(step, after, epoch_steps, max(total_steps - warmup_steps, 1))
+    warmup = np.minimum((step + 1.0) / (warmup_steps + 1.0), 1.0)
     return schedule.base * warmup * multiplier

@@ -74,11 +74,12 @@ def trains_with_decay(optimizer: str, one: type[Section]) -> None:
     arm = arm.model_copy(update={arm.decay_field: 0.125})
     weight = keras.Variable([2.0], dtype="float64", name="kernel")
     subject = Optimizer(arm, [weight], epoch_steps=1, total_steps=10)
-    gradients = subject.add_penalty_gradients([tf.zeros([1], tf.float64)])
-    tf.distribute.get_strategy().run(lambda: subject.apply(gradients, tf.constant(0, tf.float64)))
+    numbers = subject.named(tf.constant(subject.numbers(0, 1)[0]))
+    gradients = subject.add_penalty_gradients([tf.zeros([1], tf.float64)], numbers)
+    tf.distribute.get_strategy().run(lambda: subject.apply(gradients, tf.constant(0, tf.float64), numbers))
     assert 0 < float(weight.numpy()[0]) < 2, "a decay was stated, and nothing decayed"
-    assert float(subject.decay(tf.constant(0, tf.float64))) > 0
-    assert (float(subject.penalty()) > 0) == (arm.coupled_l2 > 0)
+    assert subject.decay(0) > 0
+    assert (float(subject.penalty(numbers)) > 0) == (arm.coupled_l2 > 0)
 
 
 @pytest.mark.parametrize(("optimizer", "one"), ARMS.items())
@@ -112,7 +113,7 @@ def test_an_arm_whose_decay_goes_nowhere_fails_its_contract() -> None:
 
 def check_schedule(tag: str, one: type[Section]) -> None:
     schedule = made(tag, one, base=0.5, warmup_epochs=1)
-    rates = learning_rate(schedule, np.arange(40.0), 10, 40, np)
+    rates = learning_rate(schedule, np.arange(40.0), 10, 40)
     assert rates.shape == (40,)
     assert 0 < rates.min() < rates.max() <= 0.5
     assert schedule.text.startswith("0.5, ")

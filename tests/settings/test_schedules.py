@@ -39,7 +39,7 @@ EPOCHS = st.integers(1, 10)
 def rates(schedule: Schedule, epoch_steps: int, epochs: int) -> list[float]:
     total = epoch_steps * epochs
     steps = np.arange(total, dtype=np.float64)
-    evaluated = learning_rate(schedule, steps, epoch_steps, total, np)
+    evaluated = learning_rate(schedule, steps, epoch_steps, total)
     assert evaluated.shape == steps.shape
     assert evaluated.dtype == np.float64
     return list(map(float, evaluated))

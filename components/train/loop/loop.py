@@ -33,7 +33,7 @@ from optduel.components.train.model.batches import (
     training_sampler,
     validation_sampler,
 )
-from optduel.components.train.model.engine import Decision, Engine, Totals, Wishes, is_agreed
+from optduel.components.train.model.engine import MOST_STEPS, Decision, Engine, Totals, Wishes, is_agreed
 from optduel.components.train.model.models import TrainingLayers, build_model
 from optduel.components.train.model.optimizers import Optimizer
 from optduel.components.train.model.precision import resolve_precision
@@ -118,7 +118,7 @@ def train(task: Task, strategy: tf.distribute.Strategy, control: Control) -> Non
                 steps = min(pace, next_row - state.step, next_save - state.step)
                 call_clock = time.perf_counter()
                 wishes = Wishes(control.is_stop_requested, wished_pace)
-                trained = engine.train(batches, steps, state.interval, wishes)
+                trained = engine.train(batches, state.step, steps, state.interval, wishes)
                 seconds = time.perf_counter() - call_clock
                 state.add_steps(trained, seconds)
                 if trained.decision is Decision.NOT_FINITE:
@@ -265,15 +265,15 @@ class _Journal:
     def _row(
         self, event: Literal["step", "epoch"], totals: Totals, gradient_norm: float, seconds: float
     ) -> Row:
-        last_step = tf.constant(self._state.step - 1, tf.float64)
+        last_step = self._state.step - 1
         return training_row(
             totals,
             seconds,
             event=event,
             step=self._state.step,
             epoch=self._state.epochs + 1,
-            learning_rate=float(self._optimizer.learning_rate(last_step)),
-            decay=float(self._optimizer.decay(last_step)),
+            learning_rate=self._optimizer.learning_rate(last_step),
+            decay=self._optimizer.decay(last_step),
             gradient_norm=gradient_norm,
             weight_norm=self._finite("weight norm", self._engine.weight_norm()),
             wall_seconds=self.wall_seconds(),
@@ -312,4 +312,4 @@ def _next_multiple(number: int, step: int) -> int:
 
 def _paced(pace: int, steps: int, seconds: float) -> int:
     """Steps to wish for; grows slowly, because a first call traces and compiles."""
-    return max(1, min(2 * pace, int(steps * CALL_SECONDS / seconds)))
+    return max(1, min(2 * pace, int(steps * CALL_SECONDS / seconds), MOST_STEPS))

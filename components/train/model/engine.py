@@ -19,6 +19,10 @@ import tensorflow as tf
 from optduel.components.train.model.layers import Batch, BatchDropout, FactoredDense, kernel_gradient
 from optduel.components.train.model.optimizers import Optimizer
 
+MOST_STEPS = 1024
+"""Of one call. The numbers of its steps have this length whatever their count, so that none is traced
+anew."""
+
 
 @dataclass(frozen=True)
 class Totals:
@@ -99,6 +103,9 @@ class Engine:
         model: from uint8 images to logits.
         optimizer: the arm, applied to the model's trainable variables.
         seed: of the dropout masks.
+
+    Attributes:
+        seed: may be changed between two steps, as the optimizer's arm may: neither is compiled in.
     """
 
     def __init__(
@@ -107,18 +114,25 @@ class Engine:
         self._strategy = strategy
         self._model = model
         self._optimizer = optimizer
-        self._seed = seed
+        self.seed = seed
 
-    def train(self, batches: Iterator[Any], steps: int, totals: Totals, wishes: Wishes) -> Trained:
+    def train(
+        self, batches: Iterator[Any], first: int, steps: int, totals: Totals, wishes: Wishes
+    ) -> Trained:
         """Does optimizer steps on the next batches.
 
         Args:
             batches: what `optduel.components.train.batches.distribute` gives.
-            steps: how many, equal on all workers, unless one is not finite or some worker asks for a stop.
+            first: steps done before.
+            steps: how many, `MOST_STEPS` at most, equal on all workers, unless one is not finite or some
+                worker asks for a stop.
             totals: to add to.
             wishes: this worker's.
         """
-        return self._run(self._train, batches, steps, totals, wishes)
+        numbers = np.zeros((MOST_STEPS, len(self._optimizer.names)))
+        numbers[:steps] = self._optimizer.numbers(first, steps)
+        inputs = tf.constant(numbers), tf.constant(self.seed, tf.int64)
+        return self._run(self._train, batches, steps, totals, wishes, *inputs)
 
     def validate(self, batches: Iterator[Any], steps: int, totals: Totals, wishes: Wishes) -> Trained:
         """Measures the next batches with the present weights, dropout off; otherwise like `train`."""
@@ -126,7 +140,7 @@ class Engine:
 
     def penalty(self) -> float:
         """The L2 term of the present weights."""
-        return float(self._penalty_now().numpy())
+        return float(self._penalty_now(tf.constant(self._optimizer.numbers(0, 1)[0])).numpy())
 
     def weight_norm(self) -> float:
         """Euclidean norm of all trainable weights."""
@@ -139,10 +153,12 @@ class Engine:
         steps: int,
         totals: Totals,
         wishes: Wishes,
+        *inputs: tf.Tensor,
     ) -> Trained:
         before = tf.constant(totals.values, tf.float64)
         wanted = tf.constant([wishes.stop, wishes.pace], tf.float64)
-        done, after, norm, decision, pace = compiled(batches, tf.constant(steps, tf.int64), before, wanted)
+        count = tf.constant(steps, tf.int64)
+        done, after, norm, decision, pace = compiled(batches, count, before, wanted, *inputs)
         return Trained(
             Totals(*after.numpy().tolist()), int(done), float(norm), Decision(int(decision)), int(pace)
         )
@@ -150,22 +166,33 @@ class Engine:
     # Autograph is off throughout: nothing here needs it, and it takes a second to rewrite a model's sources.
 
     @tf.function(autograph=False)
-    def _penalty_now(self) -> tf.Tensor:
-        return self._optimizer.penalty()
+    def _penalty_now(self, row: tf.Tensor) -> tf.Tensor:
+        return self._optimizer.penalty(self._optimizer.named(row))
 
     @tf.function(autograph=False)
     def _weight_norm_now(self) -> tf.Tensor:
         return _norm([variable.value for variable in self._optimizer.variables])
 
     @tf.function(autograph=False, reduce_retracing=True)
-    def _train(self, batches: Iterator[Any], steps: tf.Tensor, totals: tf.Tensor, wishes: tf.Tensor) -> Any:
-        return self._repeat(self._train_step, batches, steps, totals, wishes)
+    def _train(
+        self,
+        batches: Iterator[Any],
+        steps: tf.Tensor,
+        totals: tf.Tensor,
+        wishes: tf.Tensor,
+        numbers: tf.Tensor,
+        seed: tf.Tensor,
+    ) -> Any:
+        def inputs(done: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            return wishes, numbers[done], seed
+
+        return self._repeat(self._train_step, batches, steps, totals, inputs)
 
     @tf.function(autograph=False, reduce_retracing=True)
     def _validate(
         self, batches: Iterator[Any], steps: tf.Tensor, totals: tf.Tensor, wishes: tf.Tensor
     ) -> Any:
-        return self._repeat(self._validation_step, batches, steps, totals, wishes)
+        return self._repeat(self._validation_step, batches, steps, totals, lambda done: (wishes,))
 
     def _repeat(
         self,
@@ -173,13 +200,13 @@ class Engine:
         batches: Iterator[Any],
         steps: tf.Tensor,
         totals: tf.Tensor,
-        wishes: tf.Tensor,
+        inputs: Callable[[tf.Tensor], tuple[tf.Tensor, ...]],
     ) -> Any:
         def is_to_go_on(done: tf.Tensor, totals: tf.Tensor, norm: tf.Tensor, *agreed: tf.Tensor) -> tf.Tensor:
             return tf.logical_and(done < steps, tf.equal(agreed[0], Decision.GO_ON))
 
         def do_step(done: tf.Tensor, totals: tf.Tensor, *last: tf.Tensor) -> Any:
-            result = self._strategy.run(step, args=(*next(batches), wishes))
+            result = self._strategy.run(step, args=(*next(batches), *inputs(done)))
             measured, *others = (self._first(part) for part in result)
             return done + 1, totals + measured, *others
 
@@ -200,8 +227,11 @@ class Engine:
         batch_size: tf.Tensor,
         step: tf.Tensor,
         wishes: tf.Tensor,
+        row: tf.Tensor,
+        seed: tf.Tensor,
     ) -> tuple[tf.Tensor, ...]:
-        batch = Batch(self._seed, step, places, batch_size)
+        batch = Batch(seed, step, places, batch_size)
+        numbers = self._optimizer.named(row)
         with (
             tf.GradientTape() as tape,
             BatchDropout.batch(batch),
@@ -214,10 +244,10 @@ class Engine:
             loss = tf.reduce_sum(losses) / tf.cast(batch_size, losses.dtype)
         measured, stop, pace = _reduce_measures(losses, logits, labels, wishes)
         gradients = self._reduced_gradients(tape, loss, products)
-        gradients = self._optimizer.add_penalty_gradients(gradients)
+        gradients = self._optimizer.add_penalty_gradients(gradients, numbers)
         norm = _norm(gradients)
-        penalty = self._optimizer.penalty()
-        self._optimizer.apply(gradients, tf.cast(step, tf.float64))
+        penalty = self._optimizer.penalty(numbers)
+        self._optimizer.apply(gradients, tf.cast(step, tf.float64), numbers)
         totals = tf.concat([measured, [penalty, 1.0]], axis=0)
         return totals, norm, _decision(stop, norm + tf.reduce_sum(totals)), pace
 

@@ -16,9 +16,9 @@ import tensorflow as tf
 
 @dataclass(frozen=True)
 class Batch:
-    """Where examples stand: seed, step int64 scalar, places int64 [n], batch_size int64 scalar."""
+    """Where examples stand: places int64 [n] in a batch; seed, step and batch_size int64 scalars."""
 
-    seed: int
+    seed: tf.Tensor
     step: tf.Tensor
     places: tf.Tensor
     batch_size: tf.Tensor
@@ -55,7 +55,7 @@ class BatchDropout(keras.layers.Layer):
             return inputs
         # Masks of the whole batch are drawn and the rows at hand are taken: a few thousand numbers, for
         # which there is no need to know how the batch is spread. Each layer of the model has its own.
-        seed = tf.stack([tf.constant(batch.seed * 64 + self._traced.layers, tf.int64), batch.step])
+        seed = tf.stack([batch.seed * 64 + self._traced.layers, batch.step])
         self._traced.layers += 1
         shape = tf.stack([batch.batch_size, tf.cast(tf.shape(inputs)[1], tf.int64)])
         draws = tf.random.stateless_uniform(shape, seed, dtype=tf.float32)

@@ -6,23 +6,28 @@ by Keras' classes because they walk every weight a dozen times a step where the 
 reduce gradients on their own, and forget on saving which variables are excluded from decay.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-from optduel.components.settings import AdamArm, AdamwArm, Arm, SgdArm, SgdwArm, learning_rate
+from optduel.components.settings import Arm, learning_rate
 from optduel.components.train.model.models import parameter_kind
 
-Update = Callable[[Any, tf.Variable, Sequence[tf.Variable], tf.Tensor, tf.Tensor, tf.Tensor], None]
+Numbers = Mapping[str, tf.Tensor]
+"""An arm's numbers at a step, float64 scalars: "learning_rate", "coupled_l2", "decoupled_decay", and those
+that its optimizer has of its own. They are inputs of the compiled step: another setting compiles nothing."""
+
+Update = Callable[[Arm, tf.Variable, Sequence[tf.Variable], tf.Tensor, tf.Tensor, Numbers], None]
 
 
 class Optimizer:
     """Applies an arm to a model's variables.
 
     Args:
-        arm: what to apply.
+        arm: what to apply, until `begin` names another.
         variables: the model's trainable variables; slots are made in their shape.
         epoch_steps: steps per epoch, for the schedule.
         total_steps: steps of the whole run, for the schedule.
@@ -35,62 +40,85 @@ class Optimizer:
     def __init__(
         self, arm: Arm, variables: Sequence[keras.Variable], epoch_steps: int, total_steps: int
     ) -> None:
-        slot_count, self._update = OPTIMIZERS[arm.optimizer]
-        self._arm = arm
+        slot_count, self._own, self._update = OPTIMIZERS[arm.optimizer]
         self._epoch_steps = epoch_steps
         self._total_steps = total_steps
-        self._l2 = arm.coupled_l2
-        self._weight_decay = arm.decoupled_decay
+        self._is_coupled = arm.decay_field == "l2"
         self.variables = list(variables)
         self.decayed = [parameter_kind(variable.path) in arm.decayed for variable in variables]
         self.slots = [
             [tf.Variable(tf.zeros_like(variable.value), trainable=False) for _ in range(slot_count)]
             for variable in variables
         ]
+        self.begin(arm)
 
-    def learning_rate(self, step: tf.Tensor) -> tf.Tensor:
-        """Learning rate, float64, of the step that has `step` (float64) steps before it."""
-        return learning_rate(self._arm.learning_rate, step, self._epoch_steps, self._total_steps, tf)
+    def begin(self, arm: Arm) -> None:
+        """Takes an arm that differs from the one before in numbers only, see `kind_of_step`."""
+        self._arm = arm
+        # The whole run's at once: what NumPy makes of a number may depend on where it stands in its array.
+        steps = np.arange(self._total_steps, dtype=np.float64)
+        rates = learning_rate(arm.learning_rate, steps, self._epoch_steps, self._total_steps)
+        self._rates = np.asarray(rates, np.float64)
 
-    def decay(self, step: tf.Tensor) -> tf.Tensor:
-        """Fraction of a decayed weight that the step subtracts, before momentum; float64."""
-        return self.learning_rate(step) * (self._weight_decay + 2 * self._l2)
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the columns of `numbers`."""
+        return ("learning_rate", "coupled_l2", "decoupled_decay", *self._own)
 
-    def penalty(self) -> tf.Tensor:
+    def numbers(self, first: int, count: int) -> np.ndarray:
+        """The arm's numbers at so many steps from `first` on, float64 [count, len(names)]."""
+        rates = self._rates[first : first + count]
+        others = [getattr(self._arm, name) for name in self.names[1:]]
+        return np.column_stack([rates, np.broadcast_to(others, (len(rates), len(others)))])
+
+    def named(self, row: tf.Tensor) -> Numbers:
+        """One row of `numbers`, by name."""
+        return dict(zip(self.names, tf.unstack(row, len(self.names)), strict=True))
+
+    def learning_rate(self, step: int) -> float:
+        """Learning rate of the step that has `step` steps before it."""
+        return float(self._rates[step])
+
+    def decay(self, step: int) -> float:
+        """Fraction of a decayed weight that the step subtracts, before momentum."""
+        return self.learning_rate(step) * (self._arm.decoupled_decay + 2 * self._arm.coupled_l2)
+
+    def penalty(self, numbers: Numbers) -> tf.Tensor:
         """The L2 term of the loss, l2 * sum(w^2) over decayed variables; float64 scalar."""
-        if not self._l2:
+        if not self._is_coupled:
             return tf.zeros((), tf.float64)
         sums = [
             tf.cast(2 * tf.nn.l2_loss(variable.value), tf.float64)
             for variable, decayed in zip(self.variables, self.decayed, strict=True)
             if decayed
         ]
-        return self._l2 * tf.add_n(sums)
+        return numbers["coupled_l2"] * tf.add_n(sums)
 
-    def add_penalty_gradients(self, gradients: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+    def add_penalty_gradients(self, gradients: Sequence[tf.Tensor], numbers: Numbers) -> list[tf.Tensor]:
         """Gradients of the whole loss from those of the cross-entropy, each in the shape of its variable."""
-        if not self._l2:
+        if not self._is_coupled:
             return list(gradients)
+        factor = 2 * numbers["coupled_l2"]
         return [
-            gradient + tf.constant(2 * self._l2, gradient.dtype) * variable.value if decayed else gradient
+            gradient + tf.cast(factor, gradient.dtype) * variable.value if decayed else gradient
             for gradient, variable, decayed in zip(gradients, self.variables, self.decayed, strict=True)
         ]
 
-    def apply(self, gradients: Sequence[tf.Tensor], step: tf.Tensor) -> None:
+    def apply(self, gradients: Sequence[tf.Tensor], step: tf.Tensor, numbers: Numbers) -> None:
         """Updates variables and slots; in a replica context, with gradients that are reduced already.
 
         Args:
             gradients: of the whole loss, equal on all replicas.
             step: float64, steps done before.
+            numbers: of this step.
         """
-        rate = self.learning_rate(step)
 
         def update_all(strategy: tf.distribute.Strategy, reduced: Sequence[tf.Tensor]) -> None:
             for variable, slots, decayed, gradient in zip(
                 self.variables, self.slots, self.decayed, reduced, strict=True
             ):
                 strategy.extended.update(
-                    variable.value, self._update_one, args=(tuple(slots), gradient, rate, step, decayed)
+                    variable.value, self._update_one, args=(tuple(slots), gradient, step, numbers, decayed)
                 )
 
         tf.distribute.get_replica_context().merge_call(update_all, args=(list(gradients),))
@@ -100,49 +128,55 @@ class Optimizer:
         variable: tf.Variable,
         slots: Sequence[tf.Variable],
         gradient: tf.Tensor,
-        rate: tf.Tensor,
         step: tf.Tensor,
+        numbers: Numbers,
         decayed: bool,
     ) -> None:
-        if decayed and self._weight_decay:
+        if decayed and not self._is_coupled:
             # Before the step and from the old weights, as in both algorithms of the paper.
-            variable.assign_sub(variable * tf.cast(rate * self._weight_decay, variable.dtype))
-        self._update(self._arm, variable, slots, gradient, rate, step)
+            fraction = numbers["learning_rate"] * numbers["decoupled_decay"]
+            variable.assign_sub(variable * tf.cast(fraction, variable.dtype))
+        self._update(self._arm, variable, slots, gradient, step, numbers)
+
+
+def kind_of_step(arm: Arm) -> tuple[object, ...]:
+    """What a compiled step cannot change: two arms with the same of it differ in numbers only."""
+    return arm.optimizer, arm.decayed, getattr(arm, "nesterov", None)
 
 
 def _momentum(
-    arm: SgdArm | SgdwArm,
+    arm: Any,
     variable: tf.Variable,
     slots: Sequence[tf.Variable],
     gradient: tf.Tensor,
-    rate: tf.Tensor,
     step: tf.Tensor,
+    numbers: Numbers,
 ) -> None:
     """Velocity = momentum * velocity - rate * gradient; variable += velocity."""
     tf.raw_ops.ResourceApplyKerasMomentum(
         var=variable.handle,
         accum=slots[0].handle,
-        lr=tf.cast(rate, variable.dtype),
+        lr=tf.cast(numbers["learning_rate"], variable.dtype),
         grad=gradient,
-        momentum=tf.constant(arm.momentum, variable.dtype),
+        momentum=tf.cast(numbers["momentum"], variable.dtype),
         use_nesterov=arm.nesterov,
     )
 
 
 def _adam(
-    arm: AdamArm | AdamwArm,
+    arm: Any,
     variable: tf.Variable,
     slots: Sequence[tf.Variable],
     gradient: tf.Tensor,
-    rate: tf.Tensor,
     step: tf.Tensor,
+    numbers: Numbers,
 ) -> None:
     """Adam with bias correction in the rate: rate * sqrt(1 - beta_2^t) / (1 - beta_1^t), t = step + 1."""
-    betas = [tf.constant(beta, variable.dtype) for beta in (arm.beta_1, arm.beta_2)]
+    betas = [tf.cast(numbers[name], variable.dtype) for name in ("beta_1", "beta_2")]
     # In float32 1 - 0.999^t loses five digits at the first steps, so the correction is made in float64, from
     # the betas as rounded for the kernel, which is told that there is none left to make.
     beta_1, beta_2 = (tf.cast(beta, tf.float64) for beta in betas)
-    corrected = rate * tf.sqrt(1 - beta_2 ** (step + 1)) / (1 - beta_1 ** (step + 1))
+    corrected = numbers["learning_rate"] * tf.sqrt(1 - beta_2 ** (step + 1)) / (1 - beta_1 ** (step + 1))
     tf.raw_ops.ResourceApplyAdam(
         var=variable.handle,
         m=slots[0].handle,
@@ -152,15 +186,16 @@ def _adam(
         lr=tf.cast(corrected, variable.dtype),
         beta1=betas[0],
         beta2=betas[1],
-        epsilon=tf.constant(arm.epsilon, variable.dtype),
+        epsilon=tf.cast(numbers["epsilon"], variable.dtype),
         grad=gradient,
     )
 
 
-OPTIMIZERS: dict[str, tuple[int, Update]] = {
-    "sgd": (1, _momentum),
-    "sgdw": (1, _momentum),
-    "adam": (2, _adam),
-    "adamw": (2, _adam),
+OPTIMIZERS: dict[str, tuple[int, tuple[str, ...], Update]] = {
+    "sgd": (1, ("momentum",), _momentum),
+    "sgdw": (1, ("momentum",), _momentum),
+    "adam": (2, ("beta_1", "beta_2", "epsilon"), _adam),
+    "adamw": (2, ("beta_1", "beta_2", "epsilon"), _adam),
 }
-"""Number of slots and update rule, by the name in the experiment. Decay and L2 are the arm's to say."""
+"""Number of slots, those fields of the arm that a step takes as numbers, and update rule, by the name in the
+experiment. Decay and L2 are the arm's to say."""

@@ -14,9 +14,7 @@ def masks(
     places: list[int], seed: int = 1, step: int = 3, batch_size: int = 40, layers: int = 1
 ) -> np.ndarray:
     """What the last of `layers` layers makes of ones: float32 [places, FEATURES]."""
-    batch = Batch(
-        seed, tf.constant(step, tf.int64), tf.constant(places, tf.int64), tf.constant(batch_size, tf.int64)
-    )
+    batch = Batch(*(tf.constant(one, tf.int64) for one in (seed, step, places, batch_size)))
     ones = tf.ones((len(places), FEATURES))
     with BatchDropout.batch(batch):
         return [np.asarray(BatchDropout(RATE)(ones, training=True)) for _ in range(layers)][-1]

@@ -33,18 +33,22 @@ class Bench:
             validate(Model, CNN, "model"), manifest.image_shape, len(manifest.classes), TrainingLayers(64)
         )
         arm = validate(Arm, ADAMW | {"learning_rate": {"schedule": "constant", "base": rate}}, "arm")
-        optimizer = Optimizer(
+        self.arm = arm
+        self.optimizer = optimizer = Optimizer(
             arm, model.trainable_variables, self.sampler.epoch_steps, 2 * self.sampler.epoch_steps
         )
         self.engine = Engine(strategy, model, optimizer, 0)
+        self.done = 0
         self.batches: Any = distribute(strategy, reader, self.sampler, 0, 2 * self.sampler.epoch_steps, [])
 
     def train(self, steps: int, totals: Totals, wishes: Wishes = GO_ON) -> Any:
-        return self.engine.train(self.batches, steps, totals, wishes)
+        trained = self.engine.train(self.batches, self.done, steps, totals, wishes)
+        self.done += trained.steps
+        return trained
 
 
 def test_no_step_after_the_first_is_traced(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither a ragged batch nor a call with another number of steps."""
+    """Neither a ragged batch nor a call with another number of steps, nor another setting or seed."""
     calls: list[object] = []
     call = BatchDropout.call
     monkeypatch.setattr(
@@ -58,6 +62,8 @@ def test_no_step_after_the_first_is_traced(records: Records, monkeypatch: pytest
     assert traces
     for steps in (1, 2, 16, 7, 13):
         trained = bench.train(steps, trained.totals, Wishes(stop=False, pace=steps))
+        bench.engine.seed += 1
+        bench.optimizer.begin(bench.arm.model_copy(update={"weight_decay": 0.1 / steps, "beta_1": 0.5}))
     assert trained.totals.steps == 2 * bench.sampler.epoch_steps
     assert trained.totals.examples == 2 * bench.sampler.example_count
     assert len(calls) == traces

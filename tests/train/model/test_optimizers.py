@@ -59,7 +59,7 @@ def reference(arm: Arm, seed: int) -> Array:
     curvature, target, w = quadratic(seed)
     first, second = np.zeros_like(w), np.zeros_like(w)
     for step in range(STEPS):
-        rate = float(learning_rate(arm.learning_rate, np.float64(step), EPOCH_STEPS, STEPS, np))
+        rate = float(learning_rate(arm.learning_rate, np.array(step, float), EPOCH_STEPS, STEPS))
         gradient = curvature * (w - target)
         decay = 0.0
         if isinstance(arm, SgdArm | AdamArm):
@@ -85,14 +85,15 @@ def ours(arm: Arm, seed: int, dtype: str = "float64", name: str = "kernel") -> A
     optimizer = Optimizer(arm, [variable], EPOCH_STEPS, STEPS)
 
     @tf.function
-    def step(number: tf.Tensor) -> None:
+    def step(number: tf.Tensor, row: tf.Tensor) -> None:
         gradient = curvature * (variable.value - target)
+        numbers = optimizer.named(row)
         tf.distribute.get_strategy().run(
-            lambda: optimizer.apply(optimizer.add_penalty_gradients([gradient]), number)
+            lambda: optimizer.apply(optimizer.add_penalty_gradients([gradient], numbers), number, numbers)
         )
 
     for number in range(STEPS):
-        step(tf.constant(number, tf.float64))
+        step(tf.constant(number, tf.float64), tf.constant(optimizer.numbers(number, 1)[0]))
     return np.asarray(variable.numpy(), np.float64)
 
 
@@ -191,12 +192,13 @@ def test_penalty_and_its_gradient_belong_together(optimizer: str) -> None:
         keras.Variable(np.arange(3.0), dtype="float64", name="bias"),
     ]
     subject = Optimizer(arm, weights, EPOCH_STEPS, STEPS)
+    numbers = subject.named(tf.constant(subject.numbers(0, 1)[0]))
     with tf.GradientTape() as tape:
-        penalty = subject.penalty()
+        penalty = subject.penalty(numbers)
     expected = tape.gradient(
         penalty, [weight.value for weight in weights], unconnected_gradients=tf.UnconnectedGradients.ZERO
     )
-    added = subject.add_penalty_gradients([tf.zeros_like(weight.value) for weight in weights])
+    added = subject.add_penalty_gradients([tf.zeros_like(weight.value) for weight in weights], numbers)
     for gradient, derivative in zip(added, expected, strict=True):
         np.testing.assert_allclose(gradient, derivative)
     assert float(penalty) == pytest.approx(STRENGTHS[optimizer].get("l2", 0) * 14)
