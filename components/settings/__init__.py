@@ -60,7 +60,9 @@ from optduel.components.settings.schedules import (
     learning_rate,
     steps_per_epoch,
 )
+from optduel.components.settings.search import ListRange, Range
 from optduel.components.settings.section import Section, canonical_json
+from optduel.components.settings.tuning import Tuning, settings_of
 
 __all__ = [
     "ALERT_VARIABLES",
@@ -84,10 +86,12 @@ __all__ = [
     "Gate",
     "Job",
     "LinearModel",
+    "ListRange",
     "MAX_CHARACTERS",
     "Model",
     "REPLACED_BY_PIPELINES",
     "Prices",
+    "Range",
     "Resources",
     "Retraining",
     "Schedule",
@@ -100,6 +104,7 @@ __all__ = [
     "Study",
     "TfdsSource",
     "Training",
+    "Tuning",
     "TutorialCnnModel",
     "USER",
     "WEBHOOKS_VARIABLE",
@@ -118,6 +123,7 @@ __all__ = [
     "parse_experiment",
     "refuse_misplaced",
     "seeds_needed",
+    "settings_of",
     "steps_per_epoch",
     "study_cautions",
     "validate",

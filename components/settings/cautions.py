@@ -15,6 +15,7 @@ from optduel.components.settings.decay import convert, overshoots, strength
 from optduel.components.settings.deployment import Deployment
 from optduel.components.settings.experiment import Data, Experiment, Study
 from optduel.components.settings.schedules import learning_rate, steps_per_epoch
+from optduel.components.settings.search_cautions import search_cautions
 from optduel.components.storage import is_remote, kind_of
 
 COMPARABLE_FACTOR = 10
@@ -70,7 +71,12 @@ def cautions(
         *_large_batch(experiment, train_examples),
         *_different_schedules(experiment),
         *_unreached(experiment),
-        *_decays(experiment, train_examples),
+        # Tuning finds how strong each arm's decay is to be; what it may find is looked at instead.
+        *(
+            _searches(experiment, train_examples)
+            if experiment.tuning
+            else _decays(experiment, train_examples)
+        ),
     ]
 
 
@@ -184,6 +190,12 @@ def _unreached(experiment: Experiment) -> list[str]:
         for arm in experiment.arms
         for reason in arm.learning_rate.unreached(experiment.training.epochs)
     ]
+
+
+def _searches(experiment: Experiment, train_examples: int | None) -> list[str]:
+    epochs, batch = experiment.training.epochs, experiment.training.global_batch_size
+    epoch_steps = _epoch_steps(epochs) if train_examples is None else steps_per_epoch(train_examples, batch)
+    return search_cautions([arm for arm in experiment.arms if arm.search], epoch_steps, epochs)
 
 
 def _decays(experiment: Experiment, train_examples: int | None) -> list[str]:
