@@ -35,21 +35,25 @@ from optduel.components.settings.deployment import (
     image_reference,
 )
 from optduel.components.settings.experiment import (
-    CnnModel,
     Compute,
     Data,
     DigitsSource,
     Experiment,
     FolderSource,
-    LinearModel,
-    Model,
     Source,
     Split,
     Study,
     TfdsSource,
     Training,
+)
+from optduel.components.settings.networks import (
+    CnnModel,
+    LinearModel,
+    Model,
+    ResnetModel,
     TutorialCnnModel,
 )
+from optduel.components.settings.recipe import Augmentation, EarlyStopping
 from optduel.components.settings.retraining import Gate, Prices, Retraining
 from optduel.components.settings.schedules import (
     ConstantSchedule,
@@ -71,6 +75,7 @@ __all__ = [
     "AdamwArm",
     "Alerts",
     "Arm",
+    "Augmentation",
     "CnnModel",
     "Compute",
     "ConstantSchedule",
@@ -80,6 +85,7 @@ __all__ = [
     "Deployment",
     "DigitsSource",
     "Event",
+    "EarlyStopping",
     "Experiment",
     "ExponentialSchedule",
     "FolderSource",
@@ -92,6 +98,7 @@ __all__ = [
     "REPLACED_BY_PIPELINES",
     "Prices",
     "Range",
+    "ResnetModel",
     "Resources",
     "Retraining",
     "Schedule",

@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from optduel.components.settings.arms import Arm
+from optduel.components.settings.networks import Model
+from optduel.components.settings.recipe import Augmentation, EarlyStopping
 from optduel.components.settings.retraining import Retraining
 from optduel.components.settings.section import (
     Fraction,
@@ -216,37 +218,6 @@ class Data(Section):
         return self
 
 
-# --- model ----------------------------------------------------------------------------------------
-
-
-class TutorialCnnModel(Section):
-    """The tutorial's: two Conv2D(64, 3 x 3, ReLU) with max pooling, Dense(128, ReLU), Dense(classes)."""
-
-    name: Literal["tutorial_cnn"] = "tutorial_cnn"
-
-
-class CnnModel(Section):
-    """Convolution blocks with batch normalization, global average pooling and dropout.
-
-    Attributes:
-        filters: output channels of each block; every block halves height and width.
-        dropout: fraction of the pooled features that is dropped in training.
-    """
-
-    name: Literal["cnn"] = "cnn"
-    filters: Annotated[tuple[PositiveInt, ...], Field(min_length=1, max_length=6)] = (32, 64, 128)
-    dropout: Fraction = 0.2
-
-
-class LinearModel(Section):
-    """Softmax regression on the pixels: the floor that a network has to beat."""
-
-    name: Literal["linear"] = "linear"
-
-
-Model = Annotated[TutorialCnnModel | CnnModel | LinearModel, Field(discriminator="name")]
-
-
 # --- training, compute, study ---------------------------------------------------------------------
 
 
@@ -259,12 +230,24 @@ class Training(Section):
             the machine and records it, so that its numbers are not those of every machine. "float64" is for
             proofs that two runs compute the same.
         log_every_steps: optimizer steps between two training rows of the history.
+        augmentation: random changes of training images.
+        label_smoothing: share of each label that is spread evenly over all classes (arXiv 1512.00567,
+            section 7).
+        clip_norm: the gradient of the whole loss is scaled down to this Euclidean norm where it is longer.
+        moving_average: the model that is validated and exported has weights that are the average of those
+            after each step: average * moving_average + weight * (1 - moving_average).
+        early_stopping: ends trials that no longer improve.
     """
 
     epochs: Annotated[int, Field(ge=1, le=100_000)]
     global_batch_size: Annotated[int, Field(ge=1, le=1_048_576)]
     precision: Literal["float32", "mixed_bfloat16", "auto", "float64"] = "float32"
     log_every_steps: PositiveInt = 50
+    augmentation: Augmentation | None = None
+    label_smoothing: Fraction = 0
+    clip_norm: PositiveFloat | None = None
+    moving_average: Annotated[float, Field(gt=0, lt=1)] | None = None
+    early_stopping: EarlyStopping | None = None
 
 
 class Compute(Section):
@@ -373,6 +356,14 @@ class Experiment(Section):
     def _tuned_fairly(self) -> Self:
         if found := problems(self.arms, self.tuning, self.study.seeds):
             raise ValueError("\n".join(found))
+        return self
+
+    @model_validator(mode="after")
+    def _augmentation_fits_images(self) -> Self:
+        augmentation = self.training.augmentation
+        misfits = augmentation.misfits(*self.data.image_size, self.data.channels) if augmentation else []
+        if misfits:
+            raise ValueError("\n".join(f"training.augmentation.{misfit}" for misfit in misfits))
         return self
 
     @property

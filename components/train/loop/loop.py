@@ -34,7 +34,8 @@ from optduel.components.train.model.batches import (
     validation_sampler,
 )
 from optduel.components.train.model.engine import MOST_STEPS, Decision, Engine, Totals, Wishes, is_agreed
-from optduel.components.train.model.models import TrainingLayers, build_model
+from optduel.components.train.model.layer_sets import TrainingLayers
+from optduel.components.train.model.models import build_model
 from optduel.components.train.model.optimizers import Optimizer
 from optduel.components.train.model.precision import resolve_precision
 

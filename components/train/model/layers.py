@@ -95,6 +95,28 @@ class MaxPooling2D(keras.layers.MaxPooling2D):
         return of_some(super().call, inputs)
 
 
+class PlainShortcut(keras.layers.Layer):
+    """Every `strides`-th pixel, and as many channels of zeros again.
+
+    Args:
+        strides: of rows and columns.
+    """
+
+    def __init__(self, strides: int) -> None:
+        super().__init__()
+        self._strides = strides
+
+    def call(self, inputs: Any) -> Any:
+        """Inputs [n, height, width, channels], outputs [n, new height, new width, 2 * channels]."""
+        pixels = inputs[:, :: self._strides, :: self._strides]
+        return tf.pad(pixels, [[0, 0], [0, 0], [0, 0], [0, inputs.shape[-1]]])
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """Shape of `call`'s result."""
+        batch, height, width, channels = input_shape
+        return (batch, -(-height // self._strides), -(-width // self._strides), 2 * channels)
+
+
 class PooledConv2D(keras.layers.Conv2D):
     """Conv2D with ReLU followed by 2 x 2 max pooling, computed as convolution, pooling, bias, ReLU.
 

@@ -9,75 +9,8 @@ from typing import Any
 import keras
 
 from optduel.components.settings import CnnModel, LinearModel, Model, TutorialCnnModel
-from optduel.components.train.model.layers import (
-    BatchDropout,
-    Conv2D,
-    FactoredDense,
-    MaxPooling2D,
-    PooledConv2D,
-)
-
-
-class KerasLayers:
-    """The layers that a model is made of, as Keras has them: what is exported and loaded without our code."""
-
-    def dropout(self, rate: float) -> keras.layers.Layer:
-        """Drops a fraction of the features."""
-        return keras.layers.Dropout(rate)
-
-    def dense(self, units: int) -> keras.layers.Layer:
-        """Dense with ReLU."""
-        return keras.layers.Dense(units, activation="relu")
-
-    def conv(self, filters: int) -> keras.layers.Layer:
-        """Conv2D 3 x 3 without bias."""
-        return keras.layers.Conv2D(filters, 3, padding="same", use_bias=False)
-
-    def max_pooling(self) -> keras.layers.Layer:
-        """2 x 2 max pooling; of an odd row or column, too."""
-        return keras.layers.MaxPooling2D(padding="same")
-
-    def pooled_conv(self, filters: int) -> Callable[[Any], Any]:
-        """Conv2D 3 x 3 with ReLU, then 2 x 2 max pooling."""
-        convolution = keras.layers.Conv2D(filters, 3, padding="same", activation="relu")
-        pooling = keras.layers.MaxPooling2D()
-        return lambda features: pooling(convolution(features))
-
-
-KERAS_LAYERS = KerasLayers()
-
-
-class TrainingLayers(KerasLayers):
-    """Layers with the same variables and results, made for training on any number of replicas.
-
-    A replica may have no example of a batch.
-
-    Args:
-        global_batch_size: examples of a step over all replicas.
-    """
-
-    def __init__(self, global_batch_size: int) -> None:
-        self._global_batch_size = global_batch_size
-
-    def dropout(self, rate: float) -> keras.layers.Layer:
-        """Masks do not depend on the number of replicas."""
-        return BatchDropout(rate)
-
-    def dense(self, units: int) -> keras.layers.Layer:
-        """The kernel's gradient travels as its factors where they are smaller."""
-        return FactoredDense(units, self._global_batch_size, activation="relu")
-
-    def conv(self, filters: int) -> keras.layers.Layer:
-        """Takes a batch without an example, too."""
-        return Conv2D(filters, 3, padding="same", use_bias=False)
-
-    def max_pooling(self) -> keras.layers.Layer:
-        """Takes a batch without an example, too."""
-        return MaxPooling2D(padding="same")
-
-    def pooled_conv(self, filters: int) -> Callable[[Any], Any]:
-        """Pools before bias and ReLU."""
-        return PooledConv2D(filters, 3, padding="same")
+from optduel.components.train.model.layer_sets import KERAS_LAYERS, KerasLayers
+from optduel.components.train.model.resnet import residual_network
 
 
 def build_model(
@@ -117,9 +50,7 @@ def _cnn(model: CnnModel, images: Any, layers: KerasLayers) -> Any:
     features = images
     for filters in model.filters:
         features = layers.conv(filters)(features)
-        # Without synchronization every worker would normalize by, and save, statistics of its own.
-        # Statistics follow within tens of steps: small data sets have few steps an epoch.
-        features = keras.layers.BatchNormalization(momentum=0.9, synchronized=True)(features)
+        features = layers.normalization()(features)
         features = keras.layers.ReLU()(features)
         features = layers.max_pooling()(features)
     features = keras.layers.GlobalAveragePooling2D()(features)
@@ -134,6 +65,7 @@ MODELS: dict[str, Callable[[Any, Any, KerasLayers], Any]] = {
     "tutorial_cnn": _tutorial_cnn,
     "cnn": _cnn,
     "linear": _linear,
+    "resnet": residual_network,
 }
 """From (settings, normalized images, layers) to features, by the name in the experiment."""
 

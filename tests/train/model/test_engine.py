@@ -11,8 +11,9 @@ from optduel.components.records import Records, SplitReader
 from optduel.components.settings import Arm, Model, Training, validate
 from optduel.components.train.model.batches import BatchSampler, distribute, training_sampler
 from optduel.components.train.model.engine import Decision, Engine, Totals, Wishes, is_agreed
+from optduel.components.train.model.layer_sets import TrainingLayers
 from optduel.components.train.model.layers import BatchDropout
-from optduel.components.train.model.models import TrainingLayers, build_model
+from optduel.components.train.model.models import build_model
 from optduel.components.train.model.optimizers import Optimizer
 from tests.train.conftest import ADAMW, CNN
 

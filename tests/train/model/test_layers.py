@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from optduel.components.train.model.layer_sets import KERAS_LAYERS, TrainingLayers
 from optduel.components.train.model.layers import FactoredDense, kernel_gradient
-from optduel.components.train.model.models import KERAS_LAYERS, TrainingLayers
 
 
 @pytest.fixture(autouse=True)
@@ -66,7 +66,7 @@ WITHOUT_EXAMPLES = """
 import sys
 import keras
 import tensorflow as tf
-from optduel.components.train.model.models import TrainingLayers
+from optduel.components.train.model.layer_sets import TrainingLayers
 devices = [tf.config.LogicalDeviceConfiguration()] * 2
 tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], devices)
 two_replicas = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
