@@ -19,6 +19,7 @@ SHARED = {
     "kubernetes",
     "numerics",
     "workflows",
+    "augmentation",
 }
 MODULES = [ast.parse((COMPONENTS / stage / "component.py").read_text()) for stage in STAGES]
 FUNCTIONS = [

@@ -16,6 +16,7 @@ SHARED = (
     "kubernetes",
     "numerics",
     "workflows",
+    "augmentation",
     "records",
     "results",
 )

@@ -23,6 +23,7 @@ FACED = (
     "kubernetes",
     "numerics",
     "workflows",
+    "augmentation",
     "prepare.sources",
 )
 """Rooms of components that others enter by their face, the names that `__init__` shows."""
