@@ -5,7 +5,8 @@ is no source: it lacks pods' names, and stays as it is once a Workflow is large.
 every size; Argo packs its nodes above 1 MB. A node's name is its place: in the node of a pipeline are, for
 each task, `TASK-driver`, which resolves the task's inputs, and `TASK`; in that is `executor`, whose pod runs
 the code. A node that has a retry strategy, on a stock installation every one, stands for its attempts
-`NAME(0)`, `NAME(1)`, ... A loop has a node `iteration-iterations(INDEX:INDEX)` for each iteration.
+`NAME(0)`, `NAME(1)`, ... A loop has a node `iteration-iterations(INDEX:INDEX)` for each iteration. A task
+that runs whatever becomes of another one is in that one's `onExit`.
 
 Nothing here, and nothing else in optduel, asks ML Metadata, which a coming server lacks. The components rely
 on two things that the driver writes with its help: an artifact's `uri`, and its place in `outputs`.
@@ -179,6 +180,9 @@ def _planned(
     for name, task in _in_order(component.get("dag", {}).get("tasks", {})):
         inner = components.get(task["componentRef"]["name"], {})
         here = (*place, name)
+        if task.get("triggerPolicy", {}).get("strategy") == "ALL_UPSTREAM_TASKS_COMPLETED":
+            (watched,) = task["dependentTasks"]
+            here = (*place, watched, "onExit", name)
         if "dag" not in inner:
             yield here, task.get("taskInfo", {}).get("name", name) + seed
         elif items := task.get("parameterIterator", {}).get("items", {}).get("raw"):

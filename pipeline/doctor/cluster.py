@@ -107,7 +107,10 @@ def _checks(
         yield "webhooks", one(examine_webhooks, api, job.kind)
         yield "permissions", one(_permissions, api, job, namespace, account)
     for secret in deployment.secrets:
-        yield f"secret {secret.name}", one(_secret, api, secret.name, namespace)
+        yield f"secret {secret.name}", one(_secret, api, secret.name, namespace, "secrets=[]")
+    if alerts := deployment.alerts:
+        name = alerts.secret_name
+        yield f"secret {name}", one(_secret, api, name, namespace, "alerts=null")
     yield "nodes", lambda: examine_capacity(api, deployment, workers)
 
 
@@ -231,11 +234,11 @@ def _may(api: Api, verb: str, group: str, resource: str, namespace: str, user: s
     return bool(answer["status"]["allowed"])
 
 
-def _secret(api: Api, name: str, namespace: str) -> Check:
+def _secret(api: Api, name: str, namespace: str, without: str) -> Check:
     check = f"secret {name}"
     if _found(api, f"/api/v1/namespaces/{namespace}/secrets/{name}", metadata_only=True) is None:
         return failed(
             check,
-            f"is not in namespace {namespace}; create it, or change the deployment (--deploy secrets=[])",
+            f"is not in namespace {namespace}; create it, or change the deployment (--deploy {without})",
         )
     return ok(check, f"is in namespace {namespace}; its keys were not read")

@@ -2,6 +2,8 @@
 
 prepare -> for each arm, one after the other: trials (train -> evaluate) -> compare -> report
 
+Where a deployment has alerts, a last task tells what became of these.
+
 On a cluster each task of an arm holds as many trials as `sizes.batches` says.
 """
 
@@ -22,6 +24,7 @@ from optduel.components.report import component as reporting
 from optduel.components.settings import Arm, Deployment, Experiment, canonical_json, refuse_misplaced
 from optduel.components.storage import publish
 from optduel.components.train import component as training
+from optduel.pipeline.graph.last_task import told_at_the_end
 from optduel.pipeline.graph.lean import lean
 from optduel.pipeline.graph.placement import LOCAL_IMAGE, Placement, pipeline_config
 from optduel.pipeline.graph.sizes import batches, check_size, seeds_in_words
@@ -164,18 +167,7 @@ def build(
 
     trials_of_arms = [(arm, trials_of(arm)) for arm in experiment.arms]
 
-    parameters = run_parameters(experiment, deployment)
-
-    @dsl.pipeline(
-        name=pipeline_name(experiment),
-        description=re.sub(r"\{(?=\{)", "{ ", description(experiment)),  # nor may Argo find a template here
-        pipeline_config=pipeline_config(deployment),
-    )
-    def optduel(
-        root: str = parameters["root"],
-        fingerprint: str = parameters["fingerprint"],
-        image: str = parameters["image"],
-    ) -> RunOutputs:
+    def tasks(root: Any) -> RunOutputs:
         # Only records are worth caching: a stale model would be worse than a second training. Of them only
         # those whose name stands for the content: KFP's cache does not look behind a path.
         preparation_task = prepare(data=_constant(experiment.data.canonical_json()), root=root)
@@ -226,7 +218,25 @@ def build(
             comparison=compared.outputs["comparison"],
         )
 
-    return optduel
+    parameters = run_parameters(experiment, deployment)
+
+    def optduel(
+        root: str = parameters["root"],
+        fingerprint: str = parameters["fingerprint"],
+        image: str = parameters["image"],
+    ) -> RunOutputs | None:
+        with told_at_the_end(placement, deployment, experiment.name, root, run):
+            outputs = tasks(root)
+        return outputs if has_outputs else None
+
+    # Nobody takes outputs on a cluster, and KFP lets none out of the group that the last task watches.
+    has_outputs = deployment is None or deployment.alerts is None
+    optduel.__annotations__["return"] = RunOutputs if has_outputs else None
+    return dsl.pipeline(
+        name=pipeline_name(experiment),
+        description=re.sub(r"\{(?=\{)", "{ ", description(experiment)),  # nor may Argo find a template here
+        pipeline_config=pipeline_config(deployment),
+    )(optduel)
 
 
 def compiled(experiment: Experiment, deployment: Deployment) -> bytes:

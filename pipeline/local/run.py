@@ -26,10 +26,18 @@ from optduel.components.core import (
     ExperimentError,
     LaunchError,
     StorageError,
+    decode_termination,
     read_termination,
 )
 from optduel.components.results import Comparison, code_version, now, read_document, run_folder
-from optduel.components.settings import REPLACED_BY_PIPELINES, Experiment, Section, decode, image_reference
+from optduel.components.settings import (
+    ALERT_VARIABLES,
+    REPLACED_BY_PIPELINES,
+    Experiment,
+    Section,
+    decode,
+    image_reference,
+)
 from optduel.components.storage import (
     Upload,
     as_storage_error,
@@ -43,11 +51,16 @@ from optduel.components.storage import (
     stat,
     upload,
 )
+from optduel.components.tell.ending import Ending
+from optduel.components.tell.telling import tell_run
 from optduel.pipeline.local.interrupts import stopped_by_signals
 from optduel.pipeline.local.narrator import Narrator
 from optduel.pipeline.local.scratch import create_held, is_held, scratch_folder, this_machine
 
 LOG_NAME = "run.log"
+
+_TERMINATION = Path("tasks", "termination.json")
+"""What the task that failed has left, in the folder that this machine works in."""
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -127,8 +140,24 @@ def run_experiment(
             with contextlib.suppress(StorageError):  # which may be what ended the run, and is told then
                 _save(folder, run.model_copy(update=ended))
                 _keep(work, folder)
+            _tell(experiment, place, name, _ending(error, work))
             raise
+    _tell(experiment, place, name, Ending("done"))
     return folder, run, comparison
+
+
+def _ending(error: BaseException, work: Path) -> Ending:
+    if not isinstance(error, Exception):  # a signal: whoever sent it knows
+        return Ending("cancelled")
+    file = work / _TERMINATION
+    termination = decode_termination(file.read_bytes()) if file.exists() else None
+    return Ending("failed", (f"{termination.stage}: {error}" if termination else str(error),))
+
+
+def _tell(experiment: Experiment, root: str, name: str, ending: Ending) -> None:
+    """Sends alerts, where the environment holds addresses of somebody who wants them."""
+    if any(os.environ.get(variable) for variable in ALERT_VARIABLES.values()):
+        tell_run(experiment.name, root, name, ending)
 
 
 def _claim(root: str, run: Run) -> str:
@@ -222,7 +251,7 @@ def _execute(
 
     tasks = work / "tasks"
     tasks.mkdir()
-    termination = tasks / "termination.json"
+    termination = work / _TERMINATION
     folder = run_folder(root, name)
     variables = {TERMINATION_LOG_VARIABLE: str(termination)}
     if is_remote(folder):

@@ -39,7 +39,7 @@ MOST_STATEMENTS = 10
 
 def test_every_stage_has_a_face() -> None:
     rooms = {path.parent.name for path in COMPONENTS.glob("*/__init__.py")}
-    assert set(STAGES) == rooms - SHARED == {"prepare", "train", "evaluate", "compare", "report"}
+    assert set(STAGES) == rooms - SHARED == {"prepare", "train", "evaluate", "compare", "report", "tell"}
     assert len(FUNCTIONS) >= len(STAGES)
 
 

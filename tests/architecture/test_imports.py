@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
-STAGES = ("prepare", "train", "evaluate", "compare", "report")
+STAGES = ("prepare", "train", "evaluate", "compare", "report", "tell")
 SHARED = (
     "redaction",
     "core",

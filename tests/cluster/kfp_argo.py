@@ -8,7 +8,7 @@ import base64
 import gzip
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tests.cluster.recorded import workflow
@@ -118,14 +118,19 @@ class Compiled:
         }
 
     def _templates(self) -> Iterator[Object]:
-        yield self._dag("root", self.pipeline["root"])
-        for name, component in self.components.items():
-            if "dag" in component:
-                yield self._dag(name, component)
+        """Tasks that run at others' exit are hooks, as `dag.go` of the server's compiler has them."""
+        dags = {name: one for name, one in self.components.items() if "dag" in one}
+        for name, component in {"root": self.pipeline["root"], **dags}.items():
+            tasks = component["dag"]["tasks"]
+            at_exit = {key: one for key, one in tasks.items() if runs_at_exit(one)}
+            hooks = {one["dependentTasks"][0]: f"exit-hook-{name}-{key}" for key, one in at_exit.items()}
+            for key, one in at_exit.items():
+                yield self._dag(f"exit-hook-{name}-{key}", {key: one | {"dependentTasks": []}}, {})
+            yield self._dag(name, {key: one for key, one in tasks.items() if key not in at_exit}, hooks)
 
-    def _dag(self, name: str, component: Object) -> Object:
+    def _dag(self, name: str, planned: Object, hooks: Mapping[str, str]) -> Object:
         tasks: list[Object] = []
-        for key, task in component["dag"]["tasks"].items():
+        for key, task in planned.items():
             reference = task["componentRef"]["name"]
             inner = self.components[reference]
             depends = " && ".join(f"{one}.Succeeded" for one in task.get("dependentTasks", ()))
@@ -171,6 +176,7 @@ class Compiled:
                     "template": templates[1],
                     "arguments": _listed(execution),
                     "depends": f"{key}-driver.Succeeded",
+                    **_hook(hooks.get(key)),
                 },
             ]
         return {
@@ -211,6 +217,15 @@ class Compiled:
             "securityContext": {"capabilities": {"drop": ["ALL"]}, **settings.get("securityContext", {})},
         }
         return dense({"containers": [main]})
+
+
+def _hook(template: str | None) -> Object:
+    given = _listed({"parent-dag-id": "{{inputs.parameters.parent-dag-id}}"})
+    return {"hooks": {"exit": {"template": template, "arguments": given}}} if template else {}
+
+
+def runs_at_exit(task: Object) -> bool:
+    return bool(task.get("triggerPolicy", {}).get("strategy") == "ALL_UPSTREAM_TASKS_COMPLETED")
 
 
 def retries(task: Object) -> dict[str, str]:

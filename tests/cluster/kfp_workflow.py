@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from tests.cluster.kfp_argo import LARGE, SESSION, Compiled, Object, dense, packed, retries
+from tests.cluster.kfp_argo import LARGE, SESSION, Compiled, Object, dense, packed, retries, runs_at_exit
 
 STOCK_RETRIES = 2
 """Of every node, where Argo is told so by `templateDefaults`, as by a stock installation."""
@@ -197,7 +197,10 @@ class Workflow:
 
     def _dag(self, component: Object, node: Object, parameters: Object, artifacts: Object) -> Changes:
         """Runs a DAG's tasks, in an order that their dependencies allow."""
-        waiting, made = dict(component["dag"]["tasks"]), {}
+        tasks = component["dag"]["tasks"]
+        at_exit = {one["dependentTasks"][0]: key for key, one in tasks.items() if runs_at_exit(one)}
+        waiting = {key: one for key, one in tasks.items() if key not in at_exit.values()}
+        made: Object = {}
         last: Object = node
         while waiting:
             key = next(key for key, one in waiting.items() if set(one.get("dependentTasks", ())) <= set(made))
@@ -218,6 +221,23 @@ class Workflow:
                         told = {"phase": "Omitted", "message": UNREACHED}
                         self._node(f"{node['name']}.{omitted}", "Skipped", "none", None, **told)
                 raise
+            finally:
+                if key in at_exit:
+                    yield from self._at_exit(name, at_exit[key], tasks[at_exit[key]], parameters)
+
+    def _at_exit(self, watched: str, key: str, task: Object, parameters: Object) -> Changes:
+        """Argo's hook of a task that has ended; its failure fails nothing else."""
+        shown = f"{watched.rpartition('.')[2]}.onExit"
+        told = {"displayName": shown, **_inputs({"parent-dag-id": "2"})}
+        nodes = self._around(f"{watched}.onExit", "DAG", f"exit-hook-root-{key}", None, **told)
+        inner = self.compiled.components[task["componentRef"]["name"]]
+        given = self._parameters_of(task, parameters)
+        try:
+            yield from self._task(f"{nodes[-1]['name']}.{key}", task, inner, given, {}, nodes[-1])
+        except Failed:
+            self._end(nodes, "Failed")
+            return
+        self._end(nodes, "Succeeded")
 
     def _nested(
         self, name: str, task: Object, inner: Object, parameters: Object, artifacts: Object, before: Object
@@ -365,6 +385,11 @@ class Workflow:
         for name, one in task.get("inputs", {}).get("parameters", {}).items():
             if "componentInputParameter" in one:
                 found[name] = outer.get(one["componentInputParameter"])
+            elif "taskFinalStatus" in one:
+                found[name] = {
+                    "state": "COMPLETE",
+                    "pipelineTaskName": one["taskFinalStatus"]["producerTask"],
+                }
             else:
                 constant = one["runtimeValue"]["constant"]
                 found[name] = self._run_id if constant == "{{$.pipeline_job_uuid}}" else constant
