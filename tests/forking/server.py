@@ -62,21 +62,15 @@ def preload() -> None:
         raise RuntimeError(f"{threads} threads run after the imports")
 
 
-def read_by_imports(environment: dict[str, str]) -> dict[str, str]:
-    """The variables that an import may have read."""
-    return {name: value for name, value in environment.items() if not name.startswith(FREE)}
-
-
 class Server:
     """Forks for each client; a copy ends with its client, and the client as the copy did."""
 
     def __init__(self, address: str) -> None:
         before, ours = dict(os.environ), library_environment(os.environ)
         preload()
-        # A test process that has imported TensorFlow itself has these in its environment, too.
-        self._added = {name: value for name, value in os.environ.items() if before.get(name) != value}
-        # The caller's, and what a worker makes of it for the process that trains.
-        self._environments, self._folder = [self._told(before), self._told(ours)], os.getcwd()
+        # The caller's, what a worker makes of it for the process that trains, and what imports add to it. A
+        # test process may have a part of each: it may have imported TensorFlow, and undone some settings.
+        self._environments, self._folder = [before, ours, dict(os.environ)], os.getcwd()
         self._set_by_imports = {name: value for name, value in os.environ.items() if name not in ours}
         self._clients: dict[int, socket.socket] = {}
         self._selector = selectors.DefaultSelector()
@@ -94,10 +88,15 @@ class Server:
             for key, _ in self._selector.select():
                 key.data()
 
-    def _told(self, environment: dict[str, str]) -> dict[str, str]:
-        """What imports may read of an environment, but for what they would set themselves."""
-        told = read_by_imports(environment)
-        return {name: value for name, value in told.items() if self._added.get(name) != value}
+    def _differing(self, environment: dict[str, str]) -> list[str]:
+        """The variables that imports may read and that have a value with which none of ours did, sorted."""
+        names = environment.keys() | {name for one in self._environments for name in one}
+        return sorted(
+            name
+            for name in names
+            if not name.startswith(FREE)
+            and environment.get(name) not in {one.get(name) for one in self._environments}
+        )
 
     def _leave(self) -> NoReturn:
         for process in self._clients:
@@ -112,7 +111,10 @@ class Server:
         folder, count = request[0], int(request[1])
         arguments = request[2 : 2 + count]
         environment = dict(entry.split("=", 1) for entry in request[2 + count :])
-        if folder != self._folder or self._told(environment) not in self._environments:
+        differing = self._differing(environment)
+        if folder != self._folder or differing:
+            sys.stderr.write(f"no copy in {folder}: {differing}\n")
+            sys.stderr.flush()
             client.sendall(b"n")
             client.close()
         elif process := os.fork():
