@@ -98,13 +98,12 @@ def test_a_restart_by_the_runtime_is_told_and_followed(
         for pod in first:
             cluster.server.remove("pods", pod)
         second = cluster.run(job, restart=1)
+        until(lambda: "all workers start again (restart 1)" in narration.getvalue())
         cluster.server.log(second[0], "goes on at step 12")
+        until(lambda: "worker 0 | goes on at step 12" in narration.getvalue())
         cluster.complete(job, second)
 
     train(play)
-    text = narration.getvalue()
-    assert "all workers start again (restart 1)" in text
-    assert "worker 0 | goes on at step 12" in text
 
 
 def test_one_worker_needs_no_peers(cluster: Cluster, tmp_path: Path, train: Train) -> None:
