@@ -71,7 +71,7 @@ def test_the_double_is_as_large_as_the_real_one() -> None:
         ("trainjob", 2, 6, 22_000),
         ("pod", 4, 40, 2_800),
         ("trainjob", 4, 100, 1_200),
-        ("trainjob", 12, 100, 450),
+        pytest.param("trainjob", 12, 100, 450, marks=pytest.mark.exhaustive),
     ],
 )
 def test_a_run_stays_below_half_of_argos_limit(name: str, count: int, seeds: int, per_trial: int) -> None:

@@ -231,6 +231,7 @@ print(batch, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_the_tutorial_is_evaluated_in_half_of_the_memory_that_a_pod_has() -> None:
     """Its images are 180 x 180: 256 of them at a time took 4.8 GiB, and a pod has 4."""

@@ -26,8 +26,7 @@ WORKERS = {"saving": 0, "training": 1, "validating": 0}
     ("kind", "phases"),
     [
         pytest.param("gs", ["training", "saving", "validating"], marks=pytest.mark.exhaustive),
-        pytest.param("s3", ["validating", "training"], marks=pytest.mark.exhaustive),
-        ("s3", ["saving"]),
+        pytest.param("s3", ["validating", "training", "saving"], marks=pytest.mark.exhaustive),
     ],
 )
 def test_kills_at_random_moments_leave_nothing_half_and_change_nothing(

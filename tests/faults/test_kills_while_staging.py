@@ -63,7 +63,8 @@ def many_shards(tmp_path_factory: pytest.TempPathFactory) -> Records:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["gs", pytest.param("s3", marks=pytest.mark.exhaustive)])
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("kind", ["gs", "s3"])
 def test_kills_while_shards_arrive_change_nothing(
     kind: str,
     place_of: PlaceOf,

@@ -143,6 +143,7 @@ def working(hosts: Hosts, task: Task, folder: Path) -> Iterator[Workers]:
         workers.end()
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_flap_is_survived_and_a_cut_ends_both_sides(
     hosts: Hosts, task: Callable[..., Task], uninterrupted: str, tmp_path: Path

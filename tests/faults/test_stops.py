@@ -28,6 +28,7 @@ def inject_all(group: Group, faults: list[Fault]) -> None:
         assert noticed < NOTICED_SECONDS + SLACK_SECONDS, f"{fault}\n{group.text()}"
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0])
 def test_workers_that_are_asked_to_stop_lose_no_step(
@@ -88,6 +89,7 @@ def test_a_worker_frozen_at_its_start_ends_the_start(task: Callable[..., Task]) 
     assert "did not start within compute.start_seconds = 8" in group.text()
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_run_whose_launcher_is_ended_goes_on_when_it_is_run_again(
     task: Callable[..., Task], uninterrupted: str

@@ -32,6 +32,7 @@ PASSING: tuple[Callable[[], Fault], ...] = (
 )
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_trial_survives_faults_that_pass_and_goes_on_after_one_that_lasts(
     place: Place,

@@ -73,7 +73,9 @@ def on_local_files(tmp_path_factory: pytest.TempPathFactory, forking_python: str
     return run_digits(str(tmp_path_factory.mktemp("local")), staging, forking_python)
 
 
-@pytest.fixture(scope="module", params=[pytest.param("gs", marks=pytest.mark.exhaustive), "s3"])
+@pytest.fixture(
+    scope="module", params=[pytest.param(kind, marks=pytest.mark.exhaustive) for kind in ("gs", "s3")]
+)
 def in_a_store(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, forking_python: str
 ) -> Iterator[Finished]:

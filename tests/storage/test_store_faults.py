@@ -204,6 +204,7 @@ def test_a_silent_store_ends(place: Place) -> None:
     errors_of(uri, "attempts in", "check the network")
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_silence_of_thirty_seconds_passes_by_default(
     place_of: PlaceOf, monkeypatch: pytest.MonkeyPatch

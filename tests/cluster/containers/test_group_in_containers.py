@@ -45,6 +45,7 @@ def group(
             jobs.remove()
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_killed_container_restarts_the_group_and_changes_no_number(
     group: Callable[[], tuple[Task, JobSet]], podman: Podman, uninterrupted: str
@@ -67,6 +68,7 @@ def test_a_killed_container_restarts_the_group_and_changes_no_number(
     assert results(task) == uninterrupted
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_stopped_group_saves_and_says_so(group: Callable[[], tuple[Task, JobSet]], podman: Podman) -> None:
     task, jobs = group()

@@ -56,6 +56,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_the_digits_run_gives_the_same_bits_in_containers(
     command: Callable[..., Answer], podman: Podman, image: str, tmp_path: Path
@@ -79,6 +80,7 @@ def test_the_digits_run_gives_the_same_bits_in_containers(
     assert containers_of(podman, runs[1]) == ""
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_task_that_fails_in_a_container_tells_why(
     command: Callable[..., Answer], image: str, tmp_path: Path
@@ -115,6 +117,7 @@ def test_a_containers_last_line_and_its_exit_code_are_not_lost(
             assert "last words\n" in capsys.readouterr().out
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", ["prepare: ", "train "])
 def test_an_interrupt_removes_the_containers_and_starts_no_other(

@@ -58,7 +58,7 @@ def steps_in(folder: str) -> list[int]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["local", "gs", "s3"])
+@pytest.mark.parametrize("kind", ["local", "s3", pytest.param("gs", marks=pytest.mark.exhaustive)])
 def test_killed_writers_leave_whole_checkpoints_and_none_that_was_saved_is_lost(
     kind: str,
     place_of: PlaceOf,

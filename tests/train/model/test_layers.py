@@ -91,7 +91,14 @@ assert all(float(tf.reduce_sum(tf.abs(gradient))) == 0 for gradient in gradients
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16", "float64"])
+@pytest.mark.parametrize(
+    "precision",
+    [
+        "float32",
+        pytest.param("mixed_bfloat16", marks=pytest.mark.exhaustive),
+        pytest.param("float64", marks=pytest.mark.exhaustive),
+    ],
+)
 @pytest.mark.parametrize("layer", ["conv 64", "max_pooling", "pooled_conv 64"])
 def test_a_batch_without_examples_has_results_without_examples(
     layer: str, precision: str, forking_python: str
