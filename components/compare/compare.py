@@ -15,9 +15,11 @@ from optduel.components.core import DataError, say
 from optduel.components.results import (
     ArmSummary,
     Comparison,
+    DivergedTrial,
     Trial,
     Trials,
-    read_document,
+    divergence_cautions,
+    read_trial_end,
     run_folder,
     trial_document,
     write_document,
@@ -29,6 +31,8 @@ from optduel.components.storage import publish, stat
 def compare_arms(study: Study, arms: Sequence[str], trials: Trials) -> Comparison:
     """Compares every arm with the first one, paired by seed, in the study's metric.
 
+    Seeds on which an arm diverged are compared for no arm, see `Trials.paired`.
+
     With several challengers the p-values are Holm-corrected, so that the chance of any false "shown" stays
     below 1 - confidence; the intervals are those of each comparison alone.
 
@@ -39,36 +43,52 @@ def compare_arms(study: Study, arms: Sequence[str], trials: Trials) -> Compariso
         DataError: a trial is missing or foreign, or the trials were not evaluated on one split.
     """
     paired = pair(arms, study.seeds, trials)
+    lost = {
+        arm: tuple(trial.training.seed for trial in trials.diverged if trial.training.arm == arm)
+        for arm in arms
+    }
     baseline, *challengers = arms
-    split = paired[baseline][0].evaluation.split
-    base_values = _values(paired[baseline], study.metric)
-    differences = {arm: _values(paired[arm], study.metric) - base_values for arm in challengers}
+    split = (trials.trials[0].evaluation if trials.trials else trials.diverged[0]).split
+    # Arms that finished at all have the same seeds; one that did not has none.
+    seeds = {
+        arm: tuple(trial.training.seed for trial in paired[arm] if paired[baseline]) for arm in challengers
+    }
+    differences = {
+        arm: _values(paired[arm][: len(seeds[arm])], study.metric)
+        - _values(paired[baseline][: len(seeds[arm])], study.metric)
+        for arm in challengers
+    }
     p_values = _corrected([sign_flip_p_value(values) for values in differences.values()])
     return Comparison(
         split=split,
-        arms=tuple(_summarize(arm, study.seeds, paired[arm]) for arm in arms),
+        arms=tuple(_summarize(arm, paired[arm], lost[arm]) for arm in arms),
         comparisons=tuple(
             judge(
                 baseline,
                 arm,
                 study,
                 split,
+                seeds[arm],
                 values,
                 p_value,
                 len(challengers),
-                _are_the_same(paired[baseline], paired[arm]),
+                lost[baseline] == lost[arm] and _are_the_same(paired[baseline], paired[arm]),
+                {name: len(lost[name]) for name in (baseline, arm)},
             )
             for (arm, values), p_value in zip(differences.items(), p_values, strict=True)
         ),
-        cautions=tuple(
-            study_cautions(study, len(challengers), [trial.evaluation for trial in trials.trials])
+        cautions=(
+            *divergence_cautions(arms, study.seeds, trials),
+            *study_cautions(study, len(challengers), [trial.evaluation for trial in trials.trials]),
         ),
     )
 
 
 def _are_the_same(one: Sequence[Trial], other: Sequence[Trial]) -> bool:
     metrics: tuple[Metric, ...] = ("accuracy", "cross_entropy")
-    return all(np.array_equal(_values(one, metric), _values(other, metric)) for metric in metrics)
+    return bool(one) and all(
+        np.array_equal(_values(one, metric), _values(other, metric)) for metric in metrics
+    )
 
 
 def _values(trials: Sequence[Trial], metric: Metric) -> NDArray[np.float64]:
@@ -76,24 +96,27 @@ def _values(trials: Sequence[Trial], metric: Metric) -> NDArray[np.float64]:
 
 
 def _corrected(p_values: Sequence[float | None]) -> Sequence[float | None]:
-    """Holm's correction; with one seed there is nothing to correct."""
-    known = [p_value for p_value in p_values if p_value is not None]
-    return holm(known) if known else p_values
+    """Holm's correction, of all comparisons; those with one seed or none have no p-value."""
+    known = iter(holm([1.0 if p_value is None else p_value for p_value in p_values]))
+    return [
+        None if p_value is None else corrected for p_value, corrected in zip(p_values, known, strict=True)
+    ]
 
 
-def _summarize(arm: str, seeds: tuple[int, ...], trials: Sequence[Trial]) -> ArmSummary:
+def _summarize(arm: str, trials: Sequence[Trial], diverged: tuple[int, ...]) -> ArmSummary:
     accuracy, cross_entropy = _values(trials, "accuracy"), _values(trials, "cross_entropy")
     return ArmSummary(
         arm=arm,
-        seeds=seeds,
+        seeds=tuple(trial.training.seed for trial in trials),
+        diverged=diverged,
         accuracy=tuple(accuracy.tolist()),
         cross_entropy=tuple(cross_entropy.tolist()),
-        median_accuracy=float(np.median(accuracy)),
-        median_cross_entropy=float(np.median(cross_entropy)),
+        median_accuracy=float(np.median(accuracy)) if trials else None,
+        median_cross_entropy=float(np.median(cross_entropy)) if trials else None,
     )
 
 
-def collect(trials: Sequence[Trial]) -> Trials:
+def collect(trials: Sequence[Trial | DivergedTrial]) -> Trials:
     """Trials as one document, in order.
 
     Raises:
@@ -103,9 +126,9 @@ def collect(trials: Sequence[Trial]) -> Trials:
     gathered = tuple(trials)
     seen: set[tuple[str, int]] = set()
     for trial in gathered:
-        training, evaluation = trial.training, trial.evaluation
-        name = trial_name(trial)
-        for part in ("arm", "seed", "model_sha256"):
+        training, name = trial.training, trial_name(trial)
+        evaluation = trial.evaluation if isinstance(trial, Trial) else None
+        for part in ("arm", "seed", "model_sha256") if evaluation else ():
             trained, evaluated = getattr(training, part), getattr(evaluation, part)
             if trained != evaluated:
                 raise DataError(
@@ -119,36 +142,40 @@ def collect(trials: Sequence[Trial]) -> Trials:
                 f"{gathered[0].training.data_fingerprint}; run the study again"
             )
         seen.add((training.arm, training.seed))
-    return Trials(trials=gathered)
+    return Trials(
+        trials=tuple(trial for trial in gathered if isinstance(trial, Trial)),
+        diverged=tuple(trial for trial in gathered if isinstance(trial, DivergedTrial)),
+    )
 
 
-def trial_name(trial: Trial) -> str:
+def trial_name(trial: Trial | DivergedTrial) -> str:
     """How messages call a trial."""
     return f"trial {trial.training.arm}, seed {trial.training.seed}"
 
 
 def pair(arms: Sequence[str], seeds: Sequence[int], trials: Trials) -> dict[str, tuple[Trial, ...]]:
-    """The trials of each arm, one per seed, in the order of `seeds`.
+    """The trials of each arm that are compared, one per seed, in the order of `seeds`.
 
     Raises:
         DataError: a trial is missing or not part of the study, or the trials were not evaluated on one split.
     """
-    found = {(trial.training.arm, trial.training.seed): trial for trial in trials.trials}
+    ended = trials.ended()
     wanted = [(arm, seed) for arm in arms for seed in seeds]
-    missing = [key for key in wanted if key not in found]
-    foreign = [key for key in found if key not in wanted]
+    missing = [key for key in wanted if key not in ended]
+    foreign = [key for key in ended if key not in wanted]
     if missing or foreign:
         problems = [f"trial {arm}, seed {seed}: is missing" for arm, seed in missing]
         problems += [f"trial {arm}, seed {seed}: is not part of the study" for arm, seed in foreign]
         raise DataError("\n".join(["trials: do not pair up by seed; run the study again", *problems]))
-    first = found[wanted[0]]
-    for trial in found.values():
+    for trial in trials.trials:
+        first = trials.trials[0]
         if _evaluated_on(trial) != _evaluated_on(first):
             raise DataError(
                 f"{trial_name(trial)}: was evaluated on {_evaluated_on(trial)}, but {trial_name(first)} on "
                 f"{_evaluated_on(first)}; evaluate again"
             )
-    return {arm: tuple(found[arm, seed] for seed in seeds) for arm in arms}
+    left = {(trial.training.arm, trial.training.seed): trial for trial in trials.paired().trials}
+    return {arm: tuple(left[arm, seed] for seed in seeds if (arm, seed) in left) for arm in arms}
 
 
 def _evaluated_on(trial: Trial) -> str:
@@ -176,12 +203,16 @@ def compare_documents(
     questions, names = decode(Study, study, "study"), json.loads(arms)
     folder = run_folder(root, run)
     places = [trial_document(folder, arm, seed) for arm in names for seed in questions.seeds]
-    trials = collect([read_document(place, Trial) for place in places if stat(place)])
+    trials = collect([read_trial_end(place) for place in places if stat(place)])
     result = compare_arms(questions, names, trials)
     write_document(collected, trials)
     write_document(comparison, result)
     publish(summary, markdown(questions, result).encode())
+    for caution in divergence_cautions(names, questions.seeds, trials):
+        say(f"caution: {caution}")
     for compared in result.comparisons:
         say(f"verdict: {compared.sentence}")
-    say(f"compare: {len(result.arms)} arms, {len(questions.seeds)} paired seed(s), by {questions.metric}")
+    pairs = sorted({len(compared.seeds) for compared in result.comparisons})
+    counts = " or ".join(str(count) for count in pairs)
+    say(f"compare: {len(result.arms)} arms, {counts} paired seed(s), by {questions.metric}")
     return scalars(result)

@@ -19,8 +19,11 @@ def scalars(comparison: Comparison) -> dict[str, float | str]:
     """
     values: dict[str, float | str] = {}
     for arm in comparison.arms:
-        values[f"{arm.arm} accuracy"] = arm.median_accuracy
-        values[f"{arm.arm} cross-entropy"] = arm.median_cross_entropy
+        if arm.median_accuracy is not None and arm.median_cross_entropy is not None:
+            values[f"{arm.arm} accuracy"] = arm.median_accuracy
+            values[f"{arm.arm} cross-entropy"] = arm.median_cross_entropy
+        if arm.diverged:
+            values[f"{arm.arm} diverged"] = float(len(arm.diverged))
     for pair in comparison.comparisons:
         numbers = {
             "difference": pair.mean_difference,
@@ -47,7 +50,7 @@ def markdown(study: Study, comparison: Comparison) -> str:
     metric = metric_in_words(study.metric, comparison.split)
     lines += [
         *markdown_table(
-            ("arm", f"median {accuracy}", "min", "max", f"median {cross_entropy}", "seeds"),
+            ("arm", f"median {accuracy}", "min", "max", f"median {cross_entropy}", "seeds", "diverged"),
             [_arm_cells(arm) for arm in comparison.arms],
         ),
         "",
@@ -64,14 +67,19 @@ def markdown(study: Study, comparison: Comparison) -> str:
 
 
 def _arm_cells(arm: ArmSummary) -> list[str]:
+    counts = [str(len(arm.seeds)), str(len(arm.diverged))]
+    if arm.median_accuracy is None:
+        return [arm.arm, "none", "none", "none", "none", *counts]
     accuracies = arm.median_accuracy, min(arm.accuracy), max(arm.accuracy)
     percents = [f"{100 * accuracy:.2f} %" for accuracy in accuracies]
-    return [arm.arm, *percents, f"{arm.median_cross_entropy:.4f}", str(len(arm.seeds))]
+    return [arm.arm, *percents, f"{arm.median_cross_entropy:.4f}", *counts]
 
 
 def _pair_cells(pair: PairedComparison) -> list[str]:
+    difference = f"{pair.challenger} minus {pair.baseline}"
+    if pair.mean_difference is None:
+        return [difference, "none", "none", "none", pair.answer]
     bounds = [value for value in (pair.interval_low, pair.interval_high) if value is not None]
     (mean, *interval), unit = differences_in_words(pair.metric, [pair.mean_difference, *bounds])
     p_value = "none" if pair.p_value is None else p_in_words(pair.p_value, pair.confidence)
-    difference = f"{pair.challenger} minus {pair.baseline}"
     return [difference, f"{signed(mean)} {unit}", " to ".join(interval) or "none", p_value, pair.answer]

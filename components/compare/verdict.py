@@ -1,5 +1,6 @@
 """The verdict on two arms: is the difference real, which arm is better, and that in one sentence."""
 
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
@@ -27,45 +28,61 @@ def judge(
     challenger: str,
     study: Study,
     split: Literal["test", "validation"],
+    seeds: tuple[int, ...],
     differences: NDArray[np.float64],
     p_value: float | None,
     comparisons: int,
     are_the_same: bool,
+    diverged: Mapping[str, int],
 ) -> PairedComparison:
     """The verdict on paired differences.
 
     Args:
-        differences: float64 [seeds], challenger minus baseline, in the order of `study.seeds`.
-        p_value: of the sign-flip test, corrected for the number of comparisons; None with one seed.
+        seeds: that are compared; there may be none.
+        differences: float64 [seeds], challenger minus baseline.
+        p_value: of the sign-flip test, corrected for the number of comparisons; None with one seed or none.
         comparisons: how many challengers the baseline has.
         are_the_same: whether all that was measured of the two arms is equal; a coarse metric alone may be.
+        diverged: on how many seeds of the study each of the two arms did.
     """
     interval = bca_interval(differences, study.confidence)
     low, high = interval if interval else (None, None)
-    mean = float(differences.mean())
     gains = -differences if LOWER_IS_BETTER[study.metric] else differences
     answer = "no difference" if are_the_same else _answer(p_value, interval, study.confidence)
     better = (challenger if gains.mean() > 0 else baseline) if answer == "shown" else None
+    if better and diverged[better]:
+        answer, better = "not shown", None
     comparison = PairedComparison(
         baseline=baseline,
         challenger=challenger,
         metric=study.metric,
         confidence=study.confidence,
-        seeds=study.seeds,
+        seeds=seeds,
         differences=tuple(differences.tolist()),
-        median_difference=float(np.median(differences)),
-        mean_difference=mean,
+        median_difference=float(np.median(differences)) if seeds else None,
+        mean_difference=float(differences.mean()) if seeds else None,
         interval_low=low,
         interval_high=high,
         p_value=p_value,
         smallest_p_value=smallest_p_value(len(differences), comparisons) if len(differences) > 1 else None,
-        probability_challenger_better=float(np.mean((gains > 0) + (gains == 0) / 2)),
+        probability_challenger_better=float(np.mean((gains > 0) + (gains == 0) / 2)) if seeds else None,
         answer=answer,
         better=better,
         sentence="",
     )
     # Written from the very numbers that the comparison carries.
-    return comparison.model_copy(update={"sentence": _sentence(comparison, split, comparisons)})
+    sentence = _sentence(comparison, split, comparisons)
+    left_out = _left_out(diverged, len(study.seeds))
+    return comparison.model_copy(update={"sentence": f"{sentence}{left_out}"})
+
+
+def _left_out(diverged: Mapping[str, int], seeds: int) -> str:
+    told = [
+        f"{arm} diverged on {number} of {count(seeds, 'seed')}" for arm, number in diverged.items() if number
+    ]
+    if not told:
+        return ""
+    return f" Left out: {', '.join(told)}; an arm that diverged is not called better."
 
 
 def _answer(
@@ -84,6 +101,10 @@ def _sentence(comparison: PairedComparison, split: str, comparisons: int) -> str
     metric = metric_in_words(comparison.metric, split)
     seeds = len(comparison.seeds)
     needed = seeds_needed(comparison.confidence, comparisons)
+    if comparison.mean_difference is None:
+        return (
+            f"Not shown: {baseline} and {challenger} finished together on no seed, nothing can be compared."
+        )
     if comparison.answer == "no difference":
         every = "the one seed" if seeds == 1 else f"each of the {seeds} seeds"
         return (
@@ -108,7 +129,7 @@ def _sentence(comparison: PairedComparison, split: str, comparisons: int) -> str
 def _evidence(comparison: PairedComparison, metric: str, comparisons: int) -> str:
     """Difference, interval, p and seeds won, seen from the better arm, or the challenger if neither is."""
     favoured = comparison.better or comparison.challenger
-    bounds = [comparison.mean_difference, comparison.interval_low or 0, comparison.interval_high or 0]
+    bounds = [comparison.mean_difference or 0, comparison.interval_low or 0, comparison.interval_high or 0]
     if favoured == comparison.baseline:
         mean, low, high = bounds
         bounds = [-mean, -high, -low]

@@ -23,7 +23,8 @@ def evaluate(
         run: The run's name, unique below root.
         records: The data set's manifest and place.
         model: The trained models, seed-<seed>/ each.
-        metrics: Accuracy, cross-entropy and their kin; of several trials each number's median.
+        metrics: Accuracy, cross-entropy and their kin, of several trials each number's median; how many
+            diverged.
         classification: Confusion matrix, rows being true classes, and a ROC curve, of the median trial.
     """
     from pathlib import Path
@@ -33,6 +34,7 @@ def evaluate(
     from optduel.components.evaluate.evaluate import evaluate_trials
 
     with exit_on_error("evaluate"):
-        evaluations = evaluate_trials(Path(records.path), model.uri, seeds, confidence, root, run)
-        show_metrics(evaluations, metrics)
+        files = Path(records.path), model.uri
+        evaluations, diverged = evaluate_trials(*files, seeds, confidence, root, run)
+        show_metrics(evaluations, diverged, metrics)
         show_classification(evaluations, classification)

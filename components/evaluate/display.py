@@ -13,19 +13,22 @@ SHOWN_CLASSES = 50
 """The confusion matrix of more classes is unreadable and its JSON too large for the metadata store."""
 
 
-def show_metrics(evaluations: Sequence[Evaluation], metrics: Any) -> None:
-    """Logs the scalars, of several trials each one's median.
+def show_metrics(evaluations: Sequence[Evaluation], diverged: int, metrics: Any) -> None:
+    """Logs the scalars, of several trials each one's median, and how many diverged, if any did.
 
     Args:
-        evaluations: what to show, one or more.
+        evaluations: what to show.
+        diverged: further trials, which have no evaluation.
         metrics: a `kfp.dsl.Metrics`; its file is written too, because a local run caches by files.
     """
     found = [_scalars(evaluation) for evaluation in evaluations]
     medians = {
         name: statistics.median(scalars[name] for scalars in found)
-        for name in found[0]
+        for name in (found[0] if found else ())
         if all(name in scalars for scalars in found)
     }
+    if diverged:
+        medians["diverged"] = float(diverged)
     metrics.metadata.update(medians)
     publish(Path(metrics.path), canonical_json(medians).encode())
 
@@ -49,10 +52,13 @@ def show_classification(evaluations: Sequence[Evaluation], classification: Any) 
     """Logs the confusion matrix, and the ROC curve of the class that is hardest to tell from the rest.
 
     Args:
-        evaluations: one or more; the one of median accuracy, the lower of two, is shown.
+        evaluations: the one of median accuracy, the lower of two, is shown; nothing where there is none.
         classification: a `kfp.dsl.ClassificationMetrics`, which holds one matrix and one curve; the report
             has all.
     """
+    if not evaluations:
+        publish(Path(classification.path), canonical_json([]).encode())
+        return
     ranked = sorted(evaluations, key=lambda evaluation: evaluation.accuracy.value)
     shown = ranked[(len(ranked) - 1) // 2]
     if len(shown.classes) <= SHOWN_CLASSES:

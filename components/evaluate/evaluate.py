@@ -3,7 +3,7 @@
 import json
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -12,14 +12,16 @@ from optduel.components.evaluate.metrics import evaluate_probabilities
 from optduel.components.evaluate.model import load_model
 from optduel.components.records import Records, SplitReader, load_records, stage
 from optduel.components.results import (
+    DivergedTrial,
+    Divergence,
     Evaluation,
     Predictions,
-    TrainingRecord,
+    Row,
     Trial,
     example_ids,
     predictions_file,
-    read_document,
     read_history,
+    read_training_end,
     run_folder,
     trial_document,
     trial_folder,
@@ -31,7 +33,7 @@ from optduel.components.storage import join
 
 def evaluate_trials(
     records_file: Path, models: str, seeds: str, confidence: float, root: str, run: str
-) -> list[Evaluation]:
+) -> tuple[list[Evaluation], int]:
     """Evaluates trained models on the data set's final split.
 
     Each trial and its predictions are kept where `compare` finds them; the trial last, so that whoever sees
@@ -45,22 +47,32 @@ def evaluate_trials(
         root: of datasets and runs, a path or a URI.
         run: the run's name, unique below root.
 
+    Returns:
+        The evaluations of the trials that did not diverge, and how many did.
+
     Raises:
         DataError: a model file is not the one that was trained, or not on these records.
         StorageError: a file cannot be read, or a trial not written.
     """
     records, folder = load_records(records_file), run_folder(root, run)
-    evaluations = []
+    trials = []
     for seed in json.loads(seeds):
         trial, predictions = evaluate_trial(records, trial_folder(models, seed), confidence)
-        write_predictions(predictions_file(folder, predictions.arm, seed), predictions)
-        write_document(trial_document(folder, predictions.arm, seed), trial)
-        evaluations.append(trial.evaluation)
-    return evaluations
+        if predictions:
+            write_predictions(predictions_file(folder, predictions.arm, seed), predictions)
+        write_document(trial_document(folder, trial.training.arm, seed), trial)
+        trials.append(trial)
+    evaluations = [trial.evaluation for trial in trials if isinstance(trial, Trial)]
+    return evaluations, len(trials) - len(evaluations)
 
 
-def evaluate_trial(records: Records, model_folder: str, confidence: float) -> tuple[Trial, Predictions]:
+def evaluate_trial(
+    records: Records, model_folder: str, confidence: float
+) -> tuple[Trial, Predictions] | tuple[DivergedTrial, None]:
     """Evaluates a trained model on the data set's final split; what it found, and of each example.
+
+    A trial that diverged has nothing to evaluate. A model whose outputs for this split are not finite has
+    diverged, too.
 
     Args:
         records: the data set.
@@ -72,14 +84,22 @@ def evaluate_trial(records: Records, model_folder: str, confidence: float) -> tu
         DataError: the model file is not the one that was trained, or not on these records.
         StorageError: a file cannot be read.
     """
-    training = read_document(join(model_folder, "training.json"), TrainingRecord)
+    training = read_training_end(join(model_folder, "training.json"))
+    history = read_history(join(model_folder, "history.jsonl"))
     model_file = join(model_folder, "model.keras")
     if records.manifest.fingerprint != training.data_fingerprint:
         raise DataError(f"{model_file}: was trained on records {training.data_fingerprint}, not on these")
     split = records.manifest.final_split
+    if isinstance(training, Divergence):
+        return _diverged(training, history, split)
     model = load_model(model_file, training.model_sha256, records.manifest)
     classes = records.manifest.classes
     probabilities, labels, examples = predict(model, records, split)
+    if not np.isfinite(probabilities).all():
+        trained = training.model_dump(exclude={"status", "model_sha256"})
+        last = {"epoch": history[-1].epoch, "step": history[-1].step}
+        ended = last | {"reason": f"an output for the {split} split"}
+        return _diverged(Divergence.model_validate(trained | ended), history, split)
     scores = evaluate_probabilities(probabilities, labels, classes, confidence)
     evaluation = scores.as_evaluation(training.arm, training.seed, split, training.model_sha256)
     predictions = Predictions(
@@ -96,8 +116,14 @@ def evaluate_trial(records: Records, model_folder: str, confidence: float) -> tu
         f"evaluate {training.arm}, seed {training.seed}: {split} accuracy {evaluation.accuracy.value:.1%}, "
         f"cross-entropy {evaluation.cross_entropy.value:.4f}"
     )
-    history = read_history(join(model_folder, "history.jsonl"))
     return Trial(training=training, history=history, evaluation=evaluation), predictions
+
+
+def _diverged(
+    training: Divergence, history: tuple[Row, ...], split: Literal["test", "validation"]
+) -> tuple[DivergedTrial, None]:
+    say(f"evaluate {training.arm}, seed {training.seed}: diverged: {training.text}; nothing to evaluate")
+    return DivergedTrial(training=training, history=history, split=split), None
 
 
 if TYPE_CHECKING:
@@ -131,8 +157,8 @@ def predict(
         split: the name of the split.
 
     Returns:
-        probabilities float64 [examples, classes], each row summing to 1, labels int64 [examples], and the
-        examples' ids.
+        probabilities float64 [examples, classes], each row summing to 1, or not finite where the model's
+        outputs are not, labels int64 [examples], and the examples' ids.
 
     Raises:
         DataError: a shard is damaged.
@@ -151,5 +177,6 @@ def predict(
             logits.append(model.predict_on_batch(images))
             labels.append(batch_labels)
             examples += example_ids(images, batch_labels)
-    probabilities = scipy.special.softmax(np.concatenate(logits).astype(np.float64), axis=1)
+    with np.errstate(invalid="ignore"):  # of outputs that are not finite, which the caller looks for
+        probabilities = scipy.special.softmax(np.concatenate(logits).astype(np.float64), axis=1)
     return probabilities, np.concatenate(labels).astype(np.int64), tuple(examples)

@@ -14,7 +14,7 @@ import scipy.stats
 import sklearn.metrics
 from numpy.typing import NDArray
 
-from optduel.components.core import DataError, TrainingError
+from optduel.components.core import DataError
 from optduel.components.results import CalibrationBin, ClassMetrics, Evaluation, Interval
 
 ROC_POINTS = 101
@@ -53,23 +53,16 @@ def evaluate_probabilities(
     """Measures predicted probabilities against labels.
 
     Args:
-        probabilities: float64 [n, classes], rows sum to 1.
+        probabilities: float64 [n, classes], finite, rows sum to 1.
         labels: int [n], 0..classes-1.
         class_names: one for each column.
         confidence: level of every interval, 0..1.
 
     Raises:
         DataError: there is no example.
-        TrainingError: a probability is not finite: the model diverged.
     """
     if not len(labels):
         raise DataError("examples = 0: metrics need at least one; give the split a larger fraction")
-    finite = np.isfinite(probabilities).all(axis=1)
-    if not finite.all():
-        raise TrainingError(
-            f"probabilities = nan or inf for {np.count_nonzero(~finite)} of {len(labels)} examples: "
-            "the model diverged; lower the arm's learning rate"
-        )
     class_count = len(class_names)
     predictions = probabilities.argmax(axis=1)
     pairs = labels.astype(np.int64) * class_count + predictions

@@ -42,6 +42,8 @@ def roc_figure(arms: Mapping[str, Sequence[Trial]]) -> Figure | None:
     names = [entry.name for entry in _first(arms).evaluation.classes]
     for axes, index in zip(panels, shown, strict=False):
         for number, (arm, trials) in enumerate(arms.items()):
+            if not trials:
+                continue
             rates = _true_positive_rates(trials, index)
             axes.plot(_GRID, np.median(rates, axis=0), color=COLOURS[number], linewidth=1.3, label=arm)
             if len(rates) > 1:
@@ -87,6 +89,8 @@ def calibration_figure(arms: Mapping[str, Sequence[Trial]]) -> Figure:
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color="#777777", linestyle=":", label="calibrated")
     for number, (arm, trials) in enumerate(arms.items()):
+        if not trials:
+            continue
         confidence, accuracy, share = pooled_calibration(trials)
         axes.plot(confidence, accuracy, color=COLOURS[number], label=arm)
         axes.scatter(
@@ -149,4 +153,4 @@ def pooled_confusion(trials: Sequence[Trial]) -> NDArray[np.int64]:
 
 
 def _first(arms: Mapping[str, Sequence[Trial]]) -> Trial:
-    return next(iter(arms.values()))[0]
+    return next(trials[0] for trials in arms.values() if trials)

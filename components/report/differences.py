@@ -36,8 +36,11 @@ class DifferencePlot:
     description: str
 
 
-def difference_plots(comparisons: Sequence[PairedComparison]) -> list[DifferencePlot]:
-    """One graphic for each comparison, all with the same axis, so that they compare with each other."""
+def difference_plots(comparisons: Sequence[PairedComparison]) -> list[DifferencePlot | None]:
+    """One graphic for each comparison, all with the same axis, so that they compare with each other.
+
+    None for one that has no seed.
+    """
     shown = [0.0]
     for comparison in comparisons:
         shown += [
@@ -49,7 +52,10 @@ def difference_plots(comparisons: Sequence[PairedComparison]) -> list[Difference
     return [_plot(comparison, min(shown) - margin, max(shown) + margin) for comparison in comparisons]
 
 
-def _plot(comparison: PairedComparison, start: float, end: float) -> DifferencePlot:
+def _plot(comparison: PairedComparison, start: float, end: float) -> DifferencePlot | None:
+    if comparison.mean_difference is None:
+        return None
+
     def x(value: float) -> float:
         return round(_LEFT + (_RIGHT - _LEFT) * (value - start) / (end - start), 1)
 

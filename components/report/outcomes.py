@@ -89,8 +89,8 @@ def metric_rows(arms: Mapping[str, Sequence[Trial]]) -> list[MetricRow]:
 
 
 def class_rows(arms: Mapping[str, Sequence[Trial]]) -> list[tuple[ClassMetrics, list[ClassRow]]]:
-    """Each class, as the first trial names and counts it, with a row for each arm."""
-    first = next(iter(arms.values()))[0].evaluation.classes
+    """Each class, as the first trial names and counts it, with a row for each arm; there is such a trial."""
+    first = next(trials[0] for trials in arms.values() if trials).evaluation.classes
     return [
         (
             entry,
@@ -105,6 +105,8 @@ def class_rows(arms: Mapping[str, Sequence[Trial]]) -> list[tuple[ClassMetrics, 
 
 def frequent_confusions(trials: Sequence[Trial]) -> list[Confusion]:
     """The most frequent mistakes of one arm, pooled over its seeds, most frequent first."""
+    if not trials:
+        return []
     counts = pooled_confusion(trials)
     examples = counts.sum(axis=1)
     mistakes = counts.copy()
@@ -131,6 +133,8 @@ def _spread(values: Sequence[float | None], text: Callable[[float | None], str])
 
 
 def _class_row(arm: str, entries: Sequence[ClassMetrics]) -> ClassRow:
+    if not entries:
+        return ClassRow(arm, ABSENT, ABSENT, ABSENT, ABSENT, ABSENT)
     areas = [entry.area_under_roc for entry in entries if entry.area_under_roc is not None]
     median = statistics.median
     low = percentage(median(entry.recall.low for entry in entries))

@@ -65,13 +65,15 @@ def describe(arms: Mapping[str, Sequence[Trial]]) -> Descriptions:
         total=_ends(arms, "total"),
         accuracy=_ends(arms, "accuracy"),
         parts=" ".join(f"{title}: {_ends(arms, column)}" for column, title in LOSS_PARTS),
-        calibration=" ".join(f"{arm}: {_calibration(trials)}" for arm, trials in arms.items()),
+        calibration=" ".join(f"{arm}: {_calibration(trials)}" for arm, trials in arms.items() if trials),
     )
 
 
 def _ends(arms: Mapping[str, Sequence[Trial]], column: Column) -> str:
     sentences = []
     for arm, trials in arms.items():
+        if not trials:
+            continue
         train, validation = (curve(trials, split, column) for split in ("train", "validation"))
         sentences.append(
             f"{arm} ends after epoch {train.epochs[-1]:.0f} at {train.median[-1]:.3f} in training and "
@@ -146,6 +148,8 @@ def _learning_curves(title: str, arms: Mapping[str, Sequence[Trial]], column: Co
 def _draw_curves(axes: Axes, arms: Mapping[str, Sequence[Trial]], column: Column) -> None:
     """Two lines for each arm, medians over the seeds; for few arms also bands from smallest to largest."""
     for index, (name, trials) in enumerate(arms.items()):
+        if not trials:  # each of them diverged
+            continue
         colour, marker = COLOURS[index], MARKERS[index]
         for split, line in LINES:
             values = curve(trials, split, column)

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from optduel.components.core import seconds_in_words
-from optduel.components.results import Environment, Trial
+from optduel.components.results import DivergedTrial, Environment, Trial
 
 
-def environments(trials: Sequence[Trial]) -> list[tuple[str, Environment]]:
+def environments(trials: Sequence[Trial | DivergedTrial]) -> list[tuple[str, Environment]]:
     """Each environment that trials ran in, with the trials that did."""
     found: dict[str, tuple[Environment, list[str]]] = {}
     for trial in trials:
@@ -18,7 +18,7 @@ def environments(trials: Sequence[Trial]) -> list[tuple[str, Environment]]:
     return [(", ".join(names), environment) for environment, names in found.values()]
 
 
-def trial_times(trial: Trial) -> tuple[str, str]:
+def trial_times(trial: Trial | DivergedTrial) -> tuple[str, str]:
     """When training started and how long it took, for people."""
     started = trial.training.started.replace("T", " ").replace("+00:00", " UTC")
     return started, seconds_in_words(trial.training.seconds)

@@ -1,6 +1,7 @@
 """Builds the report: one HTML page that needs nothing beside it, figures as files, and a short summary."""
 
 import base64
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,14 @@ from optduel.components.report.arm_cards import (
 )
 from optduel.components.report.drawing import figure_files, figure_style
 from optduel.components.report.outcomes import metric_rows
-from optduel.components.results import Comparison, Trial, Trials, markdown_table
+from optduel.components.results import (
+    Comparison,
+    DivergedTrial,
+    Trial,
+    Trials,
+    divergence_cautions,
+    markdown_table,
+)
 from optduel.components.settings import Experiment, cautions
 
 
@@ -50,22 +58,29 @@ def build_report(experiment: Experiment, records: Records, trials: Trials, compa
         DataError: the parts do not belong to one study, or a history is incomplete.
     """
     _check_parts(experiment, records, trials, comparison)
-    arms = {arm.name: trials.of(arm.name) for arm in experiment.arms}
-    figures = _draw(experiment, arms)
+    compared = trials.paired()
+    arms = {arm.name: compared.of(arm.name) for arm in experiment.arms}
+    figures = _draw(experiment, arms) if compared.trials else {}
     train_examples = records.manifest.splits["train"].records
     cards = arm_cards(experiment, train_examples)
-    found = cautions(experiment, train_examples, [trial.evaluation for trial in trials.trials])
+    known = trials.ended()
+    ended = {trial: known[trial] for trial in itertools.product(arms, experiment.study.seeds)}
+    found = [
+        *divergence_cautions(list(arms), experiment.study.seeds, trials),
+        *cautions(experiment, train_examples, [trial.evaluation for trial in trials.trials]),
+    ]
     html = (
         _environment()
         .get_template("page.html")
         .render(
             experiment=experiment,
             arms=arms,
-            by_seed={(trial.training.arm, trial.training.seed): trial for trial in trials.trials},
+            ended=ended,
+            compared=sorted({trial.training.seed for trial in compared.trials}),
             cards=cards,
             decay_notes=decay_notes(cards),
             comparison=comparison,
-            examples=trials.trials[0].evaluation.examples,
+            examples=records.manifest.splits[comparison.split].records,
             verdicts=list(
                 zip(comparison.comparisons, differences.difference_plots(comparison.comparisons), strict=True)
             ),
@@ -75,12 +90,12 @@ def build_report(experiment: Experiment, records: Records, trials: Trials, compa
             few_arms=len(arms) <= plots.FEW_ARMS,
             subject=plots.plot_subject(experiment.arms),
             metrics=outcomes.metric_rows(arms),
-            classes=outcomes.class_rows(arms),
+            classes=outcomes.class_rows(arms) if compared.trials else [],
             confusions={name: outcomes.frequent_confusions(members) for name, members in arms.items()},
             roc_classes=len(diagnostics.hardest_classes(arms)),
             records=describe(records),
             data_fingerprint=records.manifest.fingerprint,
-            environments=lineage.environments(trials.trials),
+            environments=lineage.environments(list(ended.values())),
             trial_times=lineage.trial_times,
             yaml=_as_yaml(experiment),
             sparkline_size=(SPARKLINE_WIDTH, SPARKLINE_HEIGHT),
@@ -92,7 +107,8 @@ def build_report(experiment: Experiment, records: Records, trials: Trials, compa
 
 def _check_parts(experiment: Experiment, records: Records, trials: Trials, comparison: Comparison) -> None:
     names = [arm.name for arm in experiment.arms]
-    found = sorted((trial.training.arm, trial.training.seed) for trial in trials.trials)
+    everyone: list[Trial | DivergedTrial] = [*trials.trials, *trials.diverged]
+    found = sorted((trial.training.arm, trial.training.seed) for trial in everyone)
     wanted = sorted((name, seed) for name in names for seed in experiment.study.seeds)
     if found != wanted:
         raise DataError(f"trials = {found}: must be those of the experiment, {wanted}")
@@ -100,7 +116,7 @@ def _check_parts(experiment: Experiment, records: Records, trials: Trials, compa
         raise DataError(
             f"comparison.arms: must be those of the experiment, {', '.join(names)}; compare again"
         )
-    for trial in trials.trials:
+    for trial in everyone:
         if trial.training.data_fingerprint != records.manifest.fingerprint:
             raise DataError(
                 f"trial {trial.training.arm}, seed {trial.training.seed}: was trained on other records, "
@@ -117,7 +133,11 @@ def _draw(experiment: Experiment, arms: Mapping[str, Sequence[Trial]]) -> dict[s
             "loss-parts": plots.loss_parts_figure(arms),
             "roc": diagnostics.roc_figure(arms),
             "calibration": diagnostics.calibration_figure(arms),
-            **{f"confusion-{arm}": diagnostics.confusion_figure(arm, trials) for arm, trials in arms.items()},
+            **{
+                f"confusion-{arm}": diagnostics.confusion_figure(arm, trials)
+                for arm, trials in arms.items()
+                if trials
+            },
         }
         files: dict[str, bytes] = {}
         for name, figure in figures.items():
@@ -159,7 +179,7 @@ def summary_page(
     cautions: Sequence[str],
 ) -> str:
     """Verdict, cautions and the table of final results."""
-    seeds = len(experiment.study.seeds)
+    seeds = max(len(trials) for trials in arms.values())
     lines = [f"# {_plain(experiment.title)}", ""]
     for pair in comparison.comparisons:
         lines += [f"**{pair.sentence}**", ""]

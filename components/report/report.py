@@ -12,6 +12,8 @@ from optduel.components.results import (
     HISTORY_NAME,
     RECORDS_NAME,
     Comparison,
+    DivergedTrial,
+    Divergence,
     IndexedArm,
     PairedComparison,
     Trial,
@@ -78,12 +80,14 @@ def write_tables(root: str, run: str, experiment: Experiment, trials: Trials, co
     Raises:
         StorageError: a table cannot be written.
     """
-    histories = [_history(run, experiment, trial) for trial in trials.trials]
+    ended = trials.ended()
+    wanted = [(arm.name, seed) for arm in experiment.arms for seed in experiment.study.seeds]
+    histories = [_history(run, experiment, ended[trial]) for trial in wanted]
     write_history_table(join(run_folder(root, run), HISTORY_NAME), histories)
     write_index(root, run, _arms(experiment, histories, comparison))
 
 
-def _history(run: str, experiment: Experiment, trial: Trial) -> TrialHistory:
+def _history(run: str, experiment: Experiment, trial: Trial | DivergedTrial) -> TrialHistory:
     training = trial.training
     started = datetime.datetime.fromisoformat(training.started).astimezone(datetime.UTC)
     return TrialHistory(
@@ -93,6 +97,7 @@ def _history(run: str, experiment: Experiment, trial: Trial) -> TrialHistory:
         data_fingerprint=training.data_fingerprint,
         arm=training.arm,
         seed=training.seed,
+        diverged_step=training.step if isinstance(training, Divergence) else None,
         code_version=training.environment.code_version,
         # DuckDB's Python client needs one more package to hand out times with a zone.
         started=started.replace(tzinfo=None),
@@ -120,7 +125,8 @@ def _arms(experiment: Experiment, histories: list[TrialHistory], comparison: Com
     for summary in comparison.arms:
         medians = summary.model_dump(include={"arm", "median_accuracy", "median_cross_entropy"})
         verdict = verdicts.get(summary.arm, {})
-        arms.append(IndexedArm.model_validate(run | medians | {"seeds": len(summary.seeds)} | verdict))
+        counts = {"seeds": len(summary.seeds), "diverged": len(summary.diverged)}
+        arms.append(IndexedArm.model_validate(run | medians | counts | verdict))
     return arms
 
 

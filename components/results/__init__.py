@@ -1,11 +1,14 @@
 """What a study leaves: documents, histories, tables over many runs, and where the numbers come from."""
 
+from optduel.components.results.divergence import divergence_cautions
 from optduel.components.results.documents import (
     Answer,
     ArmSummary,
     CalibrationBin,
     ClassMetrics,
     Comparison,
+    DivergedTrial,
+    Divergence,
     Evaluation,
     Interval,
     PairedComparison,
@@ -14,6 +17,8 @@ from optduel.components.results.documents import (
     Trials,
     markdown_table,
     read_document,
+    read_training_end,
+    read_trial_end,
     write_document,
 )
 from optduel.components.results.history import Row, decode_history, epochs_of, read_history, write_history
@@ -52,6 +57,8 @@ __all__ = [
     "CalibrationBin",
     "ClassMetrics",
     "Comparison",
+    "DivergedTrial",
+    "Divergence",
     "EXPERIMENT_NAME",
     "Environment",
     "Evaluation",
@@ -72,6 +79,7 @@ __all__ = [
     "decode_history",
     "decode_history_table",
     "decode_predictions",
+    "divergence_cautions",
     "environment",
     "epochs_of",
     "example_ids",
@@ -80,6 +88,8 @@ __all__ = [
     "now",
     "predictions_file",
     "read_document",
+    "read_training_end",
+    "read_trial_end",
     "read_history",
     "read_index",
     "read_notices",

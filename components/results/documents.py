@@ -1,7 +1,9 @@
 """What the last stages hand to each other: a trial's evaluation, all trials, and the comparison of arms."""
 
 from collections.abc import Iterable, Sequence
-from typing import Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import Field
 
 from optduel.components.core import DataError, ExperimentError
 from optduel.components.results.history import Row
@@ -75,8 +77,8 @@ class Evaluation(Section):
     model_sha256: str
 
 
-class TrainingRecord(Section):
-    """How one trial was trained: written beside its model, carried to the report.
+class _Training(Section):
+    """What is told of every trial that has ended.
 
     Attributes:
         fingerprint: of all that determines the trial's numbers; equal ones are the same trial.
@@ -91,7 +93,6 @@ class TrainingRecord(Section):
     seed: int
     fingerprint: str
     data_fingerprint: str
-    model_sha256: str
     parameters: int
     precision: str
     workers: int
@@ -101,33 +102,103 @@ class TrainingRecord(Section):
     environment: Environment
 
 
+class TrainingRecord(_Training):
+    """How one trial was trained: written beside its model, carried to the report."""
+
+    status: Literal["finished"] = "finished"
+    model_sha256: str
+
+
+class Divergence(_Training):
+    """How one trial ended whose numbers were not finite any more: a result, in place of the other one.
+
+    Attributes:
+        epoch: in which that was, from 1.
+        step: optimizer steps done.
+        reason: what was not finite.
+    """
+
+    status: Literal["diverged"] = "diverged"
+    epoch: int
+    step: int
+    reason: str
+
+    @property
+    def text(self) -> str:
+        """When and why, for people."""
+        return f"{self.reason} not finite at step {self.step}, in epoch {self.epoch}"
+
+
+_TrainingEnd = Annotated[TrainingRecord | Divergence, Field(discriminator="status")]
+
+
 class Trial(Section):
     """An arm with a seed: how it trained and how good it is."""
 
+    status: Literal["finished"] = "finished"
     training: TrainingRecord
     history: tuple[Row, ...]
     evaluation: Evaluation
 
 
+class DivergedTrial(Section):
+    """An arm with a seed that has no final metrics.
+
+    Attributes:
+        history: up to there; it may be empty.
+        split: that it would have been evaluated on.
+    """
+
+    status: Literal["diverged"] = "diverged"
+    training: Divergence
+    history: tuple[Row, ...]
+    split: Literal["test", "validation"]
+
+
+_TrialEnd = Annotated[Trial | DivergedTrial, Field(discriminator="status")]
+
+
 class Trials(Section):
-    """All trials so far, in the order of arms and seeds."""
+    """All trials so far, in the order of arms and seeds; those that diverged apart."""
 
     trials: tuple[Trial, ...]
+    diverged: tuple[DivergedTrial, ...] = ()
 
     def of(self, arm: str) -> tuple[Trial, ...]:
-        """The trials of one arm."""
+        """The trials of one arm that did not diverge."""
         return tuple(trial for trial in self.trials if trial.training.arm == arm)
+
+    def ended(self) -> dict[tuple[str, int], Trial | DivergedTrial]:
+        """All trials, by arm and seed."""
+        everyone: tuple[Trial | DivergedTrial, ...] = (*self.trials, *self.diverged)
+        return {(trial.training.arm, trial.training.seed): trial for trial in everyone}
+
+    def paired(self) -> "Trials":
+        """The trials that can be compared: on seeds on which no arm diverged that finished on any.
+
+        An arm's median over the seeds that it survived would be that of its lucky ones.
+        """
+        finished = {trial.training.arm for trial in self.trials}
+        lost = {trial.training.seed for trial in self.diverged if trial.training.arm in finished}
+        return Trials(trials=tuple(trial for trial in self.trials if trial.training.seed not in lost))
 
 
 class ArmSummary(Section):
-    """One arm over its seeds: final metrics, one value per seed, and their medians."""
+    """One arm over the seeds that are compared: final metrics, one value per seed, and their medians.
+
+    Attributes:
+        seeds: on which every arm finished that finished on any, see `Trials.paired`.
+        diverged: the seeds on which this arm did not finish.
+        median_accuracy, median_cross_entropy: None where no seed is left.
+    """
 
     arm: str
     seeds: tuple[int, ...]
+    diverged: tuple[int, ...] = ()
     accuracy: tuple[float, ...]
     cross_entropy: tuple[float, ...]
-    median_accuracy: float
-    median_cross_entropy: float
+    median_accuracy: float | None
+    median_cross_entropy: float | None
 
 
 Answer = Literal["shown", "not shown", "no difference"]
@@ -137,16 +208,18 @@ class PairedComparison(Section):
     """One arm against the first one, paired by seed, in the study's metric.
 
     Attributes:
-        differences: challenger minus baseline for each common seed.
-        mean_difference: their mean, between the bounds of its nominal BCa interval; the bounds are None
-            with fewer than two seeds, where no interval exists.
+        seeds: on which both arms finished.
+        differences: challenger minus baseline for each of these seeds.
+        mean_difference: their mean, between the bounds of its nominal BCa interval; None with no seed, as are
+            median and probability. The bounds are None with fewer than two seeds, where no interval exists.
         p_value: of the two-sided sign-flip test of the mean, Holm-corrected when several arms are compared
             with the first one; None with fewer than two seeds.
         smallest_p_value: the smallest p that this number of seeds can reach, 2 / 2^n (beyond 20 seeds no less
             than 1e-5) times the number of comparisons; None with fewer than two seeds.
         probability_challenger_better: fraction of seeds won by the challenger, ties counting one half.
         answer: "shown" when p is below 1 - confidence and the interval excludes 0; "no difference" when
-            accuracy and cross-entropy are equal on every seed; else "not shown".
+            accuracy and cross-entropy are equal on every seed; else "not shown". An arm that diverged on a
+            seed is never shown to be better: the seeds that it survived are its lucky ones.
         better: the better arm when the answer is "shown", else None.
         sentence: the verdict in words.
     """
@@ -157,13 +230,13 @@ class PairedComparison(Section):
     confidence: float
     seeds: tuple[int, ...]
     differences: tuple[float, ...]
-    median_difference: float
-    mean_difference: float
+    median_difference: float | None
+    mean_difference: float | None
     interval_low: float | None
     interval_high: float | None
     p_value: float | None
     smallest_p_value: float | None
-    probability_challenger_better: float
+    probability_challenger_better: float | None
     answer: Answer
     better: str | None
     sentence: str
@@ -198,12 +271,27 @@ def read_document(location: Location, expected: type[Document]) -> Document:
         StorageError: it cannot be read.
         DataError: it is no such document.
     """
+    document: Document = _read(location, expected, expected.__name__)
+    return document
+
+
+def read_training_end(location: Location) -> TrainingRecord | Divergence:
+    """Reads what the train stage left of a trial; raises what `read_document` does."""
+    end: TrainingRecord | Divergence = _read(location, _TrainingEnd, "TrainingRecord or Divergence")
+    return end
+
+
+def read_trial_end(location: Location) -> Trial | DivergedTrial:
+    """Reads what a run has kept of a trial; raises what `read_document` does."""
+    end: Trial | DivergedTrial = _read(location, _TrialEnd, "Trial or DivergedTrial")
+    return end
+
+
+def _read(location: Location, expected: Any, name: str) -> Any:
     try:
         return decode(expected, read(location), str(location))
     except ExperimentError as error:
-        raise DataError(
-            f"{location}: not a {expected.__name__} document; run the stage again: {error}"
-        ) from error
+        raise DataError(f"{location}: not a {name} document; run the stage again: {error}") from error
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

@@ -29,6 +29,8 @@ class TrialHistory(Section):
         fingerprint: of the experiment: equal ones ask for equal numbers.
         data_fingerprint: of the records.
         started: when the trial's training began, in UTC without saying so.
+        diverged_step: after which optimizer step it diverged; None where it finished.
+        rows: none where it diverged before the first.
     """
 
     run: str
@@ -37,6 +39,7 @@ class TrialHistory(Section):
     data_fingerprint: str
     arm: str
     seed: int
+    diverged_step: int | None = None
     code_version: str
     started: datetime.datetime
     precision: str
@@ -47,7 +50,7 @@ class TrialHistory(Section):
 
 HISTORY = Schema(
     "history",
-    1,
+    2,
     (
         Column("run", "string", "", "name of the run, unique below its root"),
         Column("experiment", "string", "", "name of the experiment"),
@@ -55,12 +58,17 @@ HISTORY = Schema(
         Column("data_fingerprint", "string", "", "of the records"),
         Column("arm", "string", "", "name of the arm"),
         Column("seed", "int64", "", "of initial weights, data order and dropout"),
+        Column(
+            "diverged_step", "int64", "optimizer steps", "after which the trial diverged; null: it did not"
+        ),
         Column("code_version", "string", "", "commit of the code that trained"),
         Column("started", "timestamp[us]", "UTC", "when the trial's training began"),
         Column("precision", "string", "", "dtype policy: float32, mixed_bfloat16 or float64"),
         Column("workers", "int64", "processes", "that trained together"),
         Column("replicas", "int64", "devices", "over all workers"),
-        Column("event", "string", "", "step: the steps since the row before; epoch: a whole epoch"),
+        Column(
+            "event", "string", "", "step: since the row before; epoch: a whole one; null: nothing measured"
+        ),
         Column("split", "string", "", "train, or validation: measured at the end of the epoch"),
         Column("step", "int64", "optimizer steps", "done"),
         Column("epoch", "int64", "epochs", "done; of a step row the epoch it belongs to, from 1"),
@@ -113,7 +121,8 @@ def write_history_table(location: Location, trials: Iterable[TrialHistory]) -> N
     rows = []
     for trial in trials:
         identity = trial.model_dump(exclude={"rows"})
-        rows += [identity | row.model_dump() for row in trial.rows]
+        # A trial that diverged before its first row is there all the same.
+        rows += [identity | row.model_dump() for row in trial.rows] or [identity]
     publish(location, encode(HISTORY, rows))
 
 
@@ -133,7 +142,9 @@ def decode_history_table(content: bytes, where: str) -> tuple[TrialHistory, ...]
 
     trials = []
     for fields, rows in itertools.groupby(decode(HISTORY, content, where), identity):
-        measurements = tuple({name: row[name] for name in measured} for row in rows)
+        measurements = tuple(
+            {name: row[name] for name in measured} for row in rows if row["event"] is not None
+        )
         try:
             trials.append(validate(TrialHistory, fields | {"rows": measurements}, where))
         except ExperimentError as error:
@@ -151,7 +162,8 @@ class IndexedArm(Section):
 
     Attributes:
         started: when the first trial's training began, in UTC without saying so.
-        seeds: how many trials the arm has.
+        seeds: how many trials of the arm are compared.
+        diverged: how many of its trials did.
         split: that the medians are taken on.
         baseline: the arm that this one is compared with, by `metric`.
         better: the better one of the two where the answer is "shown".
@@ -167,9 +179,10 @@ class IndexedArm(Section):
     started: datetime.datetime
     arm: str
     seeds: int
+    diverged: int = 0
     split: Literal["test", "validation"]
-    median_accuracy: float
-    median_cross_entropy: float
+    median_accuracy: float | None
+    median_cross_entropy: float | None
     baseline: str | None = None
     metric: Literal["accuracy", "cross_entropy"] | None = None
     confidence: float | None = None
@@ -184,7 +197,7 @@ class IndexedArm(Section):
 
 RUNS = Schema(
     "runs",
-    1,
+    2,
     (
         Column("run", "string", "", "name of the run, unique below its root"),
         Column("experiment", "string", "", "name of the experiment"),
@@ -194,10 +207,11 @@ RUNS = Schema(
         Column("code_version", "string", "", "commit of the code that trained"),
         Column("started", "timestamp[us]", "UTC", "when the first trial's training began"),
         Column("arm", "string", "", "name of the arm; the run's first one has no baseline"),
-        Column("seeds", "int64", "trials", "of the arm"),
+        Column("seeds", "int64", "trials", "of the arm that are compared"),
+        Column("diverged", "int64", "trials", "of the arm that diverged"),
         Column("split", "string", "", "that the medians are taken on: test or validation"),
-        Column("median_accuracy", "float64", "fraction", "over the seeds"),
-        Column("median_cross_entropy", "float64", "nat", "over the seeds"),
+        Column("median_accuracy", "float64", "fraction", "over the seeds that are compared"),
+        Column("median_cross_entropy", "float64", "nat", "over the seeds that are compared"),
         Column("baseline", "string", "", "arm that this one is compared with"),
         Column("metric", "string", "", "that they are compared by: accuracy or cross_entropy"),
         Column("confidence", "float64", "fraction", "level of the interval"),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from optduel.components.core import ExperimentError
 from optduel.components.records import load_records
-from optduel.components.results import TrainingRecord, epochs_of, read_document, read_history, trial_folder
+from optduel.components.results import Divergence, epochs_of, read_history, read_training_end, trial_folder
 from optduel.components.settings import canonical_json, oversized_batch, validate
 from optduel.components.storage import join, publish
 from optduel.components.train.contract.finished import finished_record, register, take_over
@@ -52,7 +52,8 @@ def train_trials(
         launcher: makes what runs the workers of the trial in a folder; on this host unless given.
 
     Returns:
-        The last epoch in numbers, by name: of several trials each number's median.
+        The last epoch in numbers, by name: of several trials each number's median. Trials that diverged are
+        not in it; where there are any, "diverged" says how many.
 
     Raises:
         OptduelError: what ended a trial; its checkpoints stay, until it is complete.
@@ -62,7 +63,10 @@ def train_trials(
         train_trial(json.loads(sections), seed, records_file, folder, launcher(folder), root)
         for seed, folder in folders.items()
     ]
-    medians = {name: statistics.median(one[name] for one in numbers) for name in numbers[0]}
+    finished = [one for one in numbers if "diverged" not in one]
+    medians = {name: statistics.median(one[name] for one in finished) for one in finished[:1] for name in one}
+    if len(finished) < len(numbers):
+        medians["diverged"] = float(len(numbers) - len(finished))
     publish(metrics_file, canonical_json(medians).encode())
     return medians
 
@@ -87,7 +91,7 @@ def train_trial(
             is found later; a path or a URI.
 
     Returns:
-        The last epoch in numbers, by name.
+        The last epoch in numbers, by name; of a trial that diverged "diverged" alone, 1.
 
     Raises:
         OptduelError: what ended the trial; checkpoints stay, until the trial is complete.
@@ -100,14 +104,16 @@ def train_trial(
     record = finished_record(task) or (take_over(task, root) if root else None)
     if record is None:
         launcher.run(task)
-        record = read_document(task.record_file, TrainingRecord)
+        record = read_training_end(task.record_file)
     if root:
         register(task, root, record)
-    rows = read_history(task.history_file)
-    trained, validated = epochs_of(rows, "train")[-1], epochs_of(rows, "validation")[-1]
     # Nothing can go on from here any more, and Kubeflow Pipelines copies all of a model's folder to whoever
     # takes the model.
     checkpoint.discard(task.checkpoint_folder)
+    if isinstance(record, Divergence):
+        return {"diverged": 1.0}
+    rows = read_history(task.history_file)
+    trained, validated = epochs_of(rows, "train")[-1], epochs_of(rows, "validation")[-1]
     return {
         "train_accuracy": trained.accuracy,
         "train_cross_entropy": trained.cross_entropy,

@@ -119,7 +119,7 @@ def read_named(named: str, root: str) -> list[NamedTrial]:
         trials = [
             NamedTrial(trial.run, trial, trial.rows) for trial in decode_history_table(content, location)
         ]
-    if not any(trial.rows for trial in trials):
+    if not any(trial.rows or (trial.known and trial.known.diverged_step is not None) for trial in trials):
         raise DataError(f"{location}: holds no rows yet; wait for the first ones")
     return trials
 
@@ -177,6 +177,7 @@ _RUN_COLUMNS = (
     Shown("fingerprint", "fingerprint", lambda text: str(text)[:_SHORT]),
     Shown("arm", "arm"),
     Shown("seeds", "seeds"),
+    Shown("diverged", "diverged"),
     Shown("split", "split"),
     Shown("accuracy", "median_accuracy", _percent),
     Shown("cross-entropy", "median_cross_entropy", _fixed(4)),
@@ -189,6 +190,7 @@ _TRIAL_COLUMNS = (
     Shown("arm", "arm"),
     Shown("seed", "seed"),
     Shown("epochs", "epochs"),
+    Shown("diverged at step", "diverged_step"),
     Shown("train CE", "train_cross_entropy", _fixed(4)),
     Shown("accuracy", "train_accuracy", _percent),
     Shown("validation CE", "validation_cross_entropy", _fixed(4)),
@@ -196,6 +198,9 @@ _TRIAL_COLUMNS = (
     Shown("examples/s", "examples_per_second", _fixed(0)),
     Shown("seconds", "wall_seconds", _fixed(1)),
 )
+
+_OF_DIVERGENCES = ("diverged", "diverged_step")
+"""Columns that a table has only where a trial diverged."""
 
 _DEVIATION_COLUMN = Shown("deviation", "largest_deviation", _deviation_text)
 
@@ -209,7 +214,8 @@ def list_runs(index: Index, root: str, form: Format) -> str:
     if form == "table":
         if not index.arms:
             return f"no run below {root} has finished yet\n"
-        return as_text([arm.model_dump() for arm in index.arms], _RUN_COLUMNS)
+        arms = [arm.model_dump() for arm in index.arms]
+        return as_text(arms, _needed(_RUN_COLUMNS, arms))
     return _for_programs([arm.model_dump(mode="json") for arm in index.arms], form)
 
 
@@ -239,9 +245,17 @@ def show_histories(named: Sequence[str], root: str, form: Format) -> str:
     records = [record for answer in answers for record in answer]
     if form != "table":
         return _for_programs(records, form)
-    columns = (*_TRIAL_COLUMNS, _DEVIATION_COLUMN) if len(runs) > 1 else _TRIAL_COLUMNS
+    columns = [*_needed(_TRIAL_COLUMNS, records), *([_DEVIATION_COLUMN] if len(runs) > 1 else [])]
     sentences = [_sentence(reference, run, answer) for run, answer in zip(runs[1:], answers[1:], strict=True)]
     return "\n".join([as_text(records, columns), *sentences])
+
+
+def _needed(columns: Sequence[Shown], records: Sequence[dict[str, Any]]) -> list[Shown]:
+    return [
+        column
+        for column in columns
+        if column.field not in _OF_DIVERGENCES or any(record[column.field] for record in records)
+    ]
 
 
 def _for_programs(records: Sequence[dict[str, Any]], form: Format) -> str:
@@ -255,7 +269,10 @@ def _summary(trial: NamedTrial) -> dict[str, Any]:
     identity = ("experiment", "fingerprint", "data_fingerprint", "code_version", "started", "precision")
     return {
         "run": trial.run,
-        **{name: known.get(name) for name in (*identity, "workers", "replicas", "arm", "seed")},
+        **{
+            name: known.get(name)
+            for name in (*identity, "workers", "replicas", "arm", "seed", "diverged_step")
+        },
         "epochs": len(trained),
         **_last(trained, "train"),
         **_last(validated, "validation"),

@@ -18,6 +18,7 @@ from optduel.components.results import (
     write_document,
 )
 from optduel.components.settings import Study
+from tests.results.divergences import diverge
 
 VALUES = {"sgd-l2": [0.90, 0.91, 0.89, 0.92, 0.90, 0.91], "adamw": [0.92, 0.92, 0.92, 0.93, 0.93, 0.92]}
 
@@ -73,11 +74,27 @@ def test_run_page_shows_verdict_and_numbers(root: Path, capsys: pytest.CaptureFi
         assert type(value) in (str, float)  # what both the backend and the local runner can carry
         assert isinstance(value, str) or math.isfinite(value)
     assert pair.sentence in page
-    cells = " | &nbsp;&nbsp;".join(["adamw", "92.00 %", "92.00 %", "93.00 %", "0.3000", "6"])
+    cells = " | &nbsp;&nbsp;".join(["adamw", "92.00 %", "92.00 %", "93.00 %", "0.3000", "6", "0"])
     assert f"| {cells} |" in page
     assert "| adamw minus sgd-l2 | &nbsp;&nbsp;+1.8 points |" in page
     # `optduel submit --wait` reads it there.
     assert f"optduel: verdict: {pair.sentence}\n" in capsys.readouterr().err
+
+
+def test_trials_that_diverged_are_gathered_and_told(
+    root: Path, make_trial: Callable[..., Trial], capsys: pytest.CaptureFixture[str]
+) -> None:
+    lost = diverge(make_trial("adamw", 2))
+    write_document(trial_document(str(root / "runs/run-1"), "adamw", 2), lost)
+    comparison, trials, metrics, page = run_compare(root, (0, 1, 2, 3, 4, 5))
+    assert trials.diverged == (lost,)
+    assert len(trials.trials) == 11
+    assert metrics["adamw diverged"] == 1.0
+    assert "sgd-l2 diverged" not in metrics
+    told = "adamw diverged on 1 of 6 seeds: seed 2, loss or gradient not finite at step 7, in epoch 1."
+    assert comparison.cautions[0] == told
+    assert f"Mind:\n\n- {told}" in page
+    assert f"caution: {told}" in capsys.readouterr().err
 
 
 def test_trial_that_is_missing_ends_the_task_with_bad_data(

@@ -16,6 +16,9 @@ from optduel.components.evaluate.evaluate import examples_at_once
 from optduel.components.evaluate.metrics import evaluate_probabilities
 from optduel.components.records import Records, SplitReader
 from optduel.components.results import (
+    DivergedTrial,
+    Divergence,
+    Row,
     TrainingRecord,
     Trial,
     environment,
@@ -23,6 +26,7 @@ from optduel.components.results import (
     predictions_file,
     read_document,
     read_predictions,
+    read_trial_end,
     trial_document,
     write_document,
     write_history,
@@ -67,6 +71,11 @@ class Stage:
         (folder / "records").write_text(records.canonical_json())
 
     def run(self) -> tuple[Trial, dsl.Metrics, dsl.ClassificationMetrics]:
+        metrics, classification = self.evaluate()
+        kept = trial_document(str(self._folder / "runs/run-1"), "arm", 3)
+        return read_document(kept, Trial), metrics, classification
+
+    def evaluate(self) -> tuple[dsl.Metrics, dsl.ClassificationMetrics]:
         def uri(name: str) -> str:
             return str(self._folder / name)
 
@@ -82,8 +91,7 @@ class Stage:
             metrics=metrics,
             classification=classification,
         )
-        kept = trial_document(str(self._folder / "runs/run-1"), "arm", 3)
-        return read_document(kept, Trial), metrics, classification
+        return metrics, classification
 
 
 ARITHMETIC = """
@@ -246,3 +254,41 @@ def test_the_tutorial_is_evaluated_in_half_of_the_memory_that_a_pod_has() -> Non
 def test_small_images_are_evaluated_as_many_at_a_time_as_before() -> None:
     """The numbers of a forward pass depend, in their last bits, on how many examples it takes."""
     assert examples_at_once(linear_model(np.zeros((64, 10), np.float32))) == 256
+
+
+LAST = Row.model_validate(
+    dict.fromkeys(Row.model_fields, 1) | {"event": "epoch", "split": "train", "epoch": 5, "step": 20}
+)
+
+
+def ended(folder: Path) -> DivergedTrial:
+    kept = read_trial_end(trial_document(str(folder / "runs/run-1"), "arm", 3))
+    assert isinstance(kept, DivergedTrial)
+    return kept
+
+
+def test_a_trial_that_diverged_has_nothing_to_evaluate(records: Records, tmp_path: Path) -> None:
+    stage = Stage(tmp_path, records)
+    write_model(stage.model, linear_model(np.zeros((64, 10))), records)
+    trained = read_document(stage.model / "training.json", TrainingRecord)
+    known = trained.model_dump(exclude={"status", "model_sha256"})
+    divergence = Divergence.model_validate(known | {"epoch": 2, "step": 9, "reason": "validation loss"})
+    write_document(stage.model / "training.json", divergence)
+    (stage.model / "model.keras").unlink()
+    metrics, classification = stage.evaluate()
+    assert ended(tmp_path) == DivergedTrial(training=divergence, history=(), split="test")
+    assert metrics.metadata == {"diverged": 1.0}
+    assert json.loads(Path(metrics.path).read_text()) == {"diverged": 1.0}
+    assert classification.metadata == {}
+
+
+def test_a_model_whose_outputs_are_not_finite_has_diverged(records: Records, tmp_path: Path) -> None:
+    """Validation may have been finite: these are other images."""
+    stage = Stage(tmp_path, records)
+    write_model(stage.model, linear_model(np.full((64, 10), 3e38, np.float32)), records)
+    write_history(stage.model / "history.jsonl", [LAST])
+    metrics, _ = stage.evaluate()
+    trial = ended(tmp_path)
+    assert trial.training.text == "an output for the test split not finite at step 20, in epoch 5"
+    assert trial.history[0].step == 20
+    assert metrics.metadata == {"diverged": 1.0}

@@ -76,7 +76,7 @@ def leave(root: str, run: str, *trials: TrialHistory) -> None:
     arms = [
         IndexedArm.model_validate(
             {
-                **trials[0].model_dump(exclude={"rows", "seed", "arm", "precision", "workers", "replicas"}),
+                **trials[0].model_dump(include=set(IndexedArm.model_fields) - {"arm"}),
                 "title": "Digits",
                 "arm": arm,
                 "seeds": 1,
@@ -149,6 +149,18 @@ def test_name_folder_and_file_are_the_same_run(form: str, ask: Ask, root: Path) 
     assert answers[0][0] == 0
 
 
+def test_a_trial_that_diverged_is_told_and_so_is_their_number(root: Path, ask: Ask) -> None:
+    lost = trial("lost", "adamw", 0, ()).model_copy(update={"diverged_step": 12})
+    leave(str(root), "lost", trial("lost", "sgd-l2", 0, rows()), lost)
+    code, out, _ = ask("lost")
+    assert code == 0
+    heading, finished, diverged = (line.split() for line in out.splitlines())
+    at = heading.index("diverged")
+    assert heading[at : at + 3] == ["diverged", "at", "step"]
+    assert (finished[at], diverged[at]) == ("-", "12")
+    assert "diverged" not in ask("one")[1], "no column without a reason"
+
+
 def test_csv_and_json_say_the_same_in_full(ask: Ask) -> None:
     _, text, _ = ask("one", "--format", "csv")
     _, document, _ = ask("one", "--format", "json")
@@ -160,7 +172,7 @@ def test_csv_and_json_say_the_same_in_full(ask: Ask) -> None:
     assert records[0]["fingerprint"] == "7e" * 32
     assert records[0]["started"] == "2026-11-23T10:00:00"
     assert list(csv.DictReader(io.StringIO(text))) == [
-        {name: str(value) for name, value in record.items()} for record in records
+        {name: "" if value is None else str(value) for name, value in record.items()} for record in records
     ]
 
 

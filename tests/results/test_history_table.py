@@ -122,7 +122,7 @@ def test_units_and_version_are_in_the_file(tmp_path: Path) -> None:
     write_history_table(path, [trial()])
     schema = parquet.read_schema(path)
     assert schema.metadata[b"optduel.table"] == b"history"
-    assert schema.metadata[b"optduel.schema_version"] == b"1"
+    assert schema.metadata[b"optduel.schema_version"] == b"2"
     assert schema.field("cross_entropy").metadata[b"unit"] == b"nat"
     assert schema.field("wall_seconds").metadata[b"unit"] == b"s"
     assert all(schema.field(column.name).metadata[b"description"] for column in HISTORY.columns)
@@ -156,8 +156,20 @@ def test_a_cut_file_is_named(tmp_path: Path, length: int) -> None:
         decode_history_table(path.read_bytes()[:length], "h.parquet")
 
 
+@pytest.mark.parametrize("rows", [(), (row(1, "step"), row(2))], ids=["before its first row", "later"])
+def test_a_trial_that_diverged_is_there_even_without_a_row(tmp_path: Path, rows: tuple[Row, ...]) -> None:
+    path = tmp_path / "history.parquet"
+    trials = (
+        trial("sgd-l2", 0),
+        trial("adamw", 0, rows).model_copy(update={"diverged_step": 3}),
+        trial("adamw", 1),
+    )
+    write_history_table(path, trials)
+    assert decode_history_table(path.read_bytes(), "h") == trials
+
+
 def changed(**changes: Any) -> bytes:
-    schema = Schema(**({"table": "history", "version": 1, "columns": HISTORY.columns} | changes))
+    schema = Schema(**({"table": "history", "version": 2, "columns": HISTORY.columns} | changes))
     values = trial().model_dump(exclude={"rows"}) | row().model_dump()
     return encode(schema, [{column.name: values[column.name] for column in schema.columns}])
 
@@ -165,9 +177,9 @@ def changed(**changes: Any) -> bytes:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (changed(version=2), "f: schema version = 2: this code reads 1; use the release that wrote it"),
+        (changed(version=3), "f: schema version = 3: this code reads 2; use the release that wrote it"),
         (changed(table="runs"), "f: holds the table 'runs', not 'history'"),
-        (changed(columns=HISTORY.columns[:-1]), "f: has other columns than version 1 of its table"),
+        (changed(columns=HISTORY.columns[:-1]), "f: has other columns than version 2 of its table"),
     ],
     ids=["version", "table", "columns"],
 )
@@ -209,7 +221,7 @@ def test_the_index_of_a_new_root_is_empty(tmp_path: Path) -> None:
     ("content", "problem"),
     [
         (b"PAR1", "not a Parquet file, or a damaged one: "),
-        (encode(Schema("runs", 2, RUNS.columns), []), "schema version = 2: this code reads 1"),
+        (encode(Schema("runs", 3, RUNS.columns), []), "schema version = 3: this code reads 2"),
         (encode(RUNS, []), "holds no arm; run the study again"),
     ],
     ids=["damaged", "newer", "empty"],

@@ -1,7 +1,8 @@
 """Finished trials: whoever asks for the same trial again takes it over instead of training it.
 
 A trial is known by its fingerprint, as records are. `<root>/trials/<fingerprint>.json` says where it lies. It
-copied from there: an artifact of Kubeflow Pipelines may not point into another run.
+is copied from there: an artifact of Kubeflow Pipelines may not point into another run. A trial that diverged
+is finished, too; it has no model.
 """
 
 import hashlib
@@ -9,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from optduel.components.core import DataError, ExperimentError, say
-from optduel.components.results import TrainingRecord, code_version, read_document
+from optduel.components.results import Divergence, TrainingRecord, code_version, read_training_end
 from optduel.components.settings import Section, decode
 from optduel.components.storage import (
     Download,
@@ -34,14 +35,14 @@ class FinishedTrial(Section):
 
     Attributes:
         output: the trial's folder, relative to the root.
-        model_sha256: of its `model.keras`.
+        model_sha256: of its `model.keras`; None where it diverged.
     """
 
     output: str
-    model_sha256: str
+    model_sha256: str | None
 
 
-def finished_record(task: Task) -> TrainingRecord | None:
+def finished_record(task: Task) -> TrainingRecord | Divergence | None:
     """The record in the task's own output, where an earlier attempt of this very trial is complete.
 
     Raises:
@@ -50,14 +51,14 @@ def finished_record(task: Task) -> TrainingRecord | None:
     if stat(task.record_file) is None:
         return None
     try:
-        record = read_document(task.record_file, TrainingRecord)
+        record = read_training_end(task.record_file)
     except DataError as error:
         say(f"train {task.name}: trains again: {str(error).splitlines()[0]}")
         return None
     return record if record.fingerprint == task.fingerprint else None
 
 
-def take_over(task: Task, root: str) -> TrainingRecord | None:
+def take_over(task: Task, root: str) -> TrainingRecord | Divergence | None:
     """Copies the same trial of an earlier run to the task's output, if there is a whole one below the root.
 
     Args:
@@ -83,7 +84,7 @@ def take_over(task: Task, root: str) -> TrainingRecord | None:
     return record
 
 
-def register(task: Task, root: str, record: TrainingRecord) -> None:
+def register(task: Task, root: str, record: TrainingRecord | Divergence) -> None:
     """Lets later runs find the finished trial, where its output lies below the root.
 
     Raises:
@@ -91,8 +92,12 @@ def register(task: Task, root: str, record: TrainingRecord) -> None:
     """
     prefix = f"{root.rstrip('/')}/"
     if task.output.startswith(prefix) and not code_version().endswith(_UNKNOWN_CODE):
-        known = FinishedTrial(output=task.output.removeprefix(prefix), model_sha256=record.model_sha256)
+        known = FinishedTrial(output=task.output.removeprefix(prefix), model_sha256=_model_of(record))
         publish(_place(root, task), known.canonical_json().encode())
+
+
+def _model_of(record: TrainingRecord | Divergence) -> str | None:
+    return record.model_sha256 if isinstance(record, TrainingRecord) else None
 
 
 def _place(root: str, task: Task) -> str:
@@ -105,21 +110,25 @@ def _inside(root: str, output: str, where: str) -> str:
     return join(root, output)
 
 
-def _copy(task: Task, source: str, model_sha256: str) -> TrainingRecord:
+def _copy(task: Task, source: str, model_sha256: str | None) -> TrainingRecord | Divergence:
     """Copies the trial, the record last: with it the output is complete."""
     record_file = join(source, RECORD)
-    if not all(stat(join(source, name)) for name in (RECORD, MODEL, HISTORY)):
+    needed = [HISTORY] if model_sha256 is None else [HISTORY, MODEL]
+    if not all(stat(join(source, name)) for name in (RECORD, *needed)):
         raise DataError(f"{source}: the trial that lay there is gone")
-    record = read_document(record_file, TrainingRecord)
+    record = read_training_end(record_file)
     if record.fingerprint != task.fingerprint:
         raise DataError(f"{record_file}: fingerprint = {record.fingerprint}: is of another trial")
+    if _model_of(record) != model_sha256:
+        raise DataError(f"{record_file}: status = {record.status}: was changed since it was trained")
     events = [entry.uri.rpartition(f"/{EVENTS}/")[2] for entry in list_entries(join(source, EVENTS))]
-    names = [MODEL, HISTORY, *(f"{EVENTS}/{name}" for name in events)]
+    names = [*needed, *(f"{EVENTS}/{name}" for name in events)]
     try:
         with tempfile.TemporaryDirectory(prefix="optduel-") as scratch:
             files = {name: Path(scratch) / name for name in names}
             download([Download(join(source, name), path) for name, path in files.items()])
-            _check_model(files[MODEL], model_sha256, source)
+            if model_sha256 is not None:
+                _check_model(files[MODEL], model_sha256, source)
             upload([Upload(path, join(task.output, name)) for name, path in files.items()])
     except OSError as error:
         raise as_storage_error(error, Path(tempfile.gettempdir())) from error

@@ -16,9 +16,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from optduel.components.core import LaunchError, OptduelError, StoppedError, StorageError, TrainingError, say
+from optduel.components.core import LaunchError, OptduelError, StoppedError, say
 from optduel.components.records import SplitReader, StagedRecords
-from optduel.components.results import Row, TrainingRecord, environment, now, write_document
+from optduel.components.results import Divergence, Row, TrainingRecord, environment, now, write_document
 from optduel.components.settings import canonical_json
 from optduel.components.train.contract.control import STAGING, STARTING, Control
 from optduel.components.train.contract.task import Task
@@ -46,10 +46,11 @@ CALL_SECONDS = 1.0
 def train(task: Task, strategy: tf.distribute.Strategy, control: Control) -> None:
     """Trains a trial, or goes on from its last checkpoint; the chief writes what the task's docstring lists.
 
+    A trial that diverges ends well, too, and without a model: that it did is its result.
+
     Raises:
         DataError: a shard differs from the manifest, now or while training.
         ExperimentError: the experiment cannot be trained on these records with these workers.
-        TrainingError: a loss, a gradient or the weights' norm is not finite.
         StorageError: a shard cannot be read, or a result cannot be written.
         LaunchError: the workers do not see the same checkpoints or records.
         StoppedError: `control` asked for a stop, and the trial is saved.
@@ -102,12 +103,25 @@ def train(task: Task, strategy: tf.distribute.Strategy, control: Control) -> Non
                 f"epochs done), records or precision (here {precision}); give them one {task.output}"
             )
         recorder = Recorder(task, identity, state.rows, scratch) if worker == 0 else None
-        journal = _Journal(task, control, recorder, engine, optimizer, variables, state, clock)
+        told = {
+            "arm": task.arm.name,
+            "seed": task.seed,
+            "fingerprint": task.fingerprint,
+            "data_fingerprint": manifest.fingerprint,
+            "parameters": sum(int(np.prod(variable.shape)) for variable in model.trainable_variables),
+            "precision": precision,
+            "workers": task.compute.workers,
+            "replicas": strategy.num_replicas_in_sync,
+            "started": started,
+            "environment": environment(),
+        }
+        journal = _Journal(task, control, recorder, engine, optimizer, variables, state, clock, told)
         errors: list[OptduelError] = []
         batches = distribute(strategy, readers["train"], sampler, state.step, total_steps, errors)
         first, last = (epochs * held_out_sampler.epoch_steps for epochs in (state.epochs, training.epochs))
         held_out = distribute(strategy, readers["validation"], held_out_sampler, first, last, errors)
         stack.enter_context(_causes_first(errors))
+        stack.enter_context(contextlib.suppress(_Diverged))
 
         pace = wished_pace = 1  # steps in a call, of about `CALL_SECONDS`
         while state.epochs < training.epochs:
@@ -157,21 +171,12 @@ def train(task: Task, strategy: tf.distribute.Strategy, control: Control) -> Non
         if recorder:
             control.report("exporting", state.step)
             recorder.finish(state.rows)
-            record = TrainingRecord(
-                arm=task.arm.name,
-                seed=task.seed,
-                fingerprint=task.fingerprint,
-                data_fingerprint=manifest.fingerprint,
-                model_sha256=export(task, model, scratch),
-                parameters=sum(int(np.prod(variable.shape)) for variable in model.trainable_variables),
-                precision=precision,
-                workers=task.compute.workers,
-                replicas=strategy.num_replicas_in_sync,
-                started=started,
-                seconds=journal.wall_seconds(),
-                environment=environment(),
-            )
-            write_document(task.record_file, record)
+            exported = {"model_sha256": export(task, model, scratch), "seconds": journal.wall_seconds()}
+            write_document(task.record_file, TrainingRecord.model_validate(told | exported))
+
+
+class _Diverged(Exception):
+    """Ends the steps of a trial that has diverged, on every worker at the same one."""
 
 
 class _Journal:
@@ -180,6 +185,7 @@ class _Journal:
     Args:
         recorder: the chief's; other workers have none, and note in their state only.
         clock: `time.perf_counter()` at the start of this attempt.
+        told: what the trial's record says of every trial, but for the time it took.
     """
 
     def __init__(
@@ -192,6 +198,7 @@ class _Journal:
         variables: Mapping[str, Any],
         state: State,
         clock: float,
+        told: Mapping[str, object],
     ) -> None:
         self._task = task
         self._control = control
@@ -201,13 +208,14 @@ class _Journal:
         self._variables = variables
         self._state = state
         self._clock = clock
+        self._told = told
 
     def wall_seconds(self) -> float:
         """Spent on this trial, earlier attempts up to their last checkpoint included."""
         return self._state.wall_seconds + time.perf_counter() - self._clock
 
     def end_interval(self, gradient_norm: float) -> None:
-        """Makes a row of the steps since the last one. Raises TrainingError where weights are not finite."""
+        """Makes a row of the steps since the last one. Raises _Diverged where weights are not finite."""
         state = self._state
         state.rows.append(self._row("step", state.interval, gradient_norm, state.interval_seconds))
         state.close_interval()
@@ -222,7 +230,7 @@ class _Journal:
             seconds: that this took.
 
         Raises:
-            TrainingError: weights or penalty are not finite.
+            _Diverged: weights or penalty are not finite.
         """
         state = self._state
         trained = self._row("epoch", state.epoch, state.rows[-1].gradient_norm, state.epoch_seconds)
@@ -236,7 +244,7 @@ class _Journal:
             self._recorder.tell_epoch(state.rows, left)
 
     def save(self) -> None:
-        """Saves all that the trial needs to go on from here. Raises TrainingError where it has diverged."""
+        """Saves all that the trial needs to go on from here. Raises _Diverged where it has diverged."""
         # The last step was measured before it changed the weights.
         self._finite("weight norm", self._engine.weight_norm())
         if self._recorder:
@@ -253,15 +261,20 @@ class _Journal:
             f"train {self._task.name}: stopped on request, saved after step {self._state.step}"
         )
 
-    def diverged(self, what: str) -> TrainingError:
-        """Writes the history but no checkpoint, and gives the error that ends a trial that went wrong."""
+    def diverged(self, reason: str) -> _Diverged:
+        """Writes the history but no checkpoint, and the record; gives what ends the steps."""
+        state = self._state
         if self._recorder:
-            with contextlib.suppress(StorageError):  # the divergence has to be told, whatever else failed
-                self._recorder.finish(self._state.rows)
-        return TrainingError(
-            f"train {self._task.name}: {what} is not finite at step {self._state.step}; lower "
-            f"learning_rate.base = {self._task.arm.learning_rate.base:g} or lengthen its warmup_epochs"
-        )
+            self._recorder.finish(state.rows)
+            ended = {"epoch": state.epochs + 1, "step": state.step, "reason": reason}
+            divergence = Divergence.model_validate({**self._told, **ended, "seconds": self.wall_seconds()})
+            write_document(self._task.record_file, divergence)
+            say(
+                f"train {self._task.name}: diverged, and ends here: {divergence.text}; where that was not "
+                f"expected, lower learning_rate.base = {self._task.arm.learning_rate.base:g} or lengthen its "
+                "warmup_epochs"
+            )
+        return _Diverged(reason)
 
     def _row(
         self, event: Literal["step", "epoch"], totals: Totals, gradient_norm: float, seconds: float

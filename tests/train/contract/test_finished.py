@@ -10,17 +10,20 @@ import pytest
 from optduel.components.core import LaunchError
 from optduel.components.records import Records
 from optduel.components.results import (
+    Divergence,
     TrainingRecord,
     code_version,
     environment,
     now,
+    read_document,
     write_document,
     write_history,
 )
 from optduel.components.results.history import Row
-from optduel.components.storage import join, list_entries, publish, read
+from optduel.components.settings import canonical_json
+from optduel.components.storage import delete, join, list_entries, publish, read
 from optduel.components.train.contract.task import Task
-from optduel.components.train.stage import train_trial
+from optduel.components.train.stage import train_trial, train_trials
 from tests.servers.places import PlaceOf
 
 MODEL = b"the trained model"
@@ -83,6 +86,19 @@ class Trainer:
         write_document(task.record_file, record)
 
 
+class Diverging(Trainer):
+    """Leaves what a trial leaves that diverged in its second epoch."""
+
+    def run(self, task: Task) -> None:
+        super().run(task)
+        trained = read_document(task.record_file, TrainingRecord).model_dump(
+            exclude={"status", "model_sha256"}
+        )
+        ended = {"epoch": 2, "step": 9, "reason": "validation loss"}
+        write_document(task.record_file, Divergence.model_validate(trained | ended))
+        delete(task.model_file)
+
+
 class Refusing:
     """A launcher for a trial that nobody has to train."""
 
@@ -100,6 +116,18 @@ def local_root(tmp_path: Path) -> str:
     return str(tmp_path / "root")
 
 
+SECTIONS: dict[str, dict[str, object]] = {
+    "model": {"name": "linear"},
+    "arm": {
+        "name": "sgd-l2",
+        "optimizer": "sgd",
+        "l2": 0.001,
+        "learning_rate": {"schedule": "constant", "base": 0.1},
+    },
+    "training": {"epochs": 1, "global_batch_size": 64},
+    "compute": {},
+}
+
 Train = Callable[..., dict[str, float]]
 
 
@@ -109,20 +137,9 @@ def train(records: Records, tmp_path: Path) -> Train:
     (tmp_path / "records.json").write_text(records.canonical_json(), encoding="utf-8")
 
     def call(root: str, output: str, launcher: object, seed: int = 0, rate: float = 0.1) -> dict[str, float]:
-        arm = {
-            "name": "sgd-l2",
-            "optimizer": "sgd",
-            "l2": 0.001,
-            "learning_rate": {"schedule": "constant", "base": rate},
-        }
-        sections = {
-            "model": {"name": "linear"},
-            "arm": arm,
-            "training": {"epochs": 1, "global_batch_size": 64},
-            "compute": {},
-        }
+        arm = SECTIONS["arm"] | {"learning_rate": {"schedule": "constant", "base": rate}}
         return train_trial(
-            sections,
+            SECTIONS | {"arm": arm},
             seed,
             tmp_path / "records.json",
             join(root, output),
@@ -145,6 +162,33 @@ def test_a_finished_trial_of_an_earlier_run_is_taken_over(
     assert second == first
     assert content(join(root, "runs/two/model")) == content(join(root, "runs/one/model"))
     assert f"takes over {join(root, 'runs/one/model')}, trained " in capsys.readouterr().err
+
+
+def test_a_trial_that_diverged_is_taken_over_too(train: Train, root: str) -> None:
+    assert train(root, "runs/one/model", Diverging()) == {"diverged": 1.0}
+    assert train(root, "runs/two/model", Refusing()) == {"diverged": 1.0}
+    assert content(join(root, "runs/two/model")) == content(join(root, "runs/one/model"))
+    assert train(root, "runs/two/model", Refusing()) == {"diverged": 1.0}
+
+
+def test_of_several_trials_those_that_diverged_are_counted_and_not_averaged(
+    train: Train, local_root: str, tmp_path: Path
+) -> None:
+    def numbers(name: str, launchers: list[Trainer]) -> dict[str, float]:
+        seeds = json.dumps(list(range(len(launchers))))
+        files = tmp_path / "records.json", join(local_root, name), tmp_path / "metrics.json"
+        left = iter(launchers)
+        sections = canonical_json(SECTIONS)
+        found = train_trials(sections, seeds, "", *files, lambda _: next(left))
+        assert json.loads(files[2].read_text()) == found
+        return found
+
+    some = numbers("some", [Trainer(), Diverging(), Trainer(), Diverging()])
+    assert some == numbers("none", [Trainer(), Trainer()]) | {
+        "diverged": 2.0,
+        "training_seconds": some["training_seconds"],
+    }
+    assert numbers("all", [Diverging(), Diverging()]) == {"diverged": 2.0}
 
 
 def test_a_trial_that_is_complete_in_its_own_output_is_not_trained_again(
@@ -225,6 +269,7 @@ def another_trial(root: str) -> None:
         (other_pointer('{"output": "../../etc", "model_sha256": ""}'), "must be a folder below the root"),
         (other_pointer('{"output": "/etc", "model_sha256": ""}'), "must be a folder below the root"),
         (other_pointer('{"output": "", "model_sha256": ""}'), "must be a folder below the root"),
+        (other_pointer('{"output": "runs/one/model", "model_sha256": null}'), "was changed since"),
     ],
 )
 def test_what_is_no_whole_trial_is_trained_again_and_said(

@@ -10,8 +10,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from optduel.components.core import StoppedError, TrainingError
-from optduel.components.results import TrainingRecord, read_document, read_history
+from optduel.components.core import StoppedError
+from optduel.components.results import (
+    Divergence,
+    TrainingRecord,
+    read_document,
+    read_history,
+    read_training_end,
+)
 from optduel.components.train.contract.control import Control
 from optduel.components.train.contract.task import Task
 from optduel.components.train.local.local_launcher import LocalLauncher
@@ -77,10 +83,14 @@ EXPLOSIVE = SGD | {"learning_rate": {"schedule": "constant", "base": 1e12}}
 """A step later the network's products overflow, while each weight and the norm of all are still finite."""
 
 
-def diverged(task: Task) -> str:
-    with pytest.raises(TrainingError) as raised:
-        train(task)
-    return str(raised.value)
+def diverged(task: Task) -> Divergence:
+    """Trains; a divergence is a result, and no error."""
+    train(task)
+    record = read_training_end(task.record_file)
+    assert isinstance(record, Divergence)
+    assert record.fingerprint == task.fingerprint
+    assert not Path(task.model_file).exists()
+    return record
 
 
 def assert_finite(saved: Checkpoint) -> None:
@@ -89,20 +99,32 @@ def assert_finite(saved: Checkpoint) -> None:
 
 
 @pytest.mark.slow
-def test_the_first_step_that_is_not_finite_ends_the_trial_and_is_not_saved(make_task: MakeTask) -> None:
+def test_the_first_step_that_is_not_finite_ends_the_trial_and_is_not_saved(
+    make_task: MakeTask, capfd: pytest.CaptureFixture[str]
+) -> None:
     task = make_task("explosive", EXPLOSIVE, TUTORIAL, compute={"checkpoint_steps": 1, "checkpoints_kept": 9})
     told = diverged(task)
-    assert "loss or gradient is not finite at step 2; lower learning_rate.base = 1e+12" in told
+    assert (told.reason, told.step, told.epoch) == ("loss or gradient", 2, 1)
+    assert told.text == "loss or gradient not finite at step 2, in epoch 1"
+    printed = capfd.readouterr().err
+    assert (
+        f"diverged, and ends here: {told.text}; where that was not expected, lower learning_rate" in printed
+    )
+    assert read_history(task.history_file) == ()
     assert newest(task).step == 1
     assert_finite(newest(task))
     # Whoever runs it again sees the same, at the same step.
-    assert diverged(task) == told
+    again = diverged(task)
+    assert (again.reason, again.step, again.epoch) == (told.reason, told.step, told.epoch)
 
 
 @pytest.mark.slow
 def test_a_validation_that_is_not_finite_ends_the_trial(make_task: MakeTask) -> None:
     task = make_task("explosive", EXPLOSIVE, TUTORIAL, global_batch_size=2000)
-    assert "validation loss is not finite at step 1;" in diverged(task)
+    told = diverged(task)
+    assert (told.reason, told.step, told.epoch) == ("validation loss", 1, 1)
+    (step,) = read_history(task.history_file)
+    assert step.step == 1, "what was finite is kept"
     assert list(Path(task.checkpoint_folder).glob("*")) == []
 
 
@@ -111,7 +133,8 @@ def test_weights_that_a_finite_step_has_made_infinite_are_not_saved(make_task: M
     """A step's loss and gradient are those of the weights before it."""
     arm = SGD | {"learning_rate": {"schedule": "constant", "base": 1e38}}
     task = make_task("overflow", arm, {"name": "linear"}, compute={"checkpoint_steps": 1})
-    assert "weight norm is not finite at step 1;" in diverged(task)
+    told = diverged(task)
+    assert (told.reason, told.step, told.epoch) == ("weight norm", 1, 1)
     assert list(Path(task.checkpoint_folder).glob("*")) == []
 
 
