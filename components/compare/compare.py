@@ -1,6 +1,5 @@
 """The paired comparison of arms over seeds."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +12,8 @@ from optduel.components.compare.verdict import judge
 from optduel.components.compare.wording import Metric
 from optduel.components.core import DataError, say
 from optduel.components.results import (
+    COMPARISON_NAME,
+    EXPERIMENT_NAME,
     ArmSummary,
     Comparison,
     DivergedTrial,
@@ -24,8 +25,8 @@ from optduel.components.results import (
     trial_document,
     write_document,
 )
-from optduel.components.settings import Study, decode, study_cautions
-from optduel.components.storage import publish, stat
+from optduel.components.settings import Experiment, Study, decode, study_cautions
+from optduel.components.storage import join, publish, stat
 
 
 def compare_arms(study: Study, arms: Sequence[str], trials: Trials) -> Comparison:
@@ -182,14 +183,35 @@ def _evaluated_on(trial: Trial) -> str:
     return f"{trial.evaluation.examples} examples of the {trial.evaluation.split} split"
 
 
+def gather(experiment: Experiment, folder: str) -> Trials:
+    """All trials of a run, once they are there.
+
+    Args:
+        folder: the run's, a path or a URI.
+
+    Raises:
+        DataError: a trial is missing, or the trials do not belong together.
+        StorageError: a document cannot be read.
+    """
+    wanted = [(arm.name, seed) for arm in experiment.arms for seed in experiment.study.seeds]
+    places = {(arm, seed): trial_document(folder, arm, seed) for arm, seed in wanted}
+    found = {trial: place for trial, place in places.items() if stat(place)}
+    if missing := sorted(places.keys() - found.keys()):
+        told = [f"trial {arm}, seed {seed}: is missing" for arm, seed in missing]
+        count = f"{len(missing)} of {len(places)} trials are missing"
+        raise DataError(
+            "\n".join([f"{folder}: {count}; run the study again: it takes the others over", *told])
+        )
+    return collect([read_trial_end(place) for place in found.values()])
+
+
 def compare_documents(
-    study: str, arms: str, root: str, run: str, collected: Path, comparison: Path, summary: Path
+    experiment: str, root: str, run: str, collected: Path, comparison: Path, summary: Path
 ) -> dict[str, float | str]:
     """Gathers the trials, compares the arms, and writes trials, comparison and a Markdown page about it.
 
     Args:
-        study: the experiment's section, JSON.
-        arms: names in the experiment's order, a JSON list; the first is the baseline.
+        experiment: the whole experiment, JSON; its first arm is the baseline.
         root: of datasets and runs, a path or a URI.
         run: the run's name, unique below root.
 
@@ -200,13 +222,15 @@ def compare_documents(
         DataError: a trial is missing, the trials do not belong together, or were not evaluated on one split.
         StorageError: a document cannot be read or written.
     """
-    questions, names = decode(Study, study, "study"), json.loads(arms)
-    folder = run_folder(root, run)
-    places = [trial_document(folder, arm, seed) for arm in names for seed in questions.seeds]
-    trials = collect([read_trial_end(place) for place in places if stat(place)])
+    whole = decode(Experiment, experiment, "experiment")
+    questions, names, folder = whole.study, [arm.name for arm in whole.arms], run_folder(root, run)
+    # Whatever fails from here on: with it and the trials a report can be made.
+    publish(join(folder, EXPERIMENT_NAME), whole.canonical_json().encode())
+    trials = gather(whole, folder)
     result = compare_arms(questions, names, trials)
     write_document(collected, trials)
     write_document(comparison, result)
+    write_document(join(folder, COMPARISON_NAME), result)
     publish(summary, markdown(questions, result).encode())
     for caution in divergence_cautions(names, questions.seeds, trials):
         say(f"caution: {caution}")

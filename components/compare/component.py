@@ -5,8 +5,7 @@ from kfp import dsl
 
 @dsl.component(base_image="optduel", install_kfp_package=False)
 def compare(
-    study: str,
-    arms: str,
+    experiment: str,
     root: str,
     run: str,
     collected: dsl.Output[dsl.Dataset],
@@ -17,8 +16,7 @@ def compare(
     """Gathers a run's trials, and compares every arm with the first one, paired by seed.
 
     Args:
-        study: The experiment's study section, as JSON.
-        arms: The names of the arms in the experiment's order, as a JSON list.
+        experiment: The whole experiment, as JSON.
         root: Folder of data sets, runs and their index, a path or a URI.
         run: The run's name, unique below root.
         collected: All trials, as JSON.
@@ -35,6 +33,6 @@ def compare(
 
     with exit_on_error("compare"):
         paths = [Path(artifact.path) for artifact in (collected, comparison, summary)]
-        scalars = compare_documents(study, arms, root, run, *paths)
+        scalars = compare_documents(experiment, root, run, *paths)
         publish(Path(metrics.path), canonical_json(scalars).encode())
     metrics.metadata.update(scalars)

@@ -12,6 +12,7 @@ from optduel.components.evaluate.metrics import evaluate_probabilities
 from optduel.components.evaluate.model import load_model
 from optduel.components.records import Records, SplitReader, load_records, stage
 from optduel.components.results import (
+    RECORDS_NAME,
     DivergedTrial,
     Divergence,
     Evaluation,
@@ -28,7 +29,7 @@ from optduel.components.results import (
     write_document,
     write_predictions,
 )
-from optduel.components.storage import join
+from optduel.components.storage import join, publish, read, stat
 
 
 def evaluate_trials(
@@ -55,6 +56,8 @@ def evaluate_trials(
         StorageError: a file cannot be read, or a trial not written.
     """
     records, folder = load_records(records_file), run_folder(root, run)
+    if stat(join(folder, RECORDS_NAME)) is None:  # of the first trial
+        publish(join(folder, RECORDS_NAME), read(records_file))
     trials = []
     for seed in json.loads(seeds):
         trial, predictions = evaluate_trial(records, trial_folder(models, seed), confidence)

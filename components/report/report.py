@@ -7,10 +7,7 @@ from optduel.components.core import say
 from optduel.components.records import load_records
 from optduel.components.report.render import build_report
 from optduel.components.results import (
-    COMPARISON_NAME,
-    EXPERIMENT_NAME,
     HISTORY_NAME,
-    RECORDS_NAME,
     Comparison,
     DivergedTrial,
     Divergence,
@@ -21,12 +18,11 @@ from optduel.components.results import (
     Trials,
     read_document,
     run_folder,
-    write_document,
     write_history_table,
     write_index,
 )
 from optduel.components.settings import Experiment, decode
-from optduel.components.storage import join, publish, read
+from optduel.components.storage import join, publish
 
 
 def write_report(
@@ -60,10 +56,6 @@ def write_report(
         publish(plots / name, content)
     publish(summary, report.summary.encode())
     publish(page, report.html.encode())
-    # From these and its trials the report can be made again, wherever the run took place.
-    publish(join(run_folder(root, run), EXPERIMENT_NAME), study.canonical_json().encode())
-    write_document(join(run_folder(root, run), COMPARISON_NAME), verdict)
-    publish(join(run_folder(root, run), RECORDS_NAME), read(records))
     write_tables(root, run, study, trials, verdict)
     say(f"report: a page and {len(report.figures)} figures")
 

@@ -1,17 +1,18 @@
-"""Makes the report of a finished run again, with today's code, from what the run has kept."""
+"""Makes the report of a run whose trials are complete, with today's code, from what the run has kept."""
 
-from optduel.components.core import DataError
+from optduel.components.compare.compare import compare_arms, gather
 from optduel.components.records import load_records
 from optduel.components.report.render import build_report
+from optduel.components.report.report import write_tables
 from optduel.components.results import (
     COMPARISON_NAME,
     EXPERIMENT_NAME,
     RECORDS_NAME,
     Comparison,
-    Trial,
     Trials,
+    indexed_runs,
     read_document,
-    trial_document,
+    write_document,
 )
 from optduel.components.settings import Experiment, decode
 from optduel.components.storage import join, publish, read, stat
@@ -21,6 +22,8 @@ from optduel.pipeline.local.run import load_run
 def rebuild(folder: str) -> str:
     """Rewrites `report.html` and `plots/` of a run, of this machine or of a cluster.
 
+    A run that failed after its last trial is compared here, too, and put where `optduel history` finds it.
+
     Args:
         folder: the run's, a path or a URI.
 
@@ -28,27 +31,34 @@ def rebuild(folder: str) -> str:
         The page.
 
     Raises:
-        DataError: the run has not finished.
+        DataError: a trial is missing, or what the run has kept does not belong together.
         StorageError: something that it kept is missing, or the report cannot be written.
     """
-    place = join(folder, EXPERIMENT_NAME)
-    if stat(place) is None:
-        status = load_run(folder).status
-        raise DataError(f"{folder}: run = {status}: only a finished run has a report; run it again")
-    experiment = decode(Experiment, read(place).decode(), place)
-    trials = [
-        read_document(trial_document(folder, arm.name, seed), Trial)
-        for arm in experiment.arms
-        for seed in experiment.study.seeds
-    ]
-    report = build_report(
-        experiment,
-        load_records(join(folder, RECORDS_NAME)),
-        Trials(trials=tuple(trials)),
-        read_document(join(folder, COMPARISON_NAME), Comparison),
-    )
+    experiment = _experiment(folder)
+    trials = gather(experiment, folder)
+    comparison = _comparison(folder, experiment, trials)
+    report = build_report(experiment, load_records(join(folder, RECORDS_NAME)), trials, comparison)
     for name, content in report.figures.items():
         publish(join(folder, "plots", name), content)
     page = join(folder, "report.html")
     publish(page, report.html.encode())
+    root, _, run = folder.rpartition("/runs/")
+    if root and "/" not in run and run not in indexed_runs(root):
+        write_tables(root, run, experiment, trials, comparison)
     return page
+
+
+def _experiment(folder: str) -> Experiment:
+    place = join(folder, EXPERIMENT_NAME)
+    if stat(place):
+        return decode(Experiment, read(place).decode(), place)
+    return load_run(folder).experiment
+
+
+def _comparison(folder: str, experiment: Experiment, trials: Trials) -> Comparison:
+    place = join(folder, COMPARISON_NAME)
+    if stat(place):
+        return read_document(place, Comparison)
+    comparison = compare_arms(experiment.study, [arm.name for arm in experiment.arms], trials)
+    write_document(place, comparison)
+    return comparison

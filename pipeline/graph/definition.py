@@ -115,7 +115,6 @@ def build(
         place for records, runs and index. The others are there to be seen beside a run.
     """
     placement = Placement(deployment, local_image)
-    names = [arm.name for arm in experiment.arms]
 
     def trials(arm: Arm, seeds: Any, told: str, inputs: Mapping[str, Any]) -> Any:
         """Trains and evaluates; returns the training task."""
@@ -194,8 +193,7 @@ def build(
             if before is not None:
                 arm_task.after(before)
         comparison_task = compare(
-            study=_constant(experiment.study.canonical_json()),
-            arms=_constant(canonical_json(names)),
+            experiment=_constant(experiment.canonical_json()),
             root=root,
             run=run,
         ).after(arm_task)

@@ -1,6 +1,5 @@
 """The stage as Kubeflow Pipelines runs it: documents in, documents and display out."""
 
-import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +16,7 @@ from optduel.components.results import (
     trial_document,
     write_document,
 )
-from optduel.components.settings import Study
+from optduel.pipeline.cli.shipped import load_experiment
 from tests.results.divergences import diverge
 
 VALUES = {"sgd-l2": [0.90, 0.91, 0.89, 0.92, 0.90, 0.91], "adamw": [0.92, 0.92, 0.92, 0.93, 0.93, 0.92]}
@@ -43,8 +42,7 @@ def run_compare(root: Path, seeds: tuple[int, ...]) -> tuple[Comparison, Trials,
     }
     outputs = {name: kind(name=name, uri=str(root / name)) for name, kind in kinds.items()}
     compare.python_func(
-        study=Study(seeds=seeds).canonical_json(),
-        arms=json.dumps(list(VALUES)),
+        experiment=load_experiment("digits", [f"study.seeds={list(seeds)}"]).canonical_json(),
         root=str(root),
         run="run-1",
         **outputs,
@@ -103,5 +101,7 @@ def test_trial_that_is_missing_ends_the_task_with_bad_data(
     with pytest.raises(SystemExit) as raised:
         run_compare(root, (0, 1, 2, 3, 4, 5, 6))
     assert raised.value.code == 65
-    assert "trial adamw, seed 6: is missing" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "2 of 14 trials are missing; run the study again: it takes the others over\n" in told
+    assert "trial adamw, seed 6: is missing" in told
     assert not (root / "comparison").exists()

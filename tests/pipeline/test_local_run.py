@@ -97,6 +97,70 @@ def test_report_can_be_rebuilt_from_a_moved_run(
     }
 
 
+def lost(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).unlink()
+
+
+@pytest.mark.slow
+def test_a_report_is_made_of_any_run_whose_trials_are_complete(
+    finished: tuple[Path, dict[str, object], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As of a run that failed, or was killed, when its last trial was evaluated and nothing was compared."""
+    folder, _, _ = finished
+    failed = tmp_path / "root" / "runs" / "failed"
+    shutil.copytree(folder, failed)
+    lost(failed, "report.html", "experiment.json", "comparison.json", "history.parquet")
+    record = json.loads((failed / "run.json").read_text())
+    outputs = dict.fromkeys(("page", "card", "plots", "records", "collected", "comparison"))
+    (failed / "run.json").write_text(json.dumps(record | outputs | {"status": "failed", "error": "no fonts"}))
+    assert main(["report", str(failed)]) == 0
+    assert (failed / "report.html").read_text() == (folder / "report.html").read_text()
+    assert (failed / "comparison.json").read_bytes() == (folder / "comparison.json").read_bytes()
+    capsys.readouterr()
+    assert main(["history", "failed", "--root", str(tmp_path / "root")]) == 0
+    assert main(["history", "--root", str(tmp_path / "root")]) == 0
+    assert capsys.readouterr().out.count("failed") == 4 + 2, "trials, arms"
+
+
+@pytest.mark.slow
+def test_no_report_is_made_where_trials_are_missing(
+    finished: tuple[Path, dict[str, object], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, _, _ = finished
+    failed = tmp_path / "failed"
+    shutil.copytree(folder, failed)
+    lost(failed, "report.html", "trials/other/seed-1.json")
+    assert main(["report", str(failed)]) == 2
+    assert capsys.readouterr().err == (
+        f"optduel: error: {failed}: 1 of 4 trials are missing; run the study again: "
+        "it takes the others over\ntrial other, seed 1: is missing\n"
+    )
+    assert not (failed / "report.html").exists()
+
+
+@pytest.mark.slow
+def test_a_study_outlives_an_arm_that_diverges(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPTDUEL_CODE_VERSION", "abc123")
+    explosive = """arms=[
+      {name: calm, optimizer: adamw, weight_decay: 0.1, learning_rate: {schedule: constant, base: 0.01}},
+      {name: wild, optimizer: sgd, l2: 0.1, learning_rate: {schedule: constant, base: 1.0e+30}}]"""
+    arguments = ["run", "digits", "--root", str(tmp_path), "--set", explosive, *QUICK, "--json"]
+    assert main(arguments) == 0
+    captured = capsys.readouterr()
+    assert "caution: wild diverged on 2 of 2 seeds: seed 0, " in captured.err
+    assert "[4/4 trials]" in captured.err
+    answer = json.loads(captured.out)
+    (pair,) = answer["comparison"]["comparisons"]
+    assert pair["sentence"].startswith("Not shown: calm and wild finished together on no seed")
+    page = (Path(answer["run"]) / "report.html").read_text()
+    assert page.count('<span class="flag">diverged</span>') == 2
+    assert main(arguments) == 0
+    assert capsys.readouterr().err.count("takes over") == 4, "a divergence is a result, too"
+
+
 def photograph(path: Path, seed: int = 0, image_format: str = "JPEG") -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(seed).integers(0, 256, (12, 12, 3), np.uint8)
