@@ -79,7 +79,7 @@ def trains_with_decay(optimizer: str, one: type[Section]) -> None:
     tf.distribute.get_strategy().run(lambda: subject.apply(gradients, tf.constant(0, tf.float64), numbers))
     assert 0 < float(weight.numpy()[0]) < 2, "a decay was stated, and nothing decayed"
     assert subject.decay(0) > 0
-    assert (float(subject.penalty(numbers)) > 0) == (arm.coupled_l2 > 0)
+    assert (float(subject.penalty(numbers, subject.variables)) > 0) == (arm.coupled_l2 > 0)
 
 
 @pytest.mark.parametrize(("optimizer", "one"), ARMS.items())

@@ -25,7 +25,14 @@ from optduel.components.train.contract.task import Task
 from optduel.components.train.loop import checkpoint
 from optduel.components.train.loop.export import export
 from optduel.components.train.loop.recorder import Recorder
-from optduel.components.train.loop.state import State, named_variables, training_row, validation_row
+from optduel.components.train.loop.state import (
+    State,
+    named_variables,
+    named_weights,
+    training_row,
+    validation_row,
+)
+from optduel.components.train.model.averaging import MovingAverage
 from optduel.components.train.model.batches import (
     distribute,
     own_shards,
@@ -41,6 +48,9 @@ from optduel.components.train.model.precision import resolve_precision
 
 CALL_SECONDS = 1.0
 """Steps of about this duration are done between two looks at the clock, at progress and at stop requests."""
+
+_BEST = "best"
+"""How the names of the best epoch's weights begin in a checkpoint."""
 
 
 def train(task: Task, strategy: tf.distribute.Strategy, control: Control) -> None:
@@ -85,16 +95,24 @@ def train(task: Task, strategy: tf.distribute.Strategy, control: Control) -> Non
         keras.config.set_dtype_policy(precision)
         keras.utils.set_random_seed(task.seed)
         layers = TrainingLayers(training.global_batch_size)
+
+        def built() -> keras.Model:
+            return build_model(task.model, manifest.image_shape, len(manifest.classes), layers)
+
         with strategy.scope():
-            model = build_model(task.model, manifest.image_shape, len(manifest.classes), layers)
+            model, average = built(), None
+            if training.moving_average:
+                average = MovingAverage(model, built(), training.moving_average)
             optimizer = Optimizer(task.arm, model.trainable_variables, sampler.epoch_steps, total_steps)
-            engine = Engine(strategy, model, optimizer, task.seed)
-        variables = named_variables(model, optimizer)
+            engine = Engine(strategy, model, optimizer, task.seed, training, average)
+        variables = named_variables(model, optimizer, average)
+        kept: dict[str, np.ndarray] = {}  # the best epoch's weights
 
         # --- resume: from the newest whole checkpoint of this very trial, the same on all workers --------
         if found:
             for name, variable in variables.items():
                 variable.assign(found.arrays[name])
+            kept |= {name: array for name, array in found.arrays.items() if name not in variables}
             if worker == 0:
                 say(f"train {task.name}: goes on after step {found.step} of {total_steps}")
         if not is_agreed(strategy, f"{state.step} {state.epochs} {precision} {identity}"):
@@ -115,7 +133,7 @@ def train(task: Task, strategy: tf.distribute.Strategy, control: Control) -> Non
             "started": started,
             "environment": environment(),
         }
-        journal = _Journal(task, control, recorder, engine, optimizer, variables, state, clock, told)
+        journal = _Journal(task, control, recorder, engine, optimizer, variables, kept, state, clock, told)
         errors: list[OptduelError] = []
         batches = distribute(strategy, readers["train"], sampler, state.step, total_steps, errors)
         first, last = (epochs * held_out_sampler.epoch_steps for epochs in (state.epochs, training.epochs))
@@ -124,7 +142,7 @@ def train(task: Task, strategy: tf.distribute.Strategy, control: Control) -> Non
         stack.enter_context(contextlib.suppress(_Diverged))
 
         pace = wished_pace = 1  # steps in a call, of about `CALL_SECONDS`
-        while state.epochs < training.epochs:
+        while not state.is_over(training):
             # --- optimizer steps, up to the end of the epoch ---------------------------------------------
             epoch_end = (state.epochs + 1) * sampler.epoch_steps
             while state.step < epoch_end:
@@ -171,7 +189,10 @@ def train(task: Task, strategy: tf.distribute.Strategy, control: Control) -> Non
         if recorder:
             control.report("exporting", state.step)
             recorder.finish(state.rows)
-            exported = {"model_sha256": export(task, model, scratch), "seconds": journal.wall_seconds()}
+            for name, variable in named_weights(_BEST, engine.validated).items() if kept else ():
+                variable.assign(kept[name])
+            model_sha256 = export(task, engine.validated, scratch)
+            exported = {"model_sha256": model_sha256, "seconds": journal.wall_seconds()}
             write_document(task.record_file, TrainingRecord.model_validate(told | exported))
 
 
@@ -184,6 +205,7 @@ class _Journal:
 
     Args:
         recorder: the chief's; other workers have none, and note in their state only.
+        kept: receives the weights of the epoch that early stopping holds for the best, with the chief.
         clock: `time.perf_counter()` at the start of this attempt.
         told: what the trial's record says of every trial, but for the time it took.
     """
@@ -196,6 +218,7 @@ class _Journal:
         engine: Engine,
         optimizer: Optimizer,
         variables: Mapping[str, Any],
+        kept: dict[str, np.ndarray],
         state: State,
         clock: float,
         told: Mapping[str, object],
@@ -206,6 +229,7 @@ class _Journal:
         self._engine = engine
         self._optimizer = optimizer
         self._variables = variables
+        self._kept = kept
         self._state = state
         self._clock = clock
         self._told = told
@@ -238,6 +262,10 @@ class _Journal:
         state.rows += [trained, validation_row(trained, measured, penalty, seconds)]
         epoch_seconds = state.epoch_seconds + seconds
         state.close_epoch()
+        rule = self._task.training.early_stopping
+        if rule and state.is_best(rule) and self._recorder:
+            weights = named_weights(_BEST, self._engine.validated)
+            self._kept |= {name: variable.numpy() for name, variable in weights.items()}
         if self._recorder:
             self._recorder.record(state.rows, 2)
             left = (self._task.training.epochs - state.epochs) * epoch_seconds
@@ -250,7 +278,7 @@ class _Journal:
         if self._recorder:
             state = self._state
             self._control.report("saving", state.step)
-            self._recorder.save(state.step, self._variables, state.to_json(self.wall_seconds()))
+            self._recorder.save(state.step, self._variables, self._kept, state.to_json(self.wall_seconds()))
 
     def stopped(self) -> StoppedError:
         """Saves, and gives the error that ends a trial on request."""

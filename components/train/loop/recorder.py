@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from optduel.components.core import RefusedError, StorageError, say, seconds_in_words
@@ -75,15 +76,27 @@ class Recorder:
         age = time.monotonic() - self._checkpoint_clock
         return bool(every and step % every == 0) or age >= self._task.compute.checkpoint_seconds
 
-    def save(self, step: int, variables: Mapping[str, Any], state: Mapping[str, Any]) -> None:
+    def save(
+        self,
+        step: int,
+        variables: Mapping[str, Any],
+        kept: Mapping[str, np.ndarray],
+        state: Mapping[str, Any],
+    ) -> None:
         """Takes a copy of all variables and saves it while training goes on, once the one before is saved.
+
+        Args:
+            step: optimizer steps done.
+            variables: by name.
+            kept: arrays that are saved beside them.
+            state: as `Checkpoint` has it.
 
         Raises StorageError where that one could not be.
         """
-        arrays = {name: variable.numpy() for name, variable in variables.items()}
+        arrays = {name: variable.numpy() for name, variable in variables.items()} | dict(kept)
         saved = Checkpoint(step, self._identity, arrays, state)
-        folder, kept = self._task.checkpoint_folder, self._task.compute.checkpoints_kept
-        self._saving.begin(partial(checkpoint.save, folder, saved, kept))
+        folder, count = self._task.checkpoint_folder, self._task.compute.checkpoints_kept
+        self._saving.begin(partial(checkpoint.save, folder, saved, count))
         self._checkpoint_clock = time.monotonic()
 
     def finish(self, rows: list[Row]) -> None:

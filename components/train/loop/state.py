@@ -7,6 +7,8 @@ from typing import Any, Self
 import keras
 
 from optduel.components.results import Row
+from optduel.components.settings import EarlyStopping, Training
+from optduel.components.train.model.averaging import MovingAverage
 from optduel.components.train.model.engine import Totals, Trained
 from optduel.components.train.model.optimizers import Optimizer
 
@@ -25,6 +27,8 @@ class State:
         wall_seconds: time spent up to the checkpoint that this state comes from.
         rows: the history.
         precision: the dtype policy that the trial is trained with.
+        best_epoch: the epoch that early stopping holds for the best so far, from 1; 0 where there is none.
+        best_value: its metric.
     """
 
     step: int = 0
@@ -36,6 +40,8 @@ class State:
     wall_seconds: float = 0.0
     rows: list[Row] = dataclasses.field(default_factory=list)
     precision: str = "float32"
+    best_epoch: int = 0
+    best_value: float = 0.0
 
     def add_steps(self, trained: Trained, seconds: float) -> None:
         """Notes steps that were done, and the time that they took."""
@@ -53,6 +59,20 @@ class State:
         """Begins the next epoch."""
         self.epochs += 1
         self.epoch, self.epoch_seconds = Totals(), 0.0
+
+    def is_best(self, rule: EarlyStopping) -> bool:
+        """Whether the epoch that has ended is the best so far, which is noted."""
+        value = self.rows[-1].accuracy if rule.metric == "accuracy" else self.rows[-1].cross_entropy
+        if self.best_epoch and not rule.is_better(value, self.best_value):
+            return False
+        self.best_epoch, self.best_value = self.epochs, value
+        return True
+
+    def is_over(self, training: Training) -> bool:
+        """Whether no epoch is left to train. Workers agree: validation is reduced over them."""
+        rule = training.early_stopping
+        is_late = bool(rule and self.best_epoch and self.epochs - self.best_epoch >= rule.patience)
+        return is_late or self.epochs >= training.epochs
 
     def to_json(self, wall_seconds: float) -> dict[str, Any]:
         """JSON values; floats keep every bit."""
@@ -72,10 +92,21 @@ class State:
         return cls(**dict(values) | totals | {"rows": [Row(**row) for row in values["rows"]]})
 
 
-def named_variables(model: keras.Model, optimizer: Optimizer) -> dict[str, Any]:
-    """All that a checkpoint holds, by name; positions make names unique."""
+def named_weights(prefix: str, model: keras.Model) -> dict[str, Any]:
+    """A model's variables, statistics of normalization included, by name; positions make names unique."""
     # Not by path: Keras numbers layers through the life of a process.
-    named = {f"model/{index:03d}/{variable.name}": variable for index, variable in enumerate(model.variables)}
+    return {
+        f"{prefix}/{index:03d}/{variable.name}": variable for index, variable in enumerate(model.variables)
+    }
+
+
+def named_variables(
+    model: keras.Model, optimizer: Optimizer, average: MovingAverage | None
+) -> dict[str, Any]:
+    """All variables of a trial that go on from a checkpoint, by name."""
+    named = named_weights("model", model)
+    if average:
+        named |= named_weights("average", average.average)
     for index, slots in enumerate(optimizer.slots):
         named |= {f"slot/{index:03d}/{number}": slot for number, slot in enumerate(slots)}
     return named

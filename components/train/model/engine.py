@@ -16,7 +16,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from optduel.components.settings import Training
+from optduel.components.train.model.averaging import MovingAverage
 from optduel.components.train.model.layers import Batch, BatchDropout, FactoredDense, kernel_gradient
+from optduel.components.train.model.objective import Aim, aim_of
 from optduel.components.train.model.optimizers import Optimizer
 
 MOST_STEPS = 1024
@@ -103,18 +106,33 @@ class Engine:
         model: from uint8 images to logits.
         optimizer: the arm, applied to the model's trainable variables.
         seed: of the dropout masks.
+        training: what a step does to images, labels and gradients.
+        average: of the model's weights; it is what is validated, where there is one.
 
     Attributes:
         seed: may be changed between two steps, as the optimizer's arm may: neither is compiled in.
     """
 
     def __init__(
-        self, strategy: tf.distribute.Strategy, model: keras.Model, optimizer: Optimizer, seed: int
+        self,
+        strategy: tf.distribute.Strategy,
+        model: keras.Model,
+        optimizer: Optimizer,
+        seed: int,
+        training: Training,
+        average: MovingAverage | None = None,
     ) -> None:
         self._strategy = strategy
         self._model = model
         self._optimizer = optimizer
+        self._training = training
+        self._average = average
         self.seed = seed
+
+    @property
+    def validated(self) -> keras.Model:
+        """The model that is validated, and to be exported."""
+        return self._average.average if self._average else self._model
 
     def train(
         self, batches: Iterator[Any], first: int, steps: int, totals: Totals, wishes: Wishes
@@ -139,7 +157,7 @@ class Engine:
         return self._run(self._validate, batches, steps, totals, wishes)
 
     def penalty(self) -> float:
-        """The L2 term of the present weights."""
+        """The L2 term of the weights that are validated."""
         return float(self._penalty_now(tf.constant(self._optimizer.numbers(0, 1)[0])).numpy())
 
     def weight_norm(self) -> float:
@@ -167,7 +185,7 @@ class Engine:
 
     @tf.function(autograph=False)
     def _penalty_now(self, row: tf.Tensor) -> tf.Tensor:
-        return self._optimizer.penalty(self._optimizer.named(row))
+        return self._optimizer.penalty(self._optimizer.named(row), self.validated.trainable_variables)
 
     @tf.function(autograph=False)
     def _weight_norm_now(self) -> tf.Tensor:
@@ -226,28 +244,33 @@ class Engine:
         places: tf.Tensor,
         batch_size: tf.Tensor,
         step: tf.Tensor,
-        wishes: tf.Tensor,
-        row: tf.Tensor,
-        seed: tf.Tensor,
+        *others: tf.Tensor,
     ) -> tuple[tf.Tensor, ...]:
+        *drawn, wishes, row, seed = others
         batch = Batch(seed, step, places, batch_size)
         numbers = self._optimizer.named(row)
+        aim = aim_of(self._training, images, labels, drawn, self._model.input.dtype)
         with (
             tf.GradientTape() as tape,
             BatchDropout.batch(batch),
             FactoredDense.products(tape) as products,
         ):
-            logits = self._model(images, training=True)
-            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+            logits = self._model(aim.images, training=True)
+            losses = aim.cross_entropies(logits)
             # The mean over the global batch: dividing the local sum by the global size makes the
             # all-reduced sum of gradients exact whatever each replica's share is.
             loss = tf.reduce_sum(losses) / tf.cast(batch_size, losses.dtype)
-        measured, stop, pace = _reduce_measures(losses, logits, labels, wishes)
+        measured, stop, pace = _reduce_measures(losses, aim.correct(logits), wishes)
         gradients = self._reduced_gradients(tape, loss, products)
         gradients = self._optimizer.add_penalty_gradients(gradients, numbers)
         norm = _norm(gradients)
-        penalty = self._optimizer.penalty(numbers)
+        if self._training.clip_norm:
+            scale = tf.minimum(self._training.clip_norm / norm, 1.0)
+            gradients = [tf.cast(scale, gradient.dtype) * gradient for gradient in gradients]
+        penalty = self._optimizer.penalty(numbers, self._optimizer.variables)
         self._optimizer.apply(gradients, tf.cast(step, tf.float64), numbers)
+        if self._average:
+            self._average.follow(tf.cast(step, tf.float64))
         totals = tf.concat([measured, [penalty, 1.0]], axis=0)
         return totals, norm, _decision(stop, norm + tf.reduce_sum(totals)), pace
 
@@ -278,9 +301,9 @@ class Engine:
         step: tf.Tensor,
         wishes: tf.Tensor,
     ) -> tuple[tf.Tensor, ...]:
-        logits = self._model(images, training=False)
-        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-        measured, stop, pace = _reduce_measures(losses, logits, labels, wishes)
+        aim = Aim(images, labels, partners=None, smoothing=0)
+        logits = self.validated(images, training=False)
+        measured, stop, pace = _reduce_measures(aim.cross_entropies(logits), aim.correct(logits), wishes)
         totals = tf.concat([measured, [0.0, 1.0]], axis=0)
         return totals, tf.zeros((), tf.float64), _decision(stop, tf.reduce_sum(totals)), pace
 
@@ -307,12 +330,11 @@ def is_agreed(strategy: tf.distribute.Strategy, text: str) -> bool:
 
 
 def _reduce_measures(
-    losses: tf.Tensor, logits: tf.Tensor, labels: tf.Tensor, wishes: tf.Tensor
+    losses: tf.Tensor, correct: tf.Tensor, wishes: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Over all replicas: cross-entropy, correct and examples (float64 [3]), wishes to stop, and mean pace."""
-    correct = tf.equal(tf.argmax(logits, axis=1, output_type=labels.dtype), labels)
     sums = [tf.reduce_sum(tf.cast(values, tf.float64)) for values in (losses, correct)]
-    local = tf.concat([sums, [tf.cast(tf.size(labels), tf.float64)], wishes], axis=0)
+    local = tf.concat([sums, [tf.cast(tf.size(losses), tf.float64)], wishes], axis=0)
     context = tf.distribute.get_replica_context()
     over_all = context.all_reduce(tf.distribute.ReduceOp.SUM, local)
     return over_all[:3], over_all[3], over_all[4] / context.num_replicas_in_sync

@@ -21,6 +21,11 @@ _POOLING: dict[str, Any] = {"padding": "same"}
 class KerasLayers:
     """The layers that a model is made of, as Keras has them: what is exported and loaded without our code."""
 
+    @property
+    def pixel_dtype(self) -> str:
+        """Of the images that a model takes."""
+        return "uint8"
+
     def dropout(self, rate: float) -> keras.layers.Layer:
         """Drops a fraction of the features."""
         return keras.layers.Dropout(rate)
@@ -70,6 +75,11 @@ class TrainingLayers(KerasLayers):
 
     def __init__(self, global_batch_size: int) -> None:
         self._global_batch_size = global_batch_size
+
+    @property
+    def pixel_dtype(self) -> str:
+        """Augmented pixels are no whole numbers."""
+        return "float64" if keras.config.dtype_policy().name == "float64" else "float32"
 
     def dropout(self, rate: float) -> keras.layers.Layer:
         """Masks do not depend on the number of replicas."""

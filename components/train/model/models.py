@@ -28,9 +28,10 @@ def build_model(
         layers: what it is made of; the weights and their order are the same for all.
 
     Returns:
-        A model from uint8 [batch, height, width, channels] to logits [batch, class_count], float32 or wider.
+        A model from pixels, 0 to 255, [batch, height, width, channels], uint8 or as `layers` take them, to
+        logits [batch, class_count], float32 or wider.
     """
-    pixels = keras.Input(image_shape, dtype="uint8", name="image")
+    pixels = keras.Input(image_shape, dtype=layers.pixel_dtype, name="image")
     features = MODELS[model.name](model, keras.layers.Rescaling(1 / 255)(pixels), layers)
     # Logits are float32 under a mixed policy too: a bfloat16 softmax has three digits.
     wide = "float64" if keras.config.dtype_policy().name == "float64" else "float32"

@@ -83,13 +83,18 @@ class Optimizer:
         """Fraction of a decayed weight that the step subtracts, before momentum."""
         return self.learning_rate(step) * (self._arm.decoupled_decay + 2 * self._arm.coupled_l2)
 
-    def penalty(self, numbers: Numbers) -> tf.Tensor:
-        """The L2 term of the loss, l2 * sum(w^2) over decayed variables; float64 scalar."""
+    def penalty(self, numbers: Numbers, variables: Sequence[keras.Variable]) -> tf.Tensor:
+        """The L2 term of the loss, l2 * sum(w^2) over decayed variables; float64 scalar.
+
+        Args:
+            numbers: of a step.
+            variables: the optimizer's, or others in their places.
+        """
         if not self._is_coupled:
             return tf.zeros((), tf.float64)
         sums = [
             tf.cast(2 * tf.nn.l2_loss(variable.value), tf.float64)
-            for variable, decayed in zip(self.variables, self.decayed, strict=True)
+            for variable, decayed in zip(variables, self.decayed, strict=True)
             if decayed
         ]
         return numbers["coupled_l2"] * tf.add_n(sums)

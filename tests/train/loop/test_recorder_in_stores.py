@@ -58,7 +58,7 @@ def train_to(recorder: Recorder, step: int) -> None:
     """Saves as a trial does after so many steps."""
     saved = a_checkpoint(step)
     variables: Mapping[str, Any] = {name: Variable(array) for name, array in saved.arrays.items()}
-    recorder.save(step, variables, saved.state)
+    recorder.save(step, variables, {}, saved.state)
 
 
 PASSING: dict[str, Callable[[], Fault]] = {

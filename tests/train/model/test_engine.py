@@ -38,7 +38,7 @@ class Bench:
         self.optimizer = optimizer = Optimizer(
             arm, model.trainable_variables, self.sampler.epoch_steps, 2 * self.sampler.epoch_steps
         )
-        self.engine = Engine(strategy, model, optimizer, 0)
+        self.engine = Engine(strategy, model, optimizer, 0, training)
         self.done = 0
         self.batches: Any = distribute(strategy, reader, self.sampler, 0, 2 * self.sampler.epoch_steps, [])
 

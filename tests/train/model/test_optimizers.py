@@ -194,7 +194,7 @@ def test_penalty_and_its_gradient_belong_together(optimizer: str) -> None:
     subject = Optimizer(arm, weights, EPOCH_STEPS, STEPS)
     numbers = subject.named(tf.constant(subject.numbers(0, 1)[0]))
     with tf.GradientTape() as tape:
-        penalty = subject.penalty(numbers)
+        penalty = subject.penalty(numbers, subject.variables)
     expected = tape.gradient(
         penalty, [weight.value for weight in weights], unconnected_gradients=tf.UnconnectedGradients.ZERO
     )
