@@ -1,18 +1,21 @@
 """Identifies records and describes them: fingerprint and manifest."""
 
 import hashlib
+import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from optduel.components.prepare.shards import SHARD_BYTES, count_shards, plan_shards, record_bytes
 from optduel.components.prepare.sources import Source
-from optduel.components.prepare.split import Division, divide
+from optduel.components.prepare.split import Division, ImageContent, divide
 from optduel.components.prepare.survey import Survey
 from optduel.components.records import (
     SPLITS,
     Duplicates,
     Manifest,
     RecordsSplit,
+    Resemblance,
+    Resemblances,
     Shard,
     Skipped,
     example_offsets,
@@ -24,7 +27,13 @@ WRITER_VERSION = 1
 """Part of the fingerprint; raised when the same source and settings give other records."""
 
 _COPY = "has the same content as "
-"""Begins the reason of an image that is left out for its copy in the test split."""
+"""Begins the reason of an image that is left out for its copy in a declared split."""
+
+_ALIKE = "looks like "
+"""Begins the reason of an image that is left out for one that it resembles, in a declared split."""
+
+_SHOWN = 100
+"""Pairs of images that look alike that the manifest names."""
 
 
 def fingerprint(source: Source, survey: Survey, data: Data) -> str:
@@ -35,19 +44,29 @@ def fingerprint(source: Source, survey: Survey, data: Data) -> str:
     """
     contents = hashlib.sha256()
     for line in sorted(
-        f"{content.digest.hex()} {content.label} {content.is_test}\n" for content in survey.contents.values()
+        f"{content.digest.hex()} {content.label} {_place_of(content)}\n"
+        for content in survey.contents.values()
     ):
         contents.update(line.encode())
+    settings = data.model_dump(mode="json", exclude={"source"})
+    if data.near_duplicates == "tell":
+        del settings["near_duplicates"]  # which changes no record
     document = {
         "writer_version": WRITER_VERSION,
         "contents": contents.hexdigest(),
         "problems": [problem.model_dump() for problem in survey.problems],
         "classes": source.classes,
-        "settings": data.model_dump(mode="json", exclude={"source"}),
+        "settings": settings,
     }
     if len(survey.contents) * record_bytes(data) > data.shards * SHARD_BYTES:
         document["shard_bytes"] = SHARD_BYTES  # there may be more shards than the settings say
     return hashlib.sha256(canonical_json(document).encode()).hexdigest()
+
+
+def _place_of(content: ImageContent) -> str:
+    """What is declared of an image's split and group."""
+    declared = str(content.split == "test") if content.split in (None, "test") else content.split
+    return declared if content.group is None else f"{declared} {json.dumps(content.group)}"
 
 
 def compose_manifest(
@@ -57,6 +76,8 @@ def compose_manifest(
     fingerprint: str,
     division: Division,
     shards: Mapping[str, Shard],
+    resemblances: Resemblances,
+    remarks: Sequence[str],
 ) -> Manifest:
     """The manifest of written records.
 
@@ -67,6 +88,8 @@ def compose_manifest(
         fingerprint: of all these.
         division: the images of each split.
         shards: what was written, by file name.
+        resemblances: as `describe_pairs` tells them.
+        remarks: on the images.
     """
     is_raw = data.encoding == "raw"
     pixels = bytes(data.image_size[0] * data.image_size[1] * data.channels)
@@ -94,7 +117,75 @@ def compose_manifest(
         splits=splits,
         skipped=(*survey.problems, *_removed(source, division)),
         duplicates=_duplicates(source, survey, division),
+        resemblances=resemblances,
+        remarks=(*remarks, *_on_splits(survey, data, division)),
     )
+
+
+def describe_pairs(
+    source: Source, division: Division, pairs: Sequence[tuple[int, int]], searched: bool, is_complete: bool
+) -> Resemblances:
+    """Counts pairs of images that look alike, and names the first of them.
+
+    Args:
+        pairs: of positions, in any order.
+        searched: they were looked for.
+        is_complete: these are all.
+    """
+    split_of = {position: name for name, positions in division.splits.items() for position in positions}
+    told = []
+    for pair in pairs:
+        if all(position in split_of for position in pair):
+            first, second = sorted(pair, key=lambda position: source.examples[position].id)
+            labels = [source.classes[source.examples[position].label] for position in (first, second)]
+            told.append(
+                Resemblance(
+                    images=(source.examples[first].id, source.examples[second].id),
+                    splits=(split_of[first], split_of[second]),
+                    classes=(labels[0], labels[1]),
+                )
+            )
+    across = [pair for pair in told if pair.splits[0] != pair.splits[1]]
+    conflicting = [pair for pair in told if pair.classes[0] != pair.classes[1]]
+    shown = sorted(
+        told,
+        key=lambda pair: (pair.splits[0] == pair.splits[1], pair.classes[0] == pair.classes[1], pair.images),
+    )
+    return Resemblances(
+        searched=searched,
+        is_complete=is_complete,
+        pairs=len(told),
+        across=len(across),
+        conflicting=len(conflicting),
+        shown=tuple(shown[:_SHOWN]),
+    )
+
+
+def _on_splits(survey: Survey, data: Data, division: Division) -> list[str]:
+    """How the splits came about, where the source or groups had a say."""
+    declared = sorted(
+        {content.split for content in survey.contents.values() if content.split}, key=SPLITS.index
+    )
+    groups = {content.group for content in survey.contents.values()} - {None}
+    told = []
+    if declared and division.drawn:
+        drawn = " and ".join(name for name in division.drawn if name not in declared)
+        told.append(
+            f"The source declares {', '.join(declared)}; {drawn} was drawn from its training images, by "
+            "data.split."
+        )
+    elif declared:
+        told.append(f"The splits are the source's own: {', '.join(declared)}.")
+    if "test" in declared and data.split.test:
+        told.append(f"data.split.test = {data.split.test:g} is not used: the source has a test split.")
+    if groups:
+        told.append(f"{len(groups):,} groups of images are kept whole, each in one split.")
+    if division.drawn and (groups or data.near_duplicates == "move"):
+        told.append(
+            f"A split's share of a class is up to {100 * division.deviation:.1f} points from data.split, as "
+            "what belongs together lies in one split."
+        )
+    return told
 
 
 def difference(known: Manifest, source: Source, survey: Survey, data: Data, fingerprint: str) -> str | None:
@@ -106,12 +197,9 @@ def difference(known: Manifest, source: Source, survey: Survey, data: Data, fing
         survey: the images, of which those that could not be decoded are still a part.
         fingerprint: of the source and the settings.
     """
-    undecodable = {entry.image for entry in known.skipped if not entry.reason.startswith(_COPY)}
-    contents = {
-        position: content
-        for position, content in survey.contents.items()
-        if source.examples[position].id not in undecodable
-    }
+    if data.near_duplicates == "move":
+        return None  # what was moved is not known before all images are decoded
+    contents = known_contents(known, source, survey)
     division = divide(contents, source.classes, data.split)
     shards = {shard.file: shard for split in known.splits.values() for shard in split.shards}
     planned = [
@@ -123,14 +211,27 @@ def difference(known: Manifest, source: Source, survey: Survey, data: Data, fing
         file: shard.records for file, shard in shards.items()
     }:
         return "shards"
-    expected = compose_manifest(source, Survey(contents, ()), data, fingerprint, division, shards)
-    names = {"source", "skipped", "duplicates"}
+    decodable = Survey(contents, (), {})
+    expected = compose_manifest(
+        source, decodable, data, fingerprint, division, shards, known.resemblances, known.remarks
+    )
+    names = {"source", "skipped", "duplicates", "resemblances", "remarks"}
     differing = [
         field
         for field in Manifest.model_fields
         if field not in names and getattr(known, field) != getattr(expected, field)
     ]
     return ", ".join(differing) or None
+
+
+def known_contents(known: Manifest, source: Source, survey: Survey) -> dict[int, ImageContent]:
+    """The images that are in a manifest's records, or copies of them: those that could be decoded then."""
+    undecodable = {entry.image for entry in known.skipped if not entry.reason.startswith((_COPY, _ALIKE))}
+    return {
+        position: content
+        for position, content in survey.contents.items()
+        if source.examples[position].id not in undecodable
+    }
 
 
 def count_in_words(manifest: Manifest) -> str:
@@ -143,12 +244,14 @@ def count_in_words(manifest: Manifest) -> str:
 
 
 def _removed(source: Source, division: Division) -> tuple[Skipped, ...]:
+    split_of = {position: name for name, positions in division.splits.items() for position in positions}
     removed = (
         Skipped(
             image=source.examples[position].id,
-            reason=f"{_COPY}{source.examples[test].id} of the test split",
+            reason=f"{words}{source.examples[other].id} of the {split_of.get(other, 'test')} split",
         )
-        for position, test in division.removed.items()
+        for words, gone in ((_COPY, division.removed), (_ALIKE, division.set_aside))
+        for position, other in gone.items()
     )
     return tuple(sorted(removed, key=lambda skipped: skipped.image))
 

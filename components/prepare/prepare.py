@@ -4,41 +4,26 @@ A data set is `<root>/datasets/<name>/<fingerprint>/`. What is there already and
 Writers of one data set write the same bytes: several at once, or one after a killed one, end in one data set.
 """
 
+import contextlib
 import time
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
 
 from optduel.components.core import ConflictError, say, seconds_in_words, usable_cores, usable_memory
 from optduel.components.prepare.card import records_card
-from optduel.components.prepare.identity import (
-    compose_manifest,
-    count_in_words,
-    difference,
-    fingerprint,
-)
-from optduel.components.prepare.room import Room, check_disk, writing_threads
-from optduel.components.prepare.shards import (
-    count_shards,
-    finished_shards,
-    intact_shards,
-    known_manifest,
-    least_record_bytes,
-    plan_shards,
-    record_bytes,
-    write_shards,
-)
+from optduel.components.prepare.identity import count_in_words, difference, fingerprint
+from optduel.components.prepare.reading import Images
+from optduel.components.prepare.room import Room, check_disk
+from optduel.components.prepare.shards import intact_shards, known_manifest, least_record_bytes
 from optduel.components.prepare.sources import SOURCES, Source
-from optduel.components.prepare.split import divide
-from optduel.components.prepare.survey import Survey, decode_all, read_contents, refuse, tell_omissions
+from optduel.components.prepare.survey import read_contents, tell_omissions
+from optduel.components.prepare.writing import mend_records, tell_resemblances, write_records
 from optduel.components.records import (
     MANIFEST_FILE,
     Manifest,
     Records,
-    Shard,
     encode_manifest,
     load_manifest,
-    remove_stale_parts,
     staging_folder,
 )
 from optduel.components.settings import Data, canonical_json, decode
@@ -64,7 +49,7 @@ def prepare_records(data: Data, root: str) -> Records:
     source = open_source(data, place if isinstance(place, Path) else staging_folder())
     # Whoever talks to a store waits most of the time.
     waits = is_remote(place) or any(map(is_remote, data.source.places.values()))
-    threads = _MOST_THREADS if waits else min(usable_cores(), _MOST_THREADS)
+    threads = _MOST_THREADS if waits else min(usable_cores() + 1, _MOST_THREADS)  # one waits for the disk
     return prepare_source(source, data, place, threads)
 
 
@@ -82,10 +67,12 @@ def prepare_source(source: Source, data: Data, root: Location, threads: int) -> 
     started = time.monotonic()
     # Half of it: what is decoded, and beside it what was read and what is written.
     room = Room(usable_memory() // 2)
-    with warnings.catch_warnings():
+    least = len(source.examples) * least_record_bytes(data)
+    is_near = not any(map(is_remote, data.source.places.values()))
+    with warnings.catch_warnings(), contextlib.closing(Images(source, is_near, reserved=least)) as images:
         # Pillow warns of oddities in images that it then decodes completely.
         warnings.filterwarnings("ignore", module=r"PIL\.")
-        survey = read_contents(source, threads)
+        survey = read_contents(images, threads)
         identity = fingerprint(source, survey, data)
         folder = join(str(root), "datasets", source.name, identity)
         place = join(folder, MANIFEST_FILE)
@@ -94,51 +81,28 @@ def prepare_source(source: Source, data: Data, root: Location, threads: int) -> 
         if known and (field := difference(known, source, survey, data, identity)):
             say(f"prepare: writing the data set again: {place}: has another {field} than the source")
             known = None
-        intact: Mapping[str, Shard] | None = None
-        if found:
-            # What lies beside a manifest of something else may be of something else, too.
-            intact = intact_shards(Records(location=folder, manifest=known)) if known else {}
-        if known and len(intact or ()) == sum(len(split.shards) for split in known.splits.values()):
+        intact = intact_shards(Records(location=folder, manifest=known)) if known else {}
+        if known and len(intact) == sum(len(split.shards) for split in known.splits.values()):
             say(f"prepare: {count_in_words(known)} are there already: {folder}")
-            tell_omissions(known.skipped)
+            _tell(known)
             return Records(location=folder, manifest=known)
-        manifest = _write(source, survey, data, folder, identity, intact, threads, room)
+        check_disk(folder, len(survey.contents) * least_record_bytes(data))
+        if known and data.near_duplicates != "move":
+            there = Records(location=folder, manifest=known)
+            manifest = mend_records(images, survey, data, there, intact, threads, room)
+        else:
+            manifest = write_records(images, survey, data, folder, identity, threads, room)
         manifest = _publish(manifest, place, found.version if found else None)
     say(f"prepare: {count_in_words(manifest)} in {seconds_in_words(time.monotonic() - started)}: {folder}")
-    tell_omissions(manifest.skipped)
+    _tell(manifest)
     return Records(location=folder, manifest=manifest)
 
 
-def _write(
-    source: Source,
-    survey: Survey,
-    data: Data,
-    folder: str,
-    identity: str,
-    intact: Mapping[str, Shard] | None,
-    threads: int,
-    room: Room,
-) -> Manifest:
-    """Checks all images, divides them, and writes the shards that are not there."""
-    check_disk(folder, len(survey.contents) * least_record_bytes(data))
-    survey = decode_all(source, survey, threads, room)
-    if not data.skip_corrupt:
-        refuse(source, survey.problems)
-    division = divide(survey.contents, source.classes, data.split)
-    plans = [
-        plan
-        for split, positions in division.splits.items()
-        for plan in plan_shards(split, positions, count_shards(len(positions), data))
-    ]
-    if not is_remote(folder):
-        remove_stale_parts(local_path(folder))
-    there = finished_shards(folder, plans) if intact is None else intact
-    missing = [plan for plan in plans if plan.file not in there]
-    largest = max((len(plan.positions) for plan in missing), default=0) * record_bytes(data)
-    threads = writing_threads(folder, largest, record_bytes(data), room.total, threads)
-    written = write_shards(source, survey.contents, data, folder, missing, threads, room)
-    shards = {**there, **{shard.file: shard for shard in written}}
-    return compose_manifest(source, survey, data, identity, division, shards)
+def _tell(manifest: Manifest) -> None:
+    for remark in manifest.remarks:
+        say(f"prepare: {remark}")
+    tell_omissions(manifest.skipped)
+    tell_resemblances(manifest.resemblances)
 
 
 def _publish(manifest: Manifest, place: str, version: str | None) -> Manifest:

@@ -1,9 +1,10 @@
 """Writes the TFRecord shards of a data set: several threads, a shard each, one image of it in memory."""
 
 import concurrent.futures
-import hashlib
+import contextlib
 import io
 import math
+import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,20 +14,21 @@ import google_crc32c
 from PIL import Image
 
 from optduel.components.core import DataError, ExperimentError, say
-from optduel.components.prepare.image import decode_resized
+from optduel.components.prepare.image import UnusableImageError, decode_resized
 from optduel.components.prepare.progress import ProgressBar
+from optduel.components.prepare.reading import Images
 from optduel.components.prepare.room import Room
-from optduel.components.prepare.sources import Source, read_encoded
 from optduel.components.prepare.split import ImageContent
+from optduel.components.prepare.survey import Traits
 from optduel.components.prepare.threads import in_threads
 from optduel.components.records import (
     Manifest,
     Records,
     Shard,
     frame,
+    frame_image,
     inspect_shards,
     load_manifest,
-    serialize_example,
     sound_examples,
 )
 from optduel.components.settings import Data
@@ -42,6 +44,9 @@ from optduel.components.storage import (
 
 SHARD_BYTES = 256 * 2**20
 """About what a shard takes at most: an upload, or a copy that broke off, is not begun anew for more."""
+
+HELD_SHARDS = 256
+"""Shards that are held back at most, each an open file, of which many systems allow a process 1,024."""
 
 JPEG_QUALITY = 95
 """Pillow's upper end: above it files grow without a visible gain."""
@@ -99,57 +104,133 @@ def encode_pixels(image: Image.Image, encoding: str) -> bytes:
     return encoded.getvalue()
 
 
-def write_shards(
-    source: Source,
+@dataclass
+class Written:
+    """Shards, and what was wrong with images that were to be in them.
+
+    Attributes:
+        shards: the manifest's entries, in the order of the plans; none if there is a reason.
+        reasons: of images that cannot be decoded, by position.
+    """
+
+    shards: list[Shard]
+    reasons: dict[int, str]
+
+
+@contextlib.contextmanager
+def shards_of(
+    images: Images,
     contents: Mapping[int, ImageContent],
     data: Data,
     folder: str,
     plans: Sequence[ShardPlan],
     threads: int,
     room: Room,
-) -> list[Shard]:
-    """Writes every planned shard into `folder`, which may lie in a store; each appears whole.
+    traits: Traits,
+    is_checked: bool,
+) -> Iterator[Written]:
+    """Writes every planned shard; each appears whole in `folder`, which may lie in a store.
+
+    Where the images were not decoded before, the shards are held back, and appear when the body ends without
+    an exception; none does where one image cannot be decoded.
 
     Args:
         room: of memory, for the images that are decoded at a time.
-
-    Returns:
-        The manifest's entries, in the order of `plans`.
+        traits: receives what the images show.
+        is_checked: the images were decoded before; so each shard appears as soon as it is written.
 
     Raises:
         StorageError: the folder cannot be written, for example because the disk is full.
         DataError: the source changed while it was read.
     """
-    stopping = threading.Event()
-    height, width = data.image_size
+    writer = _Writer(images, contents, data, folder, room, traits)
+    made = [] if is_remote(folder) else _absent_folders(local_path(folder))
+    held: dict[str, contextlib.ExitStack] = {}
+    try:
+        with ProgressBar("writing", sum(len(plan.positions) for plan in plans)) as progress:
 
-    def examples(plan: ShardPlan) -> Iterator[bytes]:
-        for position in plan.positions:
-            encoded = read_encoded(source, position)
-            content = contents[position]
-            # The fingerprint would otherwise name a content that is not in the records.
-            if hashlib.sha256(encoded).digest() != content.digest:
-                raise DataError(
-                    f"{source.examples[position].id}: changed while it was read; run prepare again"
-                )
-            image = decode_resized(encoded, height, width, data.channels, room)
-            yield serialize_example(encode_pixels(image, data.encoding), content.label)
+            def write(plan: ShardPlan) -> Shard:
+                shard, opened = writer.write(plan, progress)
+                held[plan.file] = opened
+                if is_checked:
+                    for position, reason in writer.reasons.items():
+                        name = images.source.examples[position].id
+                        raise DataError(f"{name}: {reason}, which it was not before; run prepare again")
+                    opened.close()
+                return shard
 
-    def write(plan: ShardPlan) -> Shard:
+            shards = list(in_threads(write, plans, threads, writer.stopping))
+        yield Written([] if writer.reasons else shards, writer.reasons)
+        if not writer.reasons and not is_checked:
+            there = finished_shards(folder, plans)
+            wanted = [held[shard.file] for shard in shards if there.get(shard.file) != shard]
+            list(in_threads(contextlib.ExitStack.close, wanted, threads, threading.Event()))
+    finally:
+        for opened in held.values():
+            with contextlib.suppress(_StoppedError), opened:
+                raise _StoppedError
+        for made_folder in made:
+            with contextlib.suppress(OSError):  # not empty
+                made_folder.rmdir()
+
+
+class _Writer:
+    """Makes the records of shards."""
+
+    def __init__(
+        self,
+        images: Images,
+        contents: Mapping[int, ImageContent],
+        data: Data,
+        folder: str,
+        room: Room,
+        traits: Traits,
+    ) -> None:
+        self.reasons: dict[int, str] = {}
+        self.stopping = threading.Event()
+        self._images = images
+        self._contents = contents
+        self._data = data
+        self._folder = folder
+        self._room = room
+        self._traits = traits
+
+    def write(self, plan: ShardPlan, progress: ProgressBar) -> tuple[Shard, contextlib.ExitStack]:
+        """Writes one shard, which appears when what is returned is closed."""
         checksum = size = 0
-        with publishing(join(folder, plan.file)) as file:
-            for example in examples(plan):
-                if stopping.is_set():
+        with contextlib.ExitStack() as opened:
+            file = opened.enter_context(publishing(join(self._folder, plan.file)))
+            for position in plan.positions:
+                if self.stopping.is_set():
                     raise _StoppedError
-                record = frame(example)
-                file.write(record)
-                checksum = google_crc32c.extend(checksum, record)
-                size += len(record)
+                try:
+                    record = self._record(position)
+                except UnusableImageError as error:
+                    self.reasons[position] = str(error)
+                if not self.reasons:
+                    file.write(record)
+                    checksum = google_crc32c.extend(checksum, record)
+                    size += len(record)
                 progress.advance()
-        return Shard(file=plan.file, records=len(plan.positions), bytes=size, crc32c=f"{checksum:08x}")
+            if not self.reasons and not is_remote(self._folder):
+                # Now, while other threads decode.
+                file.flush()
+                os.fsync(file.fileno())
+            shard = Shard(file=plan.file, records=len(plan.positions), bytes=size, crc32c=f"{checksum:08x}")
+            return shard, opened.pop_all()
 
-    with ProgressBar("writing", sum(len(plan.positions) for plan in plans)) as progress:
-        return list(in_threads(write, plans, threads, stopping))
+    def _record(self, position: int) -> bytes:
+        content = self._contents[position]
+        encoded = self._images.read_again(position, content.digest)
+        height, width = self._data.image_size
+        decoded = decode_resized(encoded, height, width, self._data.channels, self._room)
+        self._traits.note(position, decoded)
+        return frame_image(encode_pixels(decoded.image, self._data.encoding), content.label)
+
+
+def _absent_folders(folder: Path) -> list[Path]:
+    """The folder and those above it that do not exist, the innermost first."""
+    return [place for place in (folder, *folder.parents) if not place.exists()]
 
 
 _THREADS = 8

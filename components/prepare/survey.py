@@ -1,19 +1,25 @@
-"""Reads every image of a source before anything is written, and collects all problems, not just the first."""
+"""Looks at every image of a source, and collects all problems, not just the first."""
 
 import hashlib
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+import numpy as np
+
 from optduel.components.core import DataError, say
-from optduel.components.prepare.image import UnusableImageError, check_content, decoding
+from optduel.components.prepare.formats import promised_format
+from optduel.components.prepare.image import Decoded, UnusableImageError, check_content, decode_resized
 from optduel.components.prepare.progress import ProgressBar
+from optduel.components.prepare.reading import Images
+from optduel.components.prepare.resemblance import HASH_BYTES, perceptual_hash
 from optduel.components.prepare.room import Room
-from optduel.components.prepare.sources import Source, read_encoded
+from optduel.components.prepare.sources import Source
 from optduel.components.prepare.split import ImageContent
 from optduel.components.prepare.threads import in_threads
 from optduel.components.records import Skipped
+from optduel.components.settings import Data
 
 PROBLEMS_SHOWN = 20
 """Lines of a message that lists problems."""
@@ -21,6 +27,7 @@ PROBLEMS_SHOWN = 20
 OMISSIONS_TOLD = 5
 """Lines of narration on what is left out."""
 
+_NAMES_SHOWN = 3
 _TASK_IMAGES = 32
 _FULL_BITS = 16
 
@@ -34,62 +41,137 @@ class Survey:
     Attributes:
         contents: by position in the source's examples; unusable images are absent.
         problems: everything else, with its reason, ordered by name.
+        formats: of all images that have one, by position.
     """
 
     contents: dict[int, ImageContent]
     problems: tuple[Skipped, ...]
+    formats: dict[int, str]
+
+    def without(self, source: Source, reasons: dict[int, str]) -> "Survey":
+        """The survey with images moved to the problems, for these reasons."""
+        contents = {
+            position: content for position, content in self.contents.items() if position not in reasons
+        }
+        problems = [_skipped(source, position, reason) for position, reason in reasons.items()]
+        return Survey(contents, _by_name([*self.problems, *problems]), self.formats)
 
 
-def read_contents(source: Source, threads: int) -> Survey:
+class Traits:
+    """What decoding has shown of images, by position.
+
+    Args:
+        count: images of the source.
+
+    Attributes:
+        peaks: int16, the greatest high byte of a 16-bit image; -1 for other depths.
+        have_more: bool, whether it is the first of several frames or pages.
+        hashes: uint8 [count, HASH_BYTES].
+        have_hash: bool, whether there is a hash.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.peaks = np.full(count, -1, np.int16)
+        self.have_more = np.zeros(count, np.bool_)
+        self.hashes = np.zeros((count, HASH_BYTES), np.uint8)
+        self.have_hash = np.zeros(count, np.bool_)
+
+    def note(self, position: int, decoded: Decoded) -> None:
+        """Takes what a decoded image, at the records' size, shows."""
+        if decoded.peak is not None:
+            self.peaks[position] = decoded.peak
+        self.have_more[position] = decoded.has_more
+        if (bits := perceptual_hash(decoded.image)) is not None:
+            self.hashes[position] = np.frombuffer(bits, np.uint8)
+            self.have_hash[position] = True
+
+
+def read_contents(images: Images, threads: int) -> Survey:
     """Hashes every image and looks at its first bytes; decodes nothing.
 
     Raises:
         StorageError: an image cannot be read, which is no damage of the image.
     """
+    source = images.source
 
-    def look(position: int) -> ImageContent:
+    def look(position: int) -> tuple[ImageContent, str]:
         example = source.examples[position]
-        encoded = read_encoded(source, position)
-        check_content(encoded, example.id if example.is_named_file else None)
-        return ImageContent(hashlib.sha256(encoded).digest(), example.label, example.is_test)
+        encoded = images.read(position)
+        content = check_content(encoded)
+        digest = hashlib.sha256(encoded).digest()
+        return ImageContent(digest, example.label, example.split, example.group), content
 
-    contents, problems = _look_at(source, range(len(source.examples)), look, "reading", threads)
-    return Survey(contents, _by_name([*source.problems, *problems]))
+    seen, reasons = _look_at(range(len(source.examples)), look, "reading", threads)
+    problems = [_skipped(source, position, reason) for position, reason in reasons.items()]
+    return Survey(
+        {position: content for position, (content, _) in seen.items()},
+        _by_name([*source.problems, *problems]),
+        {position: found for position, (_, found) in seen.items()},
+    )
 
 
-def decode_all(source: Source, survey: Survey, threads: int, room: Room) -> Survey:
+def decode_all(
+    images: Images, survey: Survey, data: Data, traits: Traits, threads: int, room: Room
+) -> Survey:
     """Decodes every image completely, and moves those that cannot be from the contents to the problems.
 
     Args:
+        traits: receives what the images show.
         room: of memory, for the images that are decoded at a time.
 
     Raises:
-        DataError: the 16-bit images hold values of fewer bits.
         StorageError: an image cannot be read.
     """
+    height, width = data.image_size
 
-    def look(position: int) -> int | None:
-        with decoding(read_encoded(source, position), room) as decoded:
-            return decoded.peak
+    def look(position: int) -> None:
+        encoded = images.read_again(position, survey.contents[position].digest)
+        traits.note(position, decode_resized(encoded, height, width, data.channels, room))
 
-    peaks, problems = _look_at(source, list(survey.contents), look, "checking", threads)
-    _refuse_fewer_bits(source, {position: peak for position, peak in peaks.items() if peak is not None})
-    contents = {position: survey.contents[position] for position in peaks}
-    return Survey(contents, _by_name([*survey.problems, *problems]))
+    _, reasons = _look_at(list(survey.contents), look, "checking", threads)
+    return survey.without(images.source, reasons)
 
 
-def _refuse_fewer_bits(source: Source, peaks: Mapping[int, int]) -> None:
+def remarks(source: Source, survey: Survey, traits: Traits) -> list[str]:
+    """What is odd about images and no problem, a sentence each."""
+    names = source.examples
+    misnamed = [
+        f"{names[position].id} is {found}"
+        for position, found in survey.formats.items()
+        if names[position].is_named_file and found != promised_format(names[position].id)
+    ]
+    first_only = [names[position].id for position in survey.contents if traits.have_more[position]]
+    return [
+        *_sentence(misnamed, "has the ending of another format, and is read as what it is"),
+        *_sentence(first_only, "holds several frames or pages, of which the first is taken"),
+    ]
+
+
+def _sentence(names: Sequence[str], words: str) -> list[str]:
+    if not names:
+        return []
+    shown = sorted(names)[:_NAMES_SHOWN]
+    more = f" and {len(names) - len(shown):,} more" if len(names) > len(shown) else ""
+    each = "1 image" if len(names) == 1 else f"{len(names):,} images, each of which"
+    return [f"{each} {words}: {', '.join(shown)}{more}."]
+
+
+def refuse_fewer_bits(source: Source, survey: Survey, traits: Traits) -> None:
     """Refuses 16-bit images of which none uses the highest bit: sensors of 10 to 14 bits are kept so.
 
     A record keeps the high byte, which would be nearly black.
+
+    Raises:
+        DataError: the 16-bit images hold values of fewer bits.
     """
-    if not peaks:
+    deep = [position for position in survey.contents if traits.peaks[position] >= 0]
+    if not deep:
         return
-    brightest = max(peaks, key=lambda position: peaks[position])
-    bits = 8 + peaks[brightest].bit_length()
+    brightest = max(deep, key=lambda position: traits.peaks[position])
+    bits = 8 + int(traits.peaks[brightest]).bit_length()
     if bits < _FULL_BITS:
         raise DataError(
-            f"{source.description}: {len(peaks)} image(s) of 16 bits hold values of {bits} bits at most (in "
+            f"{source.description}: {len(deep)} image(s) of 16 bits hold values of {bits} bits at most (in "
             f"{source.examples[brightest].id}); multiply them by {2 ** (_FULL_BITS - bits)}, so that white "
             "is 65535, or save them with 8 bits"
         )
@@ -122,33 +204,34 @@ def refuse(source: Source, problems: Sequence[Skipped]) -> None:
 
 
 def _look_at(
-    source: Source, positions: Sequence[int], look: Callable[[int], Seen], activity: str, threads: int
-) -> tuple[dict[int, Seen], list[Skipped]]:
+    positions: Sequence[int], look: Callable[[int], Seen], activity: str, threads: int
+) -> tuple[dict[int, Seen], dict[int, str]]:
+    """What `look` gives of each position, and the reasons of those that are unusable."""
     seen: dict[int, Seen] = {}
-    problems: list[Skipped] = []
+    reasons: dict[int, str] = {}
     with ProgressBar(activity, len(positions)) as progress:
 
-        def look_at_some(start: int) -> list[tuple[int, Seen | str]]:
+        def look_at_some(start: int) -> tuple[dict[int, Seen], dict[int, str]]:
+            found: dict[int, Seen] = {}
+            refused: dict[int, str] = {}
             some = positions[start : start + _TASK_IMAGES]
-            results = [(position, _result_or_reason(look, position)) for position in some]
+            for position in some:
+                try:
+                    found[position] = look(position)
+                except UnusableImageError as error:
+                    refused[position] = str(error)
             progress.advance(len(some))
-            return results
+            return found, refused
 
         starts = range(0, len(positions), _TASK_IMAGES)
-        for results in in_threads(look_at_some, starts, threads, threading.Event()):
-            for position, result in results:
-                if isinstance(result, str):
-                    problems.append(Skipped(image=source.examples[position].id, reason=result))
-                else:
-                    seen[position] = result
-    return seen, problems
+        for found, refused in in_threads(look_at_some, starts, threads, threading.Event()):
+            seen |= found
+            reasons |= refused
+    return seen, reasons
 
 
-def _result_or_reason(look: Callable[[int], Seen], position: int) -> Seen | str:
-    try:
-        return look(position)
-    except UnusableImageError as error:
-        return str(error)
+def _skipped(source: Source, position: int, reason: str) -> Skipped:
+    return Skipped(image=source.examples[position].id, reason=reason)
 
 
 def _by_name(problems: Sequence[Skipped]) -> tuple[Skipped, ...]:

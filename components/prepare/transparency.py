@@ -25,9 +25,9 @@ def depth_of(image: ImageFile) -> str:
 
 def peak_of(image: Image.Image, depth: str) -> int | None:
     """The greatest high byte among the grey or colour values of a 16-bit image; None for other depths."""
-    if not depth.endswith(";16B"):
+    if ";16" not in depth:
         return None
-    if image.mode == "I;16":
+    if image.mode.startswith("I;16"):
         return int(np.asarray(image).max()) >> 8
     bands = image.split()
     return max(int(np.asarray(band).max()) for band in bands[: 1 if depth.startswith("LA") else 3])
@@ -42,7 +42,7 @@ def to_grey_or_rgb(image: Image.Image, encoded: bytes, depth: str) -> Image.Imag
         depth: as `depth_of` has told.
     """
     key = image.info.get("transparency")
-    if image.mode == "I;16":
+    if image.mode.startswith("I;16"):
         values = np.asarray(image)
         grey = (values >> 8).astype(np.uint8)
         if isinstance(key, int):

@@ -15,6 +15,8 @@ from optduel.components.records.manifest import (
     Manifest,
     Records,
     RecordsSplit,
+    Resemblance,
+    Resemblances,
     Shard,
     Skipped,
     encode_manifest,
@@ -23,7 +25,13 @@ from optduel.components.records.manifest import (
 )
 from optduel.components.records.reader import SplitReader, first_examples
 from optduel.components.records.staging import StagedRecords, stage
-from optduel.components.records.tfrecord import example_offsets, frame, serialize_example, sound_examples
+from optduel.components.records.tfrecord import (
+    example_offsets,
+    frame,
+    frame_image,
+    serialize_example,
+    sound_examples,
+)
 
 __all__ = [
     "DESCRIPTION_TEMPLATES",
@@ -32,6 +40,8 @@ __all__ = [
     "Manifest",
     "Records",
     "RecordsSplit",
+    "Resemblance",
+    "Resemblances",
     "SPLITS",
     "STAGING_VARIABLE",
     "Shard",
@@ -43,6 +53,7 @@ __all__ = [
     "example_offsets",
     "first_examples",
     "frame",
+    "frame_image",
     "hold",
     "inspect_shards",
     "load_manifest",

@@ -75,6 +75,34 @@ class Duplicates(Section):
     conflicting: tuple[str, ...] = ()
 
 
+class Resemblance(Section):
+    """Two images that look alike without being copies: their names, splits and classes."""
+
+    images: tuple[str, str]
+    splits: tuple[str, str]
+    classes: tuple[str, str]
+
+
+class Resemblances(Section):
+    """Pairs of images that look alike, by their perceptual hashes.
+
+    Attributes:
+        searched: they were looked for; images smaller than the hash are not.
+        is_complete: all were counted; where nearly all images are alike the search ends.
+        pairs: how many.
+        across: of which the images lie in two splits.
+        conflicting: of which the images are of two classes.
+        shown: the first ones, those across splits before the others.
+    """
+
+    searched: bool = False
+    is_complete: bool = True
+    pairs: _Count = 0
+    across: _Count = 0
+    conflicting: _Count = 0
+    shown: tuple[Resemblance, ...] = ()
+
+
 class Manifest(Section):
     """Everything a reader needs to know of a data set; written last: without one the data set does not exist.
 
@@ -87,6 +115,7 @@ class Manifest(Section):
         image_offset: where the pixels start in an Example; None with the encoding "jpeg".
         label_offset: where the label's varint starts in an Example; None with the encoding "jpeg".
         splits: by name; a split without records is absent.
+        remarks: what is worth knowing of the images and their splits, a sentence each.
     """
 
     schema_version: Literal[1] = 1
@@ -102,6 +131,8 @@ class Manifest(Section):
     splits: dict[_SplitName, RecordsSplit]
     skipped: tuple[Skipped, ...] = ()
     duplicates: Duplicates
+    resemblances: Resemblances = Resemblances()
+    remarks: tuple[str, ...] = ()
 
     @property
     def final_split(self) -> Literal["test", "validation"]:

@@ -201,6 +201,8 @@ class Data(Section):
             more than 256 MB in each gets a multiple of so many.
         skip_corrupt: leave single files out that are no sound images, and record them, instead of refusing
             the data set; folders out of place are refused all the same.
+        near_duplicates: what becomes of images that look alike and would lie in two splits. "tell" names
+            them, "move" puts them into one split, "refuse" ends. Exact copies never lie in two splits.
     """
 
     source: Source
@@ -210,6 +212,7 @@ class Data(Section):
     encoding: Literal["raw", "jpeg"] = "raw"
     shards: Annotated[int, Field(ge=1, le=4096)] = 8
     skip_corrupt: bool = False
+    near_duplicates: Literal["tell", "move", "refuse"] = "tell"
 
     @model_validator(mode="after")
     def _one_test_split(self) -> Self:

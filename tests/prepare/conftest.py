@@ -51,7 +51,9 @@ class MemorySource:
         self, images: Sequence[tuple[str, int, bytes, bool]], classes: Sequence[str] = CLASSES
     ) -> None:
         self.classes = tuple(classes)
-        self.examples = [Example(name, label, is_test) for name, label, _, is_test in images]
+        self.examples = [
+            Example(name, label, "test" if is_test else None) for name, label, _, is_test in images
+        ]
         self.encoded = [encoded for _, _, encoded, _ in images]
 
     def read(self, position: int) -> bytes:
@@ -121,6 +123,12 @@ def settings() -> Callable[..., Data]:
         return Data(**fields)
 
     return make
+
+
+@pytest.fixture
+def nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no room for what was read, so that every image is read again when it is decoded."""
+    monkeypatch.setattr("optduel.components.prepare.reading.usable_memory", lambda: 0)
 
 
 @pytest.fixture

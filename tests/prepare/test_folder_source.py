@@ -53,7 +53,8 @@ def test_what_is_no_image_is_named_with_its_reason(image_folder: Path, tmp_path:
     (image_folder / "roses" / "two\nlines.jpg").write_bytes(b"x")
     os.mkfifo(image_folder / "roses" / "pipe.jpg")
     assert problems(image_folder) == {
-        "daisy/notes.txt": "is not an image file: their names end in .jpg .jpeg .png .gif .bmp .webp",
+        "daisy/notes.txt": "is not an image file: their names end in "
+        ".jpg .jpeg .png .gif .bmp .webp .tif .tiff .heic .heif .avif",
         "daisy/away.jpg": "is a link that leaves the folder or leads nowhere",
         "daisy/gone.jpg": "is a link that leaves the folder or leads nowhere",
         "elsewhere.jpg": "lies beside the class folders: move it into the folder of its class",

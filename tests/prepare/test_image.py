@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Callable
 
 import numpy as np
+import pillow_heif
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -30,6 +31,8 @@ SMOOTH = Image.fromarray(PATCHES).resize((40, 30), Image.Resampling.BILINEAR)
 
 ROOM = Room(2**30)
 
+pillow_heif.register_heif_opener()  # for tests, which save such files
+
 
 def decode(encoded: bytes) -> Image.Image:
     with decoding(encoded, ROOM) as decoded:
@@ -50,13 +53,17 @@ EVERY_FORMAT = {
     "GIF": encoded_as("GIF"),
     "BMP": encoded_as("BMP"),
     "WebP": encoded_as("WEBP"),
+    "TIFF": encoded_as("TIFF"),
+    "compressed TIFF": encoded_as("TIFF", compression="tiff_lzw"),
+    "AVIF": encoded_as("AVIF"),
+    "HEIC": encoded_as("HEIF"),
 }
 
 
 # --- what is accepted -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("image_format", ["PNG", "BMP"])
+@pytest.mark.parametrize("image_format", ["PNG", "BMP", "TIFF"])
 def test_lossless_formats_keep_every_pixel(picture: Picture, encode: Encode, image_format: str) -> None:
     for mode in ("RGB", "L"):
         image = picture(1, mode=mode)
@@ -78,6 +85,41 @@ def test_exif_orientation_turns_the_image_upright(picture: Picture, encode: Enco
     stored = upright.transpose(Image.Transpose.ROTATE_90)
     decoded = decode(encode(stored, "PNG", exif=exif))
     np.testing.assert_array_equal(np.asarray(decoded), np.asarray(upright))
+
+
+@pytest.mark.parametrize("image_format", ["TIFF", "AVIF"])
+def test_other_formats_stand_upright_too(picture: Picture, encode: Encode, image_format: str) -> None:
+    upright = picture(2, width=40, height=30)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    decoded = decode(encode(upright.transpose(Image.Transpose.ROTATE_90), image_format, exif=exif))
+    assert decoded.size == (40, 30)
+    assert abs(np.asarray(decoded, float) - np.asarray(upright, float)).mean() < 4
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_sixteen_bits_of_a_tiff_keep_their_high_byte(encode: Encode, order: str) -> None:
+    values = np.arange(64 * 64, dtype=f"{order}u2").reshape(64, 64) * 16
+    image = Image.frombytes(
+        "I;16B" if order == ">" else "I;16", (64, 64), values.astype(f"{order}u2").tobytes()
+    )
+    with decoding(encode(image, "TIFF"), ROOM) as decoded:
+        np.testing.assert_array_equal(np.asarray(decoded.image), (values >> 8).astype(np.uint8))
+        assert decoded.peak == 255
+
+
+def test_values_of_32_bits_are_refused(encode: Encode) -> None:
+    for values in (np.ones((8, 8), np.float32), np.ones((8, 8), np.int32)):
+        with pytest.raises(UnusableImageError, match="has values of 32 bits: save it with 8 or 16 bits"):
+            decode(encode(Image.fromarray(values), "TIFF"))
+
+
+def test_huge_tiles_of_a_small_tiff_are_refused() -> None:
+    tags = {256: 16, 257: 16, 258: 8, 259: 1, 262: 1, 277: 1, 322: 65_520, 323: 65_520, 324: 8, 325: 256}
+    entries = b"".join(struct.pack("<HHLL", tag, 4, 1, value) for tag, value in tags.items())
+    encoded = b"II*\0" + struct.pack("<LH", 8, len(tags)) + entries + bytes(260)
+    with pytest.raises(UnusableImageError, match="has tiles of 65520 x 65520 pixels, the limit is"):
+        decode(encoded)
 
 
 def tiff(order: str, entries: bytes, count: int) -> bytes:
@@ -222,24 +264,24 @@ def test_sixteen_bit_grey_keeps_its_high_byte(encode: Encode) -> None:
 def test_grey_is_the_luma_of_bt_601() -> None:
     file = io.BytesIO()
     Image.new("RGB", (4, 4), (0, 255, 0)).save(file, "PNG")
-    assert decode_resized(file.getvalue(), 4, 4, 1, ROOM).getextrema() == (150, 150)  # 0.587 * 255
+    assert decode_resized(file.getvalue(), 4, 4, 1, ROOM).image.getextrema() == (150, 150)  # 0.587 * 255
 
 
 def test_resizing_gives_height_and_width_in_that_order(picture: Picture, encode: Encode) -> None:
-    resized = decode_resized(encode(picture(4), "PNG"), height=12, width=16, channels=3, room=ROOM)
+    resized = decode_resized(encode(picture(4), "PNG"), height=12, width=16, channels=3, room=ROOM).image
     assert np.asarray(resized).shape == (12, 16, 3)
 
 
 def test_resizing_down_does_not_alias(encode: Encode) -> None:
     checkerboard = (np.indices((64, 64)).sum(axis=0) % 2 * 255).astype(np.uint8)
-    resized = np.asarray(decode_resized(encode(Image.fromarray(checkerboard), "PNG"), 8, 8, 1, ROOM))
+    resized = np.asarray(decode_resized(encode(Image.fromarray(checkerboard), "PNG"), 8, 8, 1, ROOM).image)
     assert abs(resized.astype(int) - 127).max() <= 2  # bilinear without antialiasing gives 0 and 255
 
 
 def test_an_image_of_the_wanted_size_is_left_alone(picture: Picture, encode: Encode) -> None:
     image = picture(5)
     np.testing.assert_array_equal(
-        np.asarray(decode_resized(encode(image, "PNG"), 30, 40, 3, ROOM)), np.asarray(image)
+        np.asarray(decode_resized(encode(image, "PNG"), 30, 40, 3, ROOM).image), np.asarray(image)
     )
 
 
@@ -252,22 +294,31 @@ def test_an_image_of_the_wanted_size_is_left_alone(picture: Picture, encode: Enc
         (b"", r"is empty \(0 bytes\)"),
         (b"\xef\xbb\xbf \n<!DOCTYPE html><html><body>404</body></html>", "content is HTML, not an image"),
         (b"<html></html>", "content is HTML, not an image"),
-        (b"MZ\x90\x00\x03\x00\x00\x00", "is no JPEG, PNG, GIF, BMP, WebP image, it begins with b'MZ"),
-        (b"II*\x00" + bytes(100), "is no JPEG, PNG, GIF, BMP, WebP image"),
-        (b"RIFF\x00\x00\x00\x00WAVEfmt ", "is no JPEG, PNG, GIF, BMP, WebP image"),
+        (
+            b"MZ\x90\x00\x03\x00\x00\x00",
+            "is no JPEG, PNG, GIF, BMP, WebP, TIFF, HEIC, AVIF image, it begins with b'MZ",
+        ),
+        (b"RIFF\x00\x00\x00\x00WAVEfmt ", "is no JPEG, PNG, GIF, BMP, WebP, TIFF, HEIC, AVIF image"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n",
+            "is a git-lfs pointer, not the image: run `git lfs pull` where it was cloned",
+        ),
+        (
+            b'<?xml version="1.0"?><Error><Code>AccessDenied',
+            "is XML, not an image: perhaps a server's refusal",
+        ),
+        (b'{"error": {"code": 403}}', "is text like JSON, not an image: perhaps a server's refusal"),
+        (b"%PDF-1.7", "is a PDF document"),
+        (b"PK\x03\x04", "is a zip archive: unpack it"),
+        (b"<svg xmlns=", "is an SVG drawing: save it as PNG"),
+        (bytes(128) + b"DICM", "is a DICOM file"),
+        (b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom", "is a video: save frames of it as images"),
         (b"\xff\xd8\xff" + bytes(ENCODED_BYTES_LIMIT), "has 268,435,459 bytes, the limit is 268,435,456"),
     ],
 )
 def test_what_is_no_image_is_named(content: bytes, reason: str) -> None:
     with pytest.raises(UnusableImageError, match=reason):
-        check_content(content, None)
-
-
-def test_a_name_that_promises_another_format_is_named() -> None:
-    with pytest.raises(UnusableImageError, match=r"content is PNG but the name says \.jpg: rename it"):
-        check_content(EVERY_FORMAT["PNG"], "daisy/1.jpg")
-    assert check_content(EVERY_FORMAT["PNG"], "daisy/1.PNG") == "PNG"
-    assert check_content(EVERY_FORMAT["JPEG"], "daisy/1.jpeg") == "JPEG"
+        check_content(content)
 
 
 @pytest.mark.parametrize("kept", [0.2, 0.5, 0.9])
@@ -279,6 +330,7 @@ def test_a_truncated_jpeg_is_refused(kept: float) -> None:
 
 @given(encoded=st.sampled_from(list(EVERY_FORMAT.values())), kept=st.floats(0, 1, exclude_max=True))
 @settings(max_examples=400)
+@pytest.mark.filterwarnings("ignore:.*:UserWarning:PIL")
 def test_a_cut_image_is_refused_or_complete(encoded: bytes, kept: float) -> None:
     try:
         decoded = decode(encoded[: int(kept * len(encoded))])
@@ -306,24 +358,18 @@ def test_damage_is_an_image_or_a_reason_but_never_a_crash(
         assert decode(bytes(damaged)).mode in ("L", "RGB")
 
 
-@pytest.mark.parametrize("image_format", ["GIF", "PNG", "WEBP"])
-def test_an_animation_is_refused(picture: Picture, encode: Encode, image_format: str) -> None:
+@pytest.mark.parametrize("image_format", ["GIF", "PNG", "WEBP", "TIFF", "AVIF"])
+def test_of_several_frames_or_pages_the_first_is_taken(
+    picture: Picture, encode: Encode, image_format: str
+) -> None:
     frames = [picture(seed) for seed in range(3)]
+    single = encode(frames[0], image_format)
     animation = encode(frames[0], image_format, save_all=True, append_images=frames[1:])
-    with pytest.raises(UnusableImageError, match="is animated"):
-        decode(animation)
-
-
-def test_an_animation_cut_anywhere_is_refused(picture: Picture, encode: Encode) -> None:
-    frames = [picture(seed, width=8, height=8).quantize(4) for seed in range(3)]
-    animation = encode(frames[0], "GIF", save_all=True, append_images=frames[1:])
-    second_frame = animation.index(b"!\xf9", animation.index(b"!\xf9") + 2)
-    for end in range(second_frame):
-        with contextlib.suppress(UnusableImageError):
-            assert decode(animation[:end]).size == (8, 8)
-    for end in range(second_frame + 20, len(animation)):
-        with pytest.raises(UnusableImageError):
-            decode(animation[:end])
+    with decoding(animation, ROOM) as first, decoding(single, ROOM) as expected:
+        assert first.has_more
+        assert not expected.has_more
+        difference = np.asarray(first.image, float) - np.asarray(expected.image, float)
+    assert abs(difference).mean() < 4  # encoders take the frames of an animation differently
 
 
 def png_header(width: int, height: int) -> bytes:

@@ -69,21 +69,22 @@ def test_a_killed_writer_leaves_no_manifest_and_the_next_one_completes(
     root = tmp_path / "root"
     stalls = """
 import itertools, time
-from optduel.components.prepare.sources.folder import Folder
-reads, read = itertools.count(1), Folder.read
-def stalling_read(self, position):
-    if next(reads) > 300:  # 120 images are read three times: to hash, to check and to write them
+from optduel.components.prepare import shards
+records, encode = itertools.count(1), shards.encode_pixels
+def stalling_encode(image, encoding):
+    if next(records) > 60:  # of 120
         time.sleep(600)
-    return read(self, position)
-Folder.read = stalling_read
+    return encode(image, encoding)
+shards.encode_pixels = stalling_encode
 """
     with start_prepare(data, root, before=stalls) as writer:
         deadline = time.monotonic() + 60
-        while not list(root.rglob("train-*.tfrecord")) and time.monotonic() < deadline:
+        while len(list(root.rglob(".train-*.part"))) < 20 and time.monotonic() < deadline:
             time.sleep(0.001)
         writer.send_signal(signal.SIGKILL)
     assert writer.returncode == -signal.SIGKILL
-    assert list(root.rglob("train-*.tfrecord"))
+    assert list(root.rglob(".train-*.part"))
+    assert not list(root.rglob("train-*.tfrecord"))  # they wait for the last image
     assert not list(root.rglob("manifest.json"))
 
     records = prepare_records(data, str(root))
@@ -142,14 +143,18 @@ def test_a_disk_that_is_too_small_is_told_before_an_image_is_decoded(
 
 
 def test_a_full_disk_is_one_storage_error(
-    many_images: FolderSource, settings: Settings, contents_of: Contents, small_disk: Path
+    many_images: FolderSource,
+    settings: Settings,
+    contents_of: Contents,
+    small_disk: Path,
+    nothing_is_kept: None,
 ) -> None:
     earlier = prepare_records(settings(source=many_images), str(small_disk))
     contents = contents_of(earlier)
     source, filler = Folder(many_images), small_disk / "filler"
 
     class Filling(Folder):
-        """Somebody else fills the disk while the first images are read again, to be checked."""
+        """Somebody else fills the disk while the first images are read again, to be written."""
 
         def read(self, position: int) -> bytes:
             if not filler.exists() and next(reads) > len(source.examples):
@@ -208,10 +213,14 @@ def test_memory_does_not_grow_with_the_data_set(
 
 
 def test_the_other_shards_are_given_up_when_one_fails(
-    images: list[tuple[str, int, bytes, bool]], memory_source: Any, settings: Settings, tmp_path: Path
+    images: list[tuple[str, int, bytes, bool]],
+    memory_source: Any,
+    settings: Settings,
+    tmp_path: Path,
+    nothing_is_kept: None,
 ) -> None:
     """One shard's thread meets the error, the other is stopped long before the end of its 12 images."""
-    checked = 2 * len(images)  # each image is read once to hash it and once to check it
+    checked = len(images)  # each image is read once to hash it
 
     class Changing(memory_source):  # type: ignore[misc]
         def __init__(self, *arguments: Any) -> None:

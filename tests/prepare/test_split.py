@@ -19,7 +19,7 @@ FRACTIONS = {
 
 
 def content(number: int, label: int, is_test: bool = False) -> ImageContent:
-    return ImageContent(hashlib.sha256(str(number).encode()).digest(), label, is_test)
+    return ImageContent(hashlib.sha256(str(number).encode()).digest(), label, "test" if is_test else None)
 
 
 def class_names(contents: dict[int, ImageContent]) -> list[str]:

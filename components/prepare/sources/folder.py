@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from optduel.components.core import DataError
-from optduel.components.prepare.image import ENCODED_BYTES_LIMIT, image_suffixes, is_image_name
+from optduel.components.prepare.formats import image_suffixes, is_image_name
+from optduel.components.prepare.image import ENCODED_BYTES_LIMIT
 from optduel.components.prepare.sources.source import Example
 from optduel.components.records import Skipped
 from optduel.components.settings import FolderSource

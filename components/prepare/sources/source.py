@@ -16,13 +16,15 @@ class Example:
     Attributes:
         id: its name relative to the source, for messages.
         label: index of its class in the source's `classes`.
-        is_test: it belongs to a test split that the source itself declares.
+        split: that the source itself declares, one of SPLITS; None where it declares none.
+        group: images of one group (a patient, a video, a product) never lie in two splits.
         is_named_file: `id` is a file name whose ending promises a format.
     """
 
     id: str
     label: int
-    is_test: bool = False
+    split: str | None = None
+    group: str | None = None
     is_named_file: bool = False
 
 

@@ -73,17 +73,18 @@ class Tfds:
         self.classes = tuple(str(name) for name in builder.info.features["label"].names)
         self.examples: list[Example] = []
         self._stored: list[tuple[Any, int]] = []
-        self._add(builder, source.split, is_test=False)
+        self._add(builder, source.split, "split")
         if source.test_split is not None:
-            self._add(builder, source.test_split, is_test=True)
+            self._add(builder, source.test_split, "test_split")
 
     def read(self, position: int) -> bytes:
         """The image as the builder stored it: as downloaded, or PNG where the builder had pixels."""
         examples, index = self._stored[position]
         return bytes(examples[index]["image"])
 
-    def _add(self, builder: Any, split: str, is_test: bool) -> None:
-        where = f"data.source.{'test_split' if is_test else 'split'} = {split}"
+    def _add(self, builder: Any, split: str, field: str) -> None:
+        where = f"data.source.{field} = {split}"
+        declared = "test" if field == "test_split" else None
         try:
             examples = self._examples_of(split=split)
         except ValueError as error:
@@ -93,7 +94,7 @@ class Tfds:
             label = examples[index]["label"]
             if not 0 <= label < len(self.classes):
                 raise ExperimentError(f"{where}: its images have no labels; name a split that has them")
-            self.examples.append(Example(f"{split}/{index}", int(label), is_test))
+            self.examples.append(Example(f"{split}/{index}", int(label), declared))
             self._stored.append((examples, index))
 
 

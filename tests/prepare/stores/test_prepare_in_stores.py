@@ -164,7 +164,7 @@ def test_killed_writers_leave_nothing_half_and_the_next_one_completes(root: str,
 
 
 def test_another_writer_with_other_bytes_is_told_apart(
-    images: Images, memory_source: Any, settings: Settings, root: str
+    images: Images, memory_source: Any, settings: Settings, root: str, nothing_is_kept: None
 ) -> None:
     """As another version of Pillow makes them: the first manifest stays, and the second writer says so."""
     first = prepare_source(memory_source(images), settings(), root, threads=2)
