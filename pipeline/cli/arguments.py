@@ -5,7 +5,7 @@ import json
 import os
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from optduel.components.redaction import printable
 from optduel.components.settings import Deployment, Experiment, cautions
@@ -76,6 +76,19 @@ def deployment_of(options: argparse.Namespace) -> Deployment:
     given = {"image": options.image, "root": options.root}
     fields = [f"{name}={json.dumps(value)}" for name, value in given.items() if value is not None]
     return load_deployment(options.deployment, [*options.deploy, *fields])
+
+
+def authored_by(options: argparse.Namespace) -> dict[str, Any]:
+    """What `add_experiment_arguments` and `add_deployment_arguments` were given."""
+    given = {
+        "experiment": options.experiment,
+        "set": options.assignments,
+        "deployment": options.deployment,
+        "deploy": options.deploy,
+        "image": options.image,
+        "root": options.root,
+    }
+    return {name: value for name, value in given.items() if value}
 
 
 @dataclass(frozen=True)

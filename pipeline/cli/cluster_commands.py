@@ -14,6 +14,7 @@ from optduel.pipeline.cli.arguments import (
     add_access_arguments,
     add_deployment_arguments,
     add_experiment_arguments,
+    authored_by,
     deployment_of,
     experiment_of,
     print_json,
@@ -97,7 +98,7 @@ def _submit(options: argparse.Namespace) -> None:
     from optduel.pipeline.kfp.submission import prepare, submit
 
     experiment = experiment_of(options)
-    submission = prepare(experiment, deployment_of(options))
+    submission = prepare(experiment, deployment_of(options), authored_by(options))
     tell_cautions(experiment)
     if options.dry_run:
         print_plan(run_plan(submission, access_of(options).namespace), submission, options.json)

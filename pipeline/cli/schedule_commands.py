@@ -13,6 +13,7 @@ from optduel.pipeline.cli.arguments import (
     add_access_arguments,
     add_deployment_arguments,
     add_experiment_arguments,
+    authored_by,
     deployment_of,
     experiment_of,
     print_json,
@@ -92,7 +93,7 @@ def _create(options: argparse.Namespace) -> None:
 
     cron = parse_cron(options.cron)
     experiment = experiment_of(options)
-    submission = prepare(experiment, deployment_of(options))
+    submission = prepare(experiment, deployment_of(options), authored_by(options))
     tell_cautions(experiment)
     name = options.name or submission.pipeline
     if options.dry_run:

@@ -3,17 +3,25 @@
 import dataclasses
 import datetime
 import hashlib
+import json
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from optduel.components.core import ClusterError
-from optduel.components.settings import Deployment, Experiment
+from optduel.components.settings import Deployment, Experiment, canonical_json
 from optduel.components.storage import join
 from optduel.pipeline.graph.definition import compiled
 from optduel.pipeline.kfp.connection import Connection, named
+
+_LONGEST = 255
+"""Characters that the database of Kubeflow Pipelines keeps of the description of a run, recurring run or
+experiment; a longer one is refused. Those of pipelines and their versions may be of any length."""
+
+_AUTHORED = "\nauthored: "
 
 _SHORT = 12
 """Hexadecimal characters of a hash: enough to tell versions apart, and to read."""
@@ -28,8 +36,8 @@ class Submission:
         version: the size of the study and where it runs, for a person; the experiment's fingerprint; and the
             hash of all that was compiled: another image or deployment makes another version.
         run: the run's name.
-        about: what is compared; of pipeline and experiment.
-        description: the same with settings; of version, run and recurring run.
+        about: what is compared; of pipeline, experiment, run and recurring run.
+        description: the same with settings and how they were given; of the version.
         parameters: of the run; all but `root` are only shown.
         pipeline_root: of the run's artifacts. What is compiled of it the server ignores.
         package: the compiled pipeline.
@@ -63,7 +71,7 @@ class Submission:
         """Creates the run."""
         return {
             "display_name": self.run,
-            "description": self.description,
+            "description": self.about,
             "experiment_id": experiment_id,
             **self._what(pipeline_id, version_id),
         }
@@ -86,7 +94,7 @@ class Submission:
         begins = {"start_time": start.isoformat(timespec="seconds")} if start else {}
         return {
             "display_name": name,
-            "description": self.description,
+            "description": self.about,
             "experiment_id": experiment_id,
             **self._what(pipeline_id, version_id),
             "trigger": {"cron_schedule": {**begins, "cron": cron}},
@@ -101,8 +109,14 @@ class Submission:
         return {"pipeline_version_reference": reference, "runtime_config": config}
 
 
-def prepare(experiment: Experiment, deployment: Deployment) -> Submission:
-    """Compiles an experiment for a deployment and names it; contacts nobody."""
+def prepare(
+    experiment: Experiment, deployment: Deployment, authored: Mapping[str, Any] = MappingProxyType({})
+) -> Submission:
+    """Compiles an experiment for a deployment and names it; contacts nobody.
+
+    Args:
+        authored: what experiment and deployment were made of, as `authored_of` gives it back.
+    """
     from optduel.pipeline.graph.definition import description, pipeline_name, run_parameters
 
     package = compiled(experiment, deployment)
@@ -111,17 +125,28 @@ def prepare(experiment: Experiment, deployment: Deployment) -> Submission:
     kind = deployment.job.kind if deployment.job else "pod"
     seeds, epochs = len(experiment.study.seeds), experiment.training.epochs
     digest = hashlib.sha256(package).hexdigest()
+    settings = "; ".join(f"{name} {value}" for name, value in parameters.items())
     return Submission(
         pipeline=pipeline_name(experiment),
         version=f"{seeds}-seeds-{epochs}-epochs-{kind}-{experiment.fingerprint[:_SHORT]}-{digest[:_SHORT]}",
         run=f"{experiment.name}-{stamp}",
-        about=about,
-        description=f"{about} {'; '.join(f'{name} {value}' for name, value in parameters.items())}",
+        about=about if len(about) <= _LONGEST else f"{about[: _LONGEST - 3]}...",
+        description=f"{about} {settings}{_AUTHORED}{canonical_json(dict(authored))}",
         parameters=parameters,
         # Below the root, so that one permission and one network path serve records, models and artifacts.
         pipeline_root=join(deployment.root, "pipelines"),
         package=package,
     )
+
+
+def authored_of(description: str) -> dict[str, Any] | None:
+    """What a version was made of, by its description; None where this is not told."""
+    _, _, text = description.rpartition(_AUTHORED)
+    try:
+        authored = json.loads(text)
+    except ValueError:
+        return None
+    return authored if isinstance(authored, dict) and authored else None
 
 
 def _known(body: dict[str, Any]) -> dict[str, Any]:

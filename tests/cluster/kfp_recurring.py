@@ -6,7 +6,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 from optduel.pipeline.kfp.cron import Cron, parse_cron
-from tests.cluster.kfp_requests import ApiError, Object
+from tests.cluster.kfp_requests import ApiError, Object, check_description
 
 if TYPE_CHECKING:
     from tests.cluster.kfp_server import KfpServer
@@ -42,6 +42,7 @@ class RecurringRuns:
     def create(self, body: Object) -> Object:
         if not body["trigger"]["cron_schedule"]["cron"]:
             raise ApiError(400, 3, "Invalid input error: no trigger")
+        check_description(body)
         made = {"recurring_run_id": str(uuid.uuid4()), "created_at": self.server.now(), **body}
         made["status"] = "ENABLED" if body["mode"] == "ENABLE" else "DISABLED"
         start = body["trigger"]["cron_schedule"].get("start_time")

@@ -37,6 +37,13 @@ def exists(what: str) -> ApiError:
     return ApiError(409, 6, f"Already exist error: the {what} already exists. Please specify a new name")
 
 
+def check_description(body: Object) -> None:
+    """Columns of runs, jobs and experiments are VARCHAR(255): `DefaultStringSize` of client_manager.go."""
+    if len(body.get("description", "")) > 255:
+        told = "InternalServerError: Error 1406: Data too long for column 'Description' at row 1"
+        raise ApiError(500, 13, told)
+
+
 @dataclass(frozen=True)
 class Request:
     method: str

@@ -15,7 +15,7 @@ import yaml
 
 from tests.cluster.kfp_package import read_package
 from tests.cluster.kfp_recurring import RecurringRuns
-from tests.cluster.kfp_requests import ApiError, Http, Object, Request, exists, not_found
+from tests.cluster.kfp_requests import ApiError, Http, Object, Request, check_description, exists, not_found
 from tests.cluster.kfp_workflow import Workflow
 from tests.cluster.recorded import answer, body
 
@@ -224,6 +224,7 @@ class KfpServer:
         return made
 
     def _create_experiment(self, body: Object) -> Object:
+        check_description(body)
         if any(one["display_name"] == body["display_name"] for one in self.experiments.values()):
             raise exists("experiment")
         made = {"experiment_id": str(uuid.uuid4()), "created_at": self.now(), **body}
@@ -231,6 +232,7 @@ class KfpServer:
         return made
 
     def create_run(self, body: Object) -> Object:
+        check_description(body)
         self._get(self.experiments, body["experiment_id"])
         version = self._get(self.versions, body["pipeline_version_reference"]["pipeline_version_id"])
         identifier, created = str(uuid.uuid4()), self.now()

@@ -9,6 +9,8 @@ import pytest
 import yaml
 
 from optduel.pipeline.cli.command_line import main
+from optduel.pipeline.cli.shipped import load_deployment, load_experiment
+from optduel.pipeline.kfp.submission import authored_of, prepare
 from tests.cluster.kfp_requests import Request
 from tests.cluster.kfp_server import KfpServer
 
@@ -46,6 +48,17 @@ def submit(capsys: pytest.CaptureFixture[str], kfp: KfpServer, *arguments: str) 
     return answer
 
 
+def test_a_long_description_is_cut_where_the_servers_database_has_no_room() -> None:
+    title = "A title. " * 40
+    experiment = load_experiment("digits", [f"title={title!r}", "study.seeds=[0,1]"])
+    submission = prepare(experiment, load_deployment("pod", [f"image={IMAGE}"]), {"experiment": "digits"})
+    assert len(submission.about) == 255
+    assert submission.about.endswith("...")
+    assert authored_of(submission.description) == {"experiment": "digits"}
+    assert authored_of(submission.about) is None
+    assert authored_of(f"{submission.about}\nauthored: no JSON") is None
+
+
 def test_a_run_of_the_compiled_version_is_created(
     kfp: KfpServer, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -63,7 +76,7 @@ def test_a_run_of_the_compiled_version_is_created(
     assert started["runtime_config"]["parameters"]["image"] == IMAGE
     for described in (pipeline, experiment, version, started):
         assert "Compares sgd-l2 (sgd), adamw (adamw) on digits: 2 paired seeds" in (described["description"])
-    assert IMAGE in started["description"]
+    assert IMAGE in version["description"]
     assert version["name"].startswith("2-seeds-10-epochs-pod-")
     compiled = tmp_path / "digits.yaml"
     run(capsys, "compile", *DIGITS, "--output", str(compiled))
