@@ -11,6 +11,7 @@ import re
 import tempfile
 import warnings
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -249,7 +250,9 @@ def compiled(experiment: Experiment, deployment: Deployment) -> bytes:
     with tempfile.TemporaryDirectory(prefix="optduel-") as scratch, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about defaults of the SDK that this pipeline does not use
         path = Path(scratch) / "pipeline.yaml"
-        Compiler().compile(build(experiment, deployment), str(path))
+        # At each setting of each task KFP reads the source of every frame of the stack. A new thread has few.
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(lambda: Compiler().compile(build(experiment, deployment), str(path))).result()
         package = path.read_bytes()
     check_size(package, experiment, deployment)
     return package
