@@ -38,3 +38,30 @@ def evaluate(
         evaluations, diverged = evaluate_trials(*files, seeds, confidence, root, run)
         show_metrics(evaluations, diverged, metrics)
         show_classification(evaluations, classification)
+
+
+@dsl.component(base_image="optduel", install_kfp_package=False)
+def evaluate_champion(
+    champion: str,
+    root: str,
+    run: str,
+    records: dsl.Input[dsl.Dataset],
+    metrics: dsl.Output[dsl.Metrics],
+) -> None:
+    """Evaluates the champion on today's test images, but for those that it was trained on.
+
+    Args:
+        champion: Its name.
+        root: Folder of data sets, runs and champions, a path or a URI.
+        run: The run's name, unique below root.
+        records: The data set's manifest and place.
+        metrics: How many images are left.
+    """
+    from pathlib import Path
+
+    from optduel.components.core import exit_on_error
+    from optduel.components.evaluate.display import show_measured
+    from optduel.components.evaluate.incumbent import measure_champion
+
+    with exit_on_error("evaluate"):
+        show_measured(measure_champion(Path(records.path), champion, root, run), metrics)

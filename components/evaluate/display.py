@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from optduel.components.champions import Measured
 from optduel.components.results import Evaluation
 from optduel.components.settings import canonical_json
 from optduel.components.storage import publish
@@ -46,6 +47,17 @@ def _scalars(evaluation: Evaluation) -> dict[str, float]:
     if evaluation.macro_area_under_roc is not None:
         scalars["macro_auc"] = evaluation.macro_area_under_roc
     return scalars
+
+
+def show_measured(measured: Measured, metrics: Any) -> None:
+    """Logs how many images are left to judge the champion by, as `show_metrics` does."""
+    counts = {
+        "test_images": float(measured.test_images),
+        "seen_images": float(measured.seen_images),
+        "judged_images": float(measured.judged_images),
+    }
+    metrics.metadata.update(counts)
+    publish(Path(metrics.path), canonical_json(counts).encode())
 
 
 def show_classification(evaluations: Sequence[Evaluation], classification: Any) -> None:

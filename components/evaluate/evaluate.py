@@ -119,7 +119,7 @@ def evaluate_trial(
         f"evaluate {training.arm}, seed {training.seed}: {split} accuracy {evaluation.accuracy.value:.1%}, "
         f"cross-entropy {evaluation.cross_entropy.value:.4f}"
     )
-    return Trial(training=training, history=history, evaluation=evaluation), predictions
+    return Trial(training=training, history=history, evaluation=evaluation, model=model_file), predictions
 
 
 def _diverged(

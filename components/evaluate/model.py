@@ -16,13 +16,16 @@ if TYPE_CHECKING:
     import keras
 
 
-def load_model(location: Location, sha256: str, manifest: Manifest) -> "keras.Model":
+def load_model(
+    location: Location, sha256: str, manifest: Manifest, classes: int | None = None
+) -> "keras.Model":
     """A model in Keras' format, in a process that computes as training does from now on.
 
     Args:
         location: a path or a URI.
         sha256: of the file that training wrote.
         manifest: of records that it shall fit.
+        classes: that it knows; those of the records unless given.
 
     Raises:
         DataError: it is another file, would run code of its own when loaded, or does not fit the records.
@@ -40,10 +43,11 @@ def load_model(location: Location, sha256: str, manifest: Manifest) -> "keras.Mo
             # What Keras raises for a file that is damaged, or that would run code of its own when loaded.
             reason = str(error).splitlines()[0]
             raise DataError(f"{location}: cannot be loaded in safe mode: {reason}; train again") from error
-    if model.input_shape[1:] != manifest.image_shape or model.output_shape[-1] != len(manifest.classes):
+    expected = len(manifest.classes) if classes is None else classes
+    if model.input_shape[1:] != manifest.image_shape or model.output_shape[-1] != expected:
         raise DataError(
             f"{location}: takes images {model.input_shape[1:]} of {model.output_shape[-1]} classes, "
-            f"the records hold {manifest.image_shape} of {len(manifest.classes)}"
+            f"the records hold {manifest.image_shape} of {expected}"
         )
     return model
 

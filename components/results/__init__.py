@@ -1,5 +1,8 @@
 """What a study leaves: documents, histories, tables over many runs, and where the numbers come from."""
 
+from optduel.components.results.columns import Column, Schema
+from optduel.components.results.columns import decode as decode_table
+from optduel.components.results.columns import encode as encode_table
 from optduel.components.results.divergence import divergence_cautions
 from optduel.components.results.documents import (
     Answer,
@@ -56,6 +59,7 @@ __all__ = [
     "COMPARISON_NAME",
     "CalibrationBin",
     "ClassMetrics",
+    "Column",
     "Comparison",
     "DivergedTrial",
     "Divergence",
@@ -103,4 +107,7 @@ __all__ = [
     "write_index",
     "write_notice",
     "write_predictions",
+    "Schema",
+    "decode_table",
+    "encode_table",
 ]

@@ -133,12 +133,17 @@ _TrainingEnd = Annotated[TrainingRecord | Divergence, Field(discriminator="statu
 
 
 class Trial(Section):
-    """An arm with a seed: how it trained and how good it is."""
+    """An arm with a seed: how it trained and how good it is.
+
+    Attributes:
+        model: where its model file was when it was evaluated, a path or a URI.
+    """
 
     status: Literal["finished"] = "finished"
     training: TrainingRecord
     history: tuple[Row, ...]
     evaluation: Evaluation
+    model: str
 
 
 class DivergedTrial(Section):

@@ -286,18 +286,20 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
+    from optduel.pipeline.cli.reporting import told
     from optduel.pipeline.local.run import run_experiment
 
     experiment = experiment_of(options)
     tell_cautions(experiment)
-    folder, run, comparison = run_experiment(experiment, options.root, options.image)
+    folder, run, found = run_experiment(experiment, options.root, options.image)
     page = join(folder, str(run.page))
     if options.json:
         answer = {"run": folder, "report": page, "address": _address(page), "fingerprint": run.fingerprint}
-        print_json(answer | {"comparison": comparison.model_dump(mode="json")})
+        kind = "comparison" if experiment.retraining is None else "retraining"
+        print_json(answer | {kind: found.model_dump(mode="json")})
         return
-    for pair in comparison.comparisons:
-        print(pair.sentence)
+    for sentence in told(found):
+        print(sentence)
     print(f"report: {page}\naddress: {_address(page)}")
 
 

@@ -1,5 +1,6 @@
 """Makes the report of a run whose trials are complete, with today's code, from what the run has kept."""
 
+from optduel.components.champions import RetrainingRun
 from optduel.components.compare.compare import compare_arms, gather
 from optduel.components.records import load_records
 from optduel.components.report.render import build_report
@@ -17,6 +18,13 @@ from optduel.components.results import (
 from optduel.components.settings import Experiment, decode
 from optduel.components.storage import join, publish, read, stat
 from optduel.pipeline.local.run import load_run
+
+
+def told(found: Comparison | RetrainingRun) -> list[str]:
+    """What a run found, in sentences."""
+    if isinstance(found, Comparison):
+        return [pair.sentence for pair in found.comparisons]
+    return [f"{found.decision.champion}: {found.outcome}: {found.reason}"]
 
 
 def rebuild(folder: str) -> str:

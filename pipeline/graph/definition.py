@@ -28,6 +28,7 @@ from optduel.components.train import component as training
 from optduel.pipeline.graph.last_task import told_at_the_end
 from optduel.pipeline.graph.lean import lean
 from optduel.pipeline.graph.placement import LOCAL_IMAGE, Placement, pipeline_config
+from optduel.pipeline.graph.retraining_graph import RetrainingGraph, RetrainingOutputs
 from optduel.pipeline.graph.sizes import batches, check_size, seeds_in_words
 
 prepare, evaluate = lean(preparing.prepare), lean(evaluating.evaluate)
@@ -117,8 +118,8 @@ def build(
     """
     placement = Placement(deployment, local_image)
 
-    def trials(arm: Arm, seeds: Any, told: str, inputs: Mapping[str, Any]) -> Any:
-        """Trains and evaluates; returns the training task."""
+    def trials(name: str, seeds: Any, told: str, inputs: Mapping[str, Any]) -> tuple[Any, Any]:
+        """Trains and evaluates; returns both tasks."""
         if deployment is None or deployment.job is None:
             training_task = train(
                 sections=inputs["sections"], seeds=seeds, root=inputs["root"], records=inputs["records"]
@@ -132,7 +133,7 @@ def build(
                 job=inputs["job"],
                 run=run,
             )
-        trained = placement.place_training(training_task, f"train {arm.name}{told}")
+        trained = placement.place_training(training_task, f"train {name}{told}")
         evaluation_task = evaluate(
             confidence=experiment.study.confidence,
             seeds=seeds,
@@ -141,8 +142,7 @@ def build(
             records=inputs["records"],
             model=trained.outputs["model"],
         )
-        placement.place(evaluation_task, f"evaluate {arm.name}{told}", "evaluate")
-        return trained
+        return trained, placement.place(evaluation_task, f"evaluate {name}{told}", "evaluate")
 
     def trials_of(arm: Arm) -> Any:
         """The arm's trials as a pipeline in the pipeline."""
@@ -154,12 +154,12 @@ def build(
                 # Of a loop KFP's local runner runs two iterations at a time, of other tasks one.
                 items = [canonical_json([seed]) for seed in experiment.study.seeds]
                 with dsl.ParallelFor(items, name=f"{arm.name}-seeds") as seeds:
-                    trials(arm, seeds, "", inputs)
+                    trials(arm.name, seeds, "", inputs)
                 return
             # No loop: its iterations have no names on Kubeflow's pages, and take two more steps each.
             begun: list[Any] = []
             for batch in batches(experiment, deployment):
-                begun.append(trials(arm, canonical_json(batch), f" {seeds_in_words(batch)}", inputs))
+                begun.append(trials(arm.name, canonical_json(batch), f" {seeds_in_words(batch)}", inputs)[0])
                 if len(begun) > deployment.trials_at_once:
                     begun[-1].after(begun[-1 - deployment.trials_at_once])
 
@@ -167,12 +167,10 @@ def build(
 
     trials_of_arms = [(arm, trials_of(arm)) for arm in experiment.arms]
 
-    def tasks(root: Any) -> RunOutputs:
-        # Only records are worth caching: a stale model would be worse than a second training. Of them only
-        # those whose name stands for the content: KFP's cache does not look behind a path.
-        preparation_task = prepare(data=_constant(experiment.data.canonical_json()), root=root)
-        cached = experiment.data.source.is_downloaded and (deployment is None or deployment.cached)
-        prepared = placement.place(preparation_task, "prepare", "prepare", cached)
+    job = _constant(canonical_json(_job(deployment))) if deployment and deployment.job else ""
+
+    def compare_arms(root: Any, records: Any) -> tuple[Any, Any]:
+        """The whole comparison; returns the tasks that compare and report."""
         arm_task: Any = None
         for arm, arm_trials in trials_of_arms:
             before = arm_task
@@ -187,8 +185,8 @@ def build(
                 sections=_constant(
                     canonical_json({name: one.model_dump(mode="json") for name, one in sections.items()})
                 ),
-                job=_constant(canonical_json(_job(deployment))) if deployment and deployment.job else "",
-                records=prepared.outputs["records"],
+                job=job,
+                records=records,
             )
             arm_task.set_display_name(arm.name).set_caching_options(False)
             if before is not None:
@@ -203,19 +201,44 @@ def build(
             experiment=_constant(experiment.canonical_json()),
             root=root,
             run=run,
-            records=prepared.outputs["records"],
+            records=records,
             collected=compared.outputs["collected"],
             comparison=compared.outputs["comparison"],
         )
-        reported = placement.place(report_task, "report", "report")
-        return RunOutputs(
-            page=reported.outputs["page"],
-            card=prepared.outputs["card"],
-            plots=reported.outputs["plots"],
-            records=prepared.outputs["records"],
-            collected=compared.outputs["collected"],
-            comparison=compared.outputs["comparison"],
-        )
+        return compared, placement.place(report_task, "report", "report")
+
+    def tasks(root: Any) -> RunOutputs | RetrainingOutputs:
+        # Only records are worth caching: a stale model would be worse than a second training. Of them only
+        # those whose name stands for the content: KFP's cache does not look behind a path.
+        preparation_task = prepare(data=_constant(experiment.data.canonical_json()), root=root)
+        cached = experiment.data.source.is_downloaded and (deployment is None or deployment.cached)
+        prepared = placement.place(preparation_task, "prepare", "prepare", cached)
+        records = prepared.outputs["records"]
+        if experiment.retraining is None:
+            compared, reported = compare_arms(root, records)
+            return RunOutputs(
+                page=reported.outputs["page"],
+                card=prepared.outputs["card"],
+                plots=reported.outputs["plots"],
+                records=records,
+                collected=compared.outputs["collected"],
+                comparison=compared.outputs["comparison"],
+            )
+
+        def train_candidate(sections: Any, seeds: str) -> Any:
+            inputs = {"root": root, "sections": sections, "job": job, "records": records}
+            return trials("candidate", seeds, "", inputs)[1]
+
+        decided = RetrainingGraph(
+            experiment,
+            _constant(experiment.canonical_json()),
+            _constant(experiment.retraining.canonical_json()),
+            run,
+            placement,
+            train_candidate,
+            lambda: compare_arms(root, records)[1],
+        ).tasks(root, records)
+        return RetrainingOutputs(prepared.outputs["card"], records, decided.outputs["changes"])
 
     parameters = run_parameters(experiment, deployment)
 
@@ -223,14 +246,15 @@ def build(
         root: str = parameters["root"],
         fingerprint: str = parameters["fingerprint"],
         image: str = parameters["image"],
-    ) -> RunOutputs | None:
+    ) -> RunOutputs | RetrainingOutputs | None:
         with told_at_the_end(placement, deployment, experiment.name, root, run):
             outputs = tasks(root)
         return outputs if has_outputs else None
 
     # Nobody takes outputs on a cluster, and KFP lets none out of the group that the last task watches.
     has_outputs = deployment is None or deployment.alerts is None
-    optduel.__annotations__["return"] = RunOutputs if has_outputs else None
+    kind = RunOutputs if experiment.retraining is None else RetrainingOutputs
+    optduel.__annotations__["return"] = kind if has_outputs else None
     return dsl.pipeline(
         name=pipeline_name(experiment),
         description=re.sub(r"\{(?=\{)", "{ ", description(experiment)),  # nor may Argo find a template here

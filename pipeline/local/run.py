@@ -20,6 +20,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal, TextIO
 
+from optduel.components.champions import RetrainingRun, read_retraining_run
 from optduel.components.core import (
     TERMINATION_LOG_VARIABLE,
     ConflictError,
@@ -72,8 +73,10 @@ class Run(Section):
         code_version: of the code that ran it.
         status: "running" also in the file of a run that was killed: `load_run` finds that out.
         holder: the machine that runs it, and the file there that it holds while it does.
-        page: the report; this and the other artifacts are None until the run has succeeded.
+        page: the report, or the champion's story; this and the other artifacts are None until the run has
+            succeeded, and where a run of its kind has none.
         card: the records' card, with samples of each class.
+        changes: of a retraining: what differs from the champion's images.
     """
 
     experiment: Experiment
@@ -86,6 +89,7 @@ class Run(Section):
     error: str | None = None
     page: str | None = None
     card: str | None = None
+    changes: str | None = None
     plots: str | None = None
     records: str | None = None
     collected: str | None = None
@@ -94,7 +98,7 @@ class Run(Section):
 
 def run_experiment(
     experiment: Experiment, root: str, image: str | None = None
-) -> tuple[str, Run, Comparison]:
+) -> tuple[str, Run, Comparison | RetrainingRun]:
     """Runs an experiment to its report.
 
     Args:
@@ -103,7 +107,7 @@ def run_experiment(
         image: every task runs in a container of it; without one in a process of this machine.
 
     Returns:
-        The run's folder, its record and the verdict.
+        The run's folder, its record, and the verdict or what the retraining came to.
 
     Raises:
         OptduelError: what a task reported.
@@ -132,7 +136,7 @@ def run_experiment(
             _keep(work, folder)
             paths = {output: os.path.relpath(path, work) for output, path in outputs.items()}
             paths |= _show(outputs, folder)
-            comparison = read_document(outputs["comparison"], Comparison)
+            answer = _answer(experiment, place, name, outputs)
             run = run.model_copy(update={"finished": now(), "status": "succeeded", **paths})
             _save(folder, run)
         except BaseException as error:
@@ -143,7 +147,15 @@ def run_experiment(
             _tell(experiment, place, name, _ending(error, work))
             raise
     _tell(experiment, place, name, Ending("done"))
-    return folder, run, comparison
+    return folder, run, answer
+
+
+def _answer(
+    experiment: Experiment, root: str, name: str, outputs: Mapping[str, Path]
+) -> Comparison | RetrainingRun:
+    if experiment.retraining is None:
+        return read_document(outputs["comparison"], Comparison)
+    return read_retraining_run(root, experiment.retraining.champion, name)
 
 
 def _ending(error: BaseException, work: Path) -> Ending:
@@ -256,7 +268,10 @@ def _execute(
     variables = {TERMINATION_LOG_VARIABLE: str(termination)}
     if is_remote(folder):
         variables[MODELS_VARIABLE] = join(folder, "models")
+    retraining = experiment.retraining
     trials = len(experiment.arms) * len(experiment.study.seeds)
+    if retraining is not None and retraining.mode == "candidate":
+        trials = len(retraining.seeds)
     with contextlib.ExitStack() as stack:
         narrator = Narrator(log, sys.stderr, trials)
         stack.callback(narrator.close)
@@ -304,15 +319,14 @@ def _keep(work: Path, folder: str) -> None:
 
 def _show(outputs: Mapping[str, Path], folder: str) -> dict[str, str]:
     """Puts what people look at where they find it; returns its place within the run's folder."""
-    shown = {"page": "report.html", "card": "records.html", "plots": "plots"}
+    pages = {"page": "report.html", "card": "records.html"}
+    uploads = [Upload(outputs[name], join(folder, page)) for name, page in pages.items() if name in outputs]
+    if "plots" not in outputs:  # a retraining, whose stages put their pages there themselves
+        upload(uploads)
+        return {"page": "timeline.html", "card": pages["card"]}
     plots = [Path(entry.uri) for entry in list_entries(outputs["plots"])]
-    upload(
-        [
-            *(Upload(outputs[output], join(folder, shown[output])) for output in ("page", "card")),
-            *(Upload(plot, join(folder, shown["plots"], plot.name)) for plot in plots),
-        ]
-    )
-    return shown
+    upload([*uploads, *(Upload(plot, join(folder, "plots", plot.name)) for plot in plots)])
+    return pages | {"plots": "plots"}
 
 
 def load_run(folder: str) -> Run:

@@ -16,6 +16,7 @@ SHARED = {
     "storage",
     "records",
     "results",
+    "champions",
     "kubernetes",
     "numerics",
     "workflows",
@@ -39,7 +40,11 @@ MOST_STATEMENTS = 10
 
 def test_every_stage_has_a_face() -> None:
     rooms = {path.parent.name for path in COMPONENTS.glob("*/__init__.py")}
-    assert set(STAGES) == rooms - SHARED == {"prepare", "train", "evaluate", "compare", "report", "tell"}
+    assert (
+        set(STAGES)
+        == rooms - SHARED
+        == {"prepare", "train", "evaluate", "compare", "report", "decide", "gate", "promote", "tell"}
+    )
     assert len(FUNCTIONS) >= len(STAGES)
 
 

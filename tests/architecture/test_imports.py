@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
-STAGES = ("prepare", "train", "evaluate", "compare", "report", "tell")
+STAGES = ("prepare", "train", "evaluate", "compare", "report", "decide", "gate", "promote", "tell")
 SHARED = (
     "redaction",
     "core",
@@ -19,6 +19,7 @@ SHARED = (
     "augmentation",
     "records",
     "results",
+    "champions",
 )
 TRAIN = ("contract", "model", "loop", "worker", "local", "cluster")
 PIPELINE = ("cli", "doctor", "local", "kfp", "graph")

@@ -20,6 +20,7 @@ FACED = (
     "storage",
     "records",
     "results",
+    "champions",
     "kubernetes",
     "numerics",
     "workflows",

@@ -54,6 +54,7 @@ def make_trial() -> Callable[..., Trial]:
                 expected_calibration_error=0,
                 model_sha256=model,
             ),
+            model="model.keras",
         )
 
     return make

@@ -180,6 +180,7 @@ def _trial(
         ),
         history=tuple(_history(epochs, skill, penalized, seed, manifest)),
         evaluation=evaluation.as_evaluation(arm, seed, split, model),
+        model="model.keras",
     )
 
 

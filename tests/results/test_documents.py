@@ -57,6 +57,7 @@ def trial(arm: str, seed: int) -> Trial:
                 wall_seconds=1.0,
             ),
         ),
+        model="s3://bucket/models/model.keras",
         evaluation=Evaluation(
             arm=arm,
             seed=seed,
