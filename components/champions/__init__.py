@@ -24,7 +24,7 @@ from optduel.components.champions.changing import (
     history,
     refuse_pinned,
 )
-from optduel.components.champions.images import Images, image_id, images_file, read_images, write_images
+from optduel.components.champions.images import ImageList, image_id, images_file, read_images, write_images
 from optduel.components.champions.judgement import (
     ClassChange,
     Criterion,
@@ -47,7 +47,7 @@ from optduel.components.champions.pages import render_page
 from optduel.components.champions.selection import select_candidate
 
 __all__ = [
-    "Images",
+    "ImageList",
     "image_id",
     "images_file",
     "read_images",

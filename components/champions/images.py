@@ -24,7 +24,7 @@ IMAGES = Schema(
 
 
 @dataclass(frozen=True)
-class Images:
+class ImageList:
     """The images of a data set: split after split, each in the order of its records.
 
     Attributes:
@@ -61,7 +61,7 @@ def images_file(root: str, name: str, data_fingerprint: str) -> str:
     return join(champion_folder(root, name), "images", f"{data_fingerprint}.parquet")
 
 
-def write_images(location: str, images: Images) -> None:
+def write_images(location: str, images: ImageList) -> None:
     """Writes them, whole. Raises StorageError."""
     columns = (images.images, images.splits, images.classes, images.brightness.tolist())
     rows = [
@@ -71,7 +71,7 @@ def write_images(location: str, images: Images) -> None:
     publish(location, encode_table(IMAGES, rows))
 
 
-def read_images(location: str) -> Images | None:
+def read_images(location: str) -> ImageList | None:
     """Reads what `write_images` wrote; None where nothing is.
 
     Raises:
@@ -81,7 +81,7 @@ def read_images(location: str) -> Images | None:
     if stat(location) is None:
         return None
     rows = decode_table(IMAGES, read(location), location)
-    return Images(
+    return ImageList(
         images=[row["image"] for row in rows],
         splits=[row["split"] for row in rows],
         classes=[row["class"] for row in rows],

@@ -7,7 +7,7 @@ import numpy as np
 import scipy.stats
 from numpy.typing import NDArray
 
-from optduel.components.champions import ClassChange, Images
+from optduel.components.champions import ClassChange, ImageList
 
 _RESAMPLES = 9999
 _SEED = 0
@@ -41,7 +41,7 @@ class Changes:
     brightness: Shift | None
 
 
-def compare_images(before: Images, after: Images) -> Changes:
+def compare_images(before: ImageList, after: ImageList) -> Changes:
     """The difference of two data sets; which split an image is in does not count."""
     old, new = (
         dict(zip(before.images, before.classes, strict=True)),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from optduel.components.champions import (
     Champion,
-    Images,
+    ImageList,
     RetrainingDecision,
     RetrainingRun,
     current,
@@ -101,7 +101,7 @@ def decide_run(
     return Decided("train" if trains else "skip", sections, scalars)
 
 
-def _images(root: str, name: str, records: Records) -> Images:
+def _images(root: str, name: str, records: Records) -> ImageList:
     """Which images today's records hold; looked at once for each data set."""
     place = images_file(root, name, records.manifest.fingerprint)
     known = read_images(place)
@@ -111,7 +111,7 @@ def _images(root: str, name: str, records: Records) -> Images:
     return known
 
 
-def _changes(root: str, champion: Champion | None, records: Records, today: Images) -> Changes | None:
+def _changes(root: str, champion: Champion | None, records: Records, today: ImageList) -> Changes | None:
     if champion is None:
         return None
     candidate = champion.candidate

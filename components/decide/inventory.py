@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from optduel.components.champions import Images, image_id
+from optduel.components.champions import ImageList, image_id
 from optduel.components.records import SPLITS, Records, SplitReader, stage
 
 _AT_ONCE = 256
 
 
-def take_inventory(records: Records) -> Images:
+def take_inventory(records: Records) -> ImageList:
     """The images of records, split after split, each in the order of its records.
 
     Raises:
@@ -29,4 +29,4 @@ def take_inventory(records: Records) -> Images:
                 splits += [split] * len(positions)
                 classes += [manifest.classes[label] for label in labels]
                 brightness += (pixels.mean(axis=(1, 2, 3)) / 255).tolist()
-    return Images(images, splits, classes, np.array(brightness, dtype=np.float64))
+    return ImageList(images, splits, classes, np.array(brightness, dtype=np.float64))
