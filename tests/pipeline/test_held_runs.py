@@ -181,7 +181,14 @@ def test_the_last_words_of_a_failed_task_are_told(code: str, words: str) -> None
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root gives folders away")
 def test_root_gives_away_nothing_but_our_own_folders(tmp_path: Path) -> None:
-    ours = ["datasets", "datasets/digits", f"datasets/digits/{'0f' * 32}", "index", "runs/mine/tasks"]
+    ours = [
+        "datasets",
+        "datasets/digits",
+        f"datasets/digits/{'0f' * 32}",
+        "index",
+        "runs/mine/tasks",
+        "trials",
+    ]
     others = ["home", "home/somebody", "datasets/theirs/deep", "runs/other", "elsewhere"]
     for name in (*ours, *others):
         (tmp_path / name).mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ import hashlib
 import tempfile
 from pathlib import Path
 
-from optduel.components.core import DataError, ExperimentError, say
+from optduel.components.core import DataError, ExperimentError, RefusedError, StorageError, say
 from optduel.components.results import Divergence, TrainingRecord, code_version, read_training_end
 from optduel.components.settings import Section, decode
 from optduel.components.storage import (
@@ -61,6 +61,8 @@ def finished_record(task: Task) -> TrainingRecord | Divergence | None:
 def take_over(task: Task, root: str) -> TrainingRecord | Divergence | None:
     """Copies the same trial of an earlier run to the task's output, if there is a whole one below the root.
 
+    One that this user may not read is trained again, and that is said.
+
     Args:
         root: of datasets, trials and runs, a path or a URI.
 
@@ -70,14 +72,16 @@ def take_over(task: Task, root: str) -> TrainingRecord | Divergence | None:
     Raises:
         StorageError: a place cannot be reached, or the output cannot be written.
     """
-    place = _place(root, task)
-    if code_version().endswith(_UNKNOWN_CODE) or stat(place) is None:
+    if code_version().endswith(_UNKNOWN_CODE):
         return None
+    place = _place(root, task)
     try:
+        if stat(place) is None:
+            return None
         known = decode(FinishedTrial, read(place).decode(), place)
         source = _inside(root, known.output, place)
         record = _copy(task, source, known.model_sha256)
-    except (DataError, ExperimentError, UnicodeDecodeError) as error:
+    except (DataError, ExperimentError, RefusedError, UnicodeDecodeError) as error:
         say(f"train {task.name}: trains again: {str(error).splitlines()[0]}")
         return None
     say(f"train {task.name}: takes over {source}, trained {record.started}")
@@ -87,13 +91,15 @@ def take_over(task: Task, root: str) -> TrainingRecord | Divergence | None:
 def register(task: Task, root: str, record: TrainingRecord | Divergence) -> None:
     """Lets later runs find the finished trial, where its output lies below the root.
 
-    Raises:
-        StorageError: the root cannot be written.
+    Where it cannot be written down, that is said, and no more: the trial is trained all the same.
     """
     prefix = f"{root.rstrip('/')}/"
     if task.output.startswith(prefix) and not code_version().endswith(_UNKNOWN_CODE):
         known = FinishedTrial(output=task.output.removeprefix(prefix), model_sha256=_model_of(record))
-        publish(_place(root, task), known.canonical_json().encode())
+        try:
+            publish(_place(root, task), known.canonical_json().encode())
+        except StorageError as error:
+            say(f"train {task.name}: later runs will train this trial again: {str(error).splitlines()[0]}")
 
 
 def _model_of(record: TrainingRecord | Divergence) -> str | None:

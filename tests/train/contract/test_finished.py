@@ -308,3 +308,27 @@ def test_a_copy_that_was_cut_off_is_no_trial(train: Train, local_root: str, reco
     publish(join(output, "model.keras"), MODEL[:3])
     train(local_root, "runs/two/model", Refusing())
     assert content(output) == content(join(local_root, "runs/one/model"))
+
+
+def test_a_root_where_trials_cannot_be_written_down_costs_no_trial(
+    train: Train, local_root: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As where the folder is another user's: what is trained is trained."""
+    Path(local_root).mkdir()
+    Path(local_root, "trials").write_text("in the way")
+    trainer = Trainer()
+    first = train(local_root, "runs/one/model", trainer)
+    assert train(local_root, "runs/one/model", Refusing()) == first
+    told = capsys.readouterr().err
+    assert f"train sgd-l2, seed 0: later runs will train this trial again: {local_root}/trials" in told
+
+
+def test_a_trial_that_cannot_be_read_ever_is_trained_again(train: Train, local_root: str) -> None:
+    """A loop of links stands for a file of another user, which tests of root could read."""
+    train(local_root, "runs/one/model", Trainer())
+    model = Path(local_root, "runs/one/model/model.keras")
+    model.unlink()
+    model.symlink_to(model)
+    trainer = Trainer()
+    train(local_root, "runs/two/model", trainer)
+    assert trainer.trained == 1
