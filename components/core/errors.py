@@ -30,6 +30,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
+from optduel.components.decoding import parse_object
 from optduel.components.redaction import showable
 
 TERMINATION_LOG_VARIABLE = "OPTDUEL_TERMINATION_LOG"
@@ -206,7 +207,7 @@ def _write_once(target: str, stage: str, error: OptduelError, details: Mapping[s
     with open(os.open(target, os.O_RDWR | os.O_CREAT, 0o644), "r+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         before = file.read()
-        if _is_whole(before) and json.loads(before)["error"] != StoppedError.__name__:
+        if _reported(before) not in (None, StoppedError.__name__):
             return
         message, content = str(error), _encode(stage, error, str(error), details)
         while len(content) > _REPORT_BYTES and message != _CUT:
@@ -276,12 +277,12 @@ def _decode(text: str) -> dict[str, Any] | None:
     return None
 
 
-def _is_whole(content: bytes) -> bool:
-    """Whether a report is complete."""
+def _reported(content: bytes) -> str | None:
+    """The kind of error that a report tells; None where it is not complete."""
     try:
-        return "error" in json.loads(content)
-    except (ValueError, TypeError):
-        return False
+        return str(parse_object(content)["error"])
+    except (ValueError, KeyError):
+        return None
 
 
 def _encode(stage: str, error: OptduelError, message: str, details: Mapping[str, int | str]) -> bytes:

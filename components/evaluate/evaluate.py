@@ -1,6 +1,5 @@
 """The evaluate stage's one call: from trained models to the trials' place in the comparison."""
 
-import json
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -29,6 +28,7 @@ from optduel.components.results import (
     write_document,
     write_predictions,
 )
+from optduel.components.settings import decode
 from optduel.components.storage import join, publish, read, stat
 
 
@@ -59,7 +59,7 @@ def evaluate_trials(
     if stat(join(folder, RECORDS_NAME)) is None:  # of the first trial
         publish(join(folder, RECORDS_NAME), read(records_file))
     trials = []
-    for seed in json.loads(seeds):
+    for seed in decode(list[int], seeds, "seeds"):
         trial, predictions = evaluate_trial(records, trial_folder(models, seed), confidence)
         if predictions:
             write_predictions(predictions_file(folder, predictions.arm, seed), predictions)

@@ -25,6 +25,7 @@ from kubernetes.config import (
 from kubernetes.utils.quantity import parse_quantity as parse_quantity  # an amount, as a number
 
 from optduel.components.core import ClusterError, SetupError, StoppedError, StopRequest
+from optduel.components.decoding import parse_object
 from optduel.components.kubernetes.timing import Timing
 
 JsonObject = dict[str, Any]
@@ -242,11 +243,11 @@ class Api:
         try:
             silence = self._timing.answer if seconds is None else seconds
             response = self._open(method, path, query or {}, body, headers or {}, silence)
-            content: JsonObject = json.loads(response.data)
+            content: JsonObject = parse_object(response.data)
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise Unreachable(_in_words(error)) from error
         except ValueError as error:
-            raise Unreachable("its answer is not JSON") from error
+            raise Unreachable(f"its answer is {error}") from error
         return content
 
     def _open(
@@ -307,8 +308,8 @@ _BACKGROUND: JsonObject = {"kind": "DeleteOptions", "apiVersion": "v1", "propaga
 def _refusal(response: urllib3.BaseHTTPResponse, is_transient: bool) -> Exception:
     text = response.data.decode(errors="replace")
     try:
-        message = str(json.loads(text)["message"])
-    except (ValueError, KeyError, TypeError):
+        message = str(parse_object(text)["message"])
+    except (ValueError, KeyError):
         message = text.strip()[:500] or str(response.reason)
     if is_transient or response.status in _TRANSIENT:
         return Unreachable(f"HTTP {response.status}: {message}")

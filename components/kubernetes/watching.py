@@ -1,11 +1,11 @@
 """Follows objects as they change, through lost connections and forgotten versions."""
 
-import json
 import queue
 import threading
 import time
 from dataclasses import dataclass
 
+from optduel.components.decoding import parse_object
 from optduel.components.kubernetes.api import Api, ApiFailure, JsonObject, Resource, Unreachable
 
 _MARGIN_SECONDS = 10.0
@@ -118,15 +118,16 @@ class Watcher(threading.Thread):
 
     def _take(self, line: bytes) -> None:
         try:
-            event = json.loads(line)
-        except ValueError as error:
+            event = parse_object(line)
+            found, kind = event["object"], event["type"]
+            code = int(found.get("code", 0)) if kind == "ERROR" else 0
+            version = "" if kind == "ERROR" else str(found["metadata"]["resourceVersion"])
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
             raise Unreachable("a watch broke off within a line") from error
-        found = event["object"]
-        if event["type"] == "ERROR":
-            code = int(found.get("code", 0))
+        if kind == "ERROR":
             if code == _GONE or 400 <= code < 500:
                 raise ApiFailure(_GONE, str(found.get("message")))
             raise Unreachable(str(found.get("message")))
-        self._version = found["metadata"]["resourceVersion"]
-        if event["type"] != "BOOKMARK":
-            self._sights.put(Changed(self._resource, found, event["type"] == "DELETED"))
+        self._version = version
+        if kind != "BOOKMARK":
+            self._sights.put(Changed(self._resource, found, kind == "DELETED"))

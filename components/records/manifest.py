@@ -7,7 +7,6 @@ Example p of a split is record p // S of shard p % S, S being the number of shar
 """
 
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -15,6 +14,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from optduel.components.core import DataError
+from optduel.components.decoding import parse_object
 from optduel.components.settings import Section, canonical_json, validate
 from optduel.components.storage import Location, join, local_path, read
 
@@ -193,7 +193,7 @@ def load_manifest(location: Location) -> Manifest:
 
 
 def _sha256(document: Mapping[str, object]) -> str:
-    return hashlib.sha256(canonical_json(document).encode(errors="surrogatepass")).hexdigest()
+    return hashlib.sha256(canonical_json(document).encode()).hexdigest()
 
 
 def _check_schema(manifest: Mapping[str, object], location: Location) -> None:
@@ -204,13 +204,6 @@ def _check_schema(manifest: Mapping[str, object], location: Location) -> None:
 
 def _parse_json(location: Location) -> dict[str, object]:
     try:
-        document = json.loads(read(location), parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{location}: not JSON ({error}); run prepare again") from error
-    if not isinstance(document, dict):
-        raise DataError(f"{location}: not a manifest; run prepare again")
-    return document
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number of JSON")
+        return parse_object(read(location))
+    except ValueError as error:
+        raise DataError(f"{location}: {error}; run prepare again") from error

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from optduel.components.core import DataError
+from optduel.components.decoding import parse_json
 from optduel.components.results.columns import Column, Schema, arrow_schema, decode_arrow, encode_arrow
 from optduel.components.storage import Location, publish, read
 
@@ -141,10 +142,7 @@ def decode_predictions(content: bytes, where: str) -> Predictions:
 
 
 def _class_names(content: bytes) -> tuple[str, ...]:
-    try:
-        names = json.loads(content)
-    except RecursionError as error:
-        raise ValueError("the names of the classes are no list") from error
+    names = parse_json(content)
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
         raise ValueError("the names of the classes are no list")
     return tuple(names)

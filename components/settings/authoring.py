@@ -11,6 +11,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from yaml.composer import ComposerError
 
 from optduel.components.core import ExperimentError
+from optduel.components.decoding import parse_json
 from optduel.components.redaction import showable
 from optduel.components.settings.deployment import Deployment
 from optduel.components.settings.experiment import Experiment
@@ -134,11 +135,9 @@ def decode(expected: type[Value], content: str | bytes, where: str) -> Value:
         ExperimentError: the content is not JSON, or breaks a rule of what is expected.
     """
     try:
-        authored = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else error
-        raise ExperimentError(f"{where}: not JSON: {reason}") from error
-    _refuse_half_characters(authored, where)
+        authored = parse_json(content)
+    except ValueError as error:
+        raise ExperimentError(f"{where}: {error}") from error
     return validate(expected, authored, where)
 
 

@@ -3,7 +3,6 @@
 import base64
 import contextlib
 import http.client
-import json
 import mimetypes
 import os
 import ssl
@@ -17,6 +16,7 @@ import requests.adapters
 import urllib3
 from google.cloud import storage
 
+from optduel.components.decoding import parse_object
 from optduel.components.storage.clients import client_of
 from optduel.components.storage.content import BLOCK_BYTES, Content, Sink
 from optduel.components.storage.entry import Entry
@@ -221,7 +221,7 @@ def _words(error: google.api_core.exceptions.GoogleAPICallError) -> str:
     """The server's own words, out of an error that repeats request and response around them."""
     text = error.response.text if isinstance(error.response, requests.Response) else ""
     try:
-        message = json.loads(text)["error"]["message"]
+        message = parse_object(text)["error"]["message"]
     except (ValueError, KeyError, TypeError):
         message = text
     return " ".join(str(message).split())[:300]

@@ -14,11 +14,10 @@ def tell(experiment: str, events: str, root: str, run: str, status: dsl.Pipeline
         run: The run's name, unique below root.
         status: What became of the other tasks, as far as Kubeflow Pipelines tells.
     """
-    import json
-
     from optduel.components.core import exit_on_error
+    from optduel.components.settings import decode
     from optduel.components.tell.ending import ending_of
     from optduel.components.tell.telling import tell_run
 
     with exit_on_error("tell"):
-        tell_run(experiment, root, run, ending_of(run, status.state), json.loads(events))
+        tell_run(experiment, root, run, ending_of(run, status.state), decode(list[str], events, "events"))

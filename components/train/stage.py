@@ -1,6 +1,5 @@
 """The train stage's one call: trials of an arm, from its sections to trained models and their histories."""
 
-import json
 import os
 import statistics
 from collections.abc import Callable, Mapping
@@ -9,7 +8,7 @@ from pathlib import Path
 from optduel.components.core import ExperimentError
 from optduel.components.records import load_records
 from optduel.components.results import Divergence, epochs_of, read_history, read_training_end, trial_folder
-from optduel.components.settings import canonical_json, oversized_batch, validate
+from optduel.components.settings import canonical_json, decode, oversized_batch, validate
 from optduel.components.storage import join, publish
 from optduel.components.train.contract.finished import finished_record, register, take_over
 from optduel.components.train.contract.task import Task
@@ -28,7 +27,11 @@ def models_folder(artifact: str, sections: str) -> str:
         sections: as `train_trials` takes them.
     """
     models = os.environ.get(MODELS_VARIABLE)
-    return join(models, json.loads(sections)["arm"]["name"]) if models else artifact
+    return join(models, str(_sections(sections)["arm"]["name"])) if models else artifact
+
+
+def _sections(text: str) -> dict[str, dict[str, object]]:
+    return decode(dict[str, dict[str, object]], text, "sections")
 
 
 def train_trials(
@@ -58,9 +61,9 @@ def train_trials(
     Raises:
         OptduelError: what ended a trial; its checkpoints stay, until it is complete.
     """
-    folders = {seed: trial_folder(models, seed) for seed in json.loads(seeds)}
+    folders = {seed: trial_folder(models, seed) for seed in decode(list[int], seeds, "seeds")}
     numbers = [
-        train_trial(json.loads(sections), seed, records_file, folder, launcher(folder), root)
+        train_trial(_sections(sections), seed, records_file, folder, launcher(folder), root)
         for seed, folder in folders.items()
     ]
     finished = [one for one in numbers if "diverged" not in one]

@@ -14,7 +14,6 @@ on two things that the driver writes with its help: an artifact's `uri`, and its
 
 import base64
 import binascii
-import json
 import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,6 +23,7 @@ from typing import Any
 import yaml
 
 from optduel.components.core import ClusterError, decode_termination
+from optduel.components.decoding import parse_json, parse_object
 
 FINAL = frozenset({"SUCCEEDED", "FAILED", "CANCELLED", "SKIPPED"})
 """States that a run stays in."""
@@ -128,7 +128,10 @@ def read_workflow(answer: Mapping[str, Any], specification: Mapping[str, Any]) -
         ClusterError: its nodes are kept elsewhere, or cannot be unpacked.
     """
     text = answer.get("pipeline_runtime", {}).get("workflow_manifest")
-    manifest = json.loads(text) if text else {}
+    try:
+        manifest = parse_object(text) if text else {}
+    except ValueError as error:
+        raise ClusterError(f"workflow_manifest: cannot be read: {error}; try again") from error
     status, spec, metadata = (manifest.get(part) or {} for part in ("status", "spec", "metadata"))
     nodes: dict[Place, list[Mapping[str, Any]]] = {}
     for node in sorted(_nodes(status).values(), key=lambda node: (node.get("startedAt") or "", node["name"])):
@@ -161,7 +164,7 @@ def _nodes(status: Mapping[str, Any]) -> Mapping[str, Any]:
     try:
         unpacking = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
         text = unpacking.decompress(base64.b64decode(packed), LARGEST_NODES)
-        nodes: dict[str, Any] = json.loads(text)
+        nodes: dict[str, Any] = parse_object(text)
     except (binascii.Error, zlib.error, ValueError) as error:
         raise ClusterError(f"compressedNodes: cannot be read: {error}; try again") from error
     return nodes
@@ -186,11 +189,21 @@ def _planned(
         if "dag" not in inner:
             yield here, task.get("taskInfo", {}).get("name", name) + seed
         elif items := task.get("parameterIterator", {}).get("items", {}).get("raw"):
-            for index, item in enumerate(json.loads(items)):
+            for index, item in enumerate(_items(items)):
                 iteration = (*here, f"iteration-iterations({index}:{index})", "iteration-item")
                 yield from _planned(workflow, inner, iteration, f" seed {item}")
         else:
             yield from _planned(workflow, inner, here, seed)
+
+
+def _items(text: str) -> list[Any]:
+    try:
+        items = parse_json(text)
+    except ValueError:
+        items = None
+    if not isinstance(items, list):
+        raise ClusterError("parameterIterator: is no list of items; try again")
+    return items
 
 
 def _in_order(tasks: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -1,10 +1,10 @@
 """Turns what goes wrong between kfp.Client and its server into one message with a remedy."""
 
-import json
 import re
 from typing import Any
 
 from optduel.components.core import ClusterError
+from optduel.components.decoding import parse_object
 from optduel.components.redaction import showable
 
 _LONGEST = 400
@@ -76,10 +76,8 @@ def _login(address: str) -> bool:
 def _words(body: Any) -> str | None:
     """What the server says in an error's JSON; "" for nothing, None where it is no JSON of its API."""
     try:
-        answer = json.loads(body)
-    except (TypeError, ValueError):
-        return None
-    if not isinstance(answer, dict):
+        answer = parse_object(body or "")
+    except ValueError:
         return None
     words = answer.get("error_message") or answer.get("message") or answer.get("error") or ""
     text = showable(" ".join(str(words).split()))  # before it is cut

@@ -10,6 +10,7 @@ REPOSITORY = Path(__file__).parents[2]
 STAGES = ("prepare", "train", "evaluate", "compare", "report", "decide", "gate", "promote", "tell")
 SHARED = (
     "redaction",
+    "decoding",
     "core",
     "storage",
     "settings",

@@ -15,6 +15,7 @@ MOST_CORE_LINES = 500
 
 FACED = (
     "redaction",
+    "decoding",
     "core",
     "settings",
     "storage",

@@ -222,7 +222,7 @@ def test_decode_refuses_what_is_not_json(text: str) -> None:
         decode(Training, text, "training")
 
 
-@pytest.mark.parametrize("text", ["null", "[]", "NaN", '"x"'])
+@pytest.mark.parametrize("text", ["null", "[]", '"x"'])
 def test_decode_refuses_json_that_is_no_section(text: str) -> None:
     with pytest.raises(ExperimentError, match="must be a mapping of fields: epochs, "):
         decode(Training, text, "training")

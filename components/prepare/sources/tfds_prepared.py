@@ -6,13 +6,13 @@ those of the splits that are asked for, once.
 
 import contextlib
 import hashlib
-import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from optduel.components.core import DataError, ExperimentError
+from optduel.components.decoding import parse_json
 from optduel.components.records import hold, make_room, sound_examples, staging_folder
 from optduel.components.storage import (
     Download,
@@ -110,13 +110,13 @@ class PreparedData:
         """Refuses a description of the features that would have TensorFlow Datasets import other modules."""
         path = self._folder / _FEATURES_FILE
         try:
-            described = json.loads(path.read_bytes())
+            described = parse_json(path.read_bytes())
         except FileNotFoundError:
             return  # TensorFlow Datasets says so in its own words
         except OSError as error:
             raise as_storage_error(error, path) from error
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"{path}: is no JSON; prepare the data there again") from error
+        except ValueError as error:
+            raise DataError(f"{path}: {error}; prepare the data there again") from error
         foreign = [name for name in _class_names(described) if not name.startswith(_FEATURES)]
         if foreign:
             raise DataError(
@@ -141,8 +141,8 @@ def _class_names(described: Any) -> Iterator[str]:
         elif isinstance(part, list):
             waiting += part
         elif isinstance(part, str) and "{" in part:  # older descriptions hold parts as JSON text
-            with contextlib.suppress(ValueError, RecursionError):
-                waiting.append(json.loads(part))
+            with contextlib.suppress(ValueError):
+                waiting.append(parse_json(part))
 
 
 def _choose_version(place: str, version: str | None, where: str) -> str:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from optduel.components.core import DamagedError, RefusedError, TrainingError, say
+from optduel.components.decoding import parse_object
 from optduel.components.storage import (
     Download,
     as_storage_error,
@@ -154,7 +155,8 @@ def _load(path: Path) -> Checkpoint:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
-        meta = json.loads(bytes(arrays.pop(_META)))
+        meta = parse_object(bytes(arrays.pop(_META)))
+        step, identity, named, state = (meta[part] for part in ("step", "identity", "arrays", "state"))
     except _DAMAGE as error:
         raise DamagedError(str(error)[:_SHOWN_CHARACTERS]) from error
     except OSError as error:
@@ -163,9 +165,9 @@ def _load(path: Path) -> Checkpoint:
         raise as_storage_error(error, path) from error
     # A wrong length in the archive's directory hides what follows; what it calls empty is read as bytes.
     whole = sorted(name for name, array in arrays.items() if isinstance(array, np.ndarray))
-    if whole != meta["arrays"]:
-        raise DamagedError(f"{len(whole)} of {len(meta['arrays'])} arrays are there")
-    return Checkpoint(meta["step"], meta["identity"], arrays, meta["state"])
+    if whole != named:
+        raise DamagedError(f"{len(whole)} arrays are there, and not those that it names")
+    return Checkpoint(step, identity, arrays, state)
 
 
 def _saved(folder: str) -> list[str]:
