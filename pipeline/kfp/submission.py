@@ -3,7 +3,6 @@
 import dataclasses
 import datetime
 import hashlib
-import json
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from optduel.components.core import ClusterError
+from optduel.components.decoding import parse_object
 from optduel.components.settings import Deployment, Experiment, canonical_json
 from optduel.components.storage import join
 from optduel.pipeline.graph.definition import compiled
@@ -143,10 +143,9 @@ def authored_of(description: str) -> dict[str, Any] | None:
     """What a version was made of, by its description; None where this is not told."""
     _, _, text = description.rpartition(_AUTHORED)
     try:
-        authored = json.loads(text)
+        return parse_object(text) or None
     except ValueError:
         return None
-    return authored if isinstance(authored, dict) and authored else None
 
 
 def _known(body: dict[str, Any]) -> dict[str, Any]:
