@@ -11,6 +11,7 @@ COMPONENTS = Path(__file__).parents[2] / "components"
 STAGES = sorted(path.parent.name for path in COMPONENTS.glob("*/component.py"))
 SHARED = {
     "redaction",
+    "decoding",
     "core",
     "settings",
     "storage",
