@@ -78,7 +78,7 @@ def calls(function: str) -> set[str]:
 
 
 def test_nobody_else_decodes_json() -> None:
-    assert calls("json.loads") | calls("json.load") == {"components/decoding/documents.py"}
+    assert calls("json.loads") | calls("json.load") == {"components/decoding/parsing.py"}
 
 
 def test_no_deadline_or_duration_is_measured_by_a_clock_that_jumps() -> None:
