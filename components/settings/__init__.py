@@ -35,6 +35,7 @@ from optduel.components.settings.deployment import (
     image_reference,
 )
 from optduel.components.settings.experiment import (
+    TABLE_SUFFIXES,
     Compute,
     Data,
     DigitsSource,
@@ -43,6 +44,7 @@ from optduel.components.settings.experiment import (
     Source,
     Split,
     Study,
+    TableSource,
     TfdsSource,
     Training,
 )
@@ -109,6 +111,8 @@ __all__ = [
     "Split",
     "StepSchedule",
     "Study",
+    "TABLE_SUFFIXES",
+    "TableSource",
     "TfdsSource",
     "Training",
     "Tuning",

@@ -6,7 +6,7 @@ This module reads no files and knows no framework.
 
 import hashlib
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -41,6 +41,11 @@ class BaseSource(Section):
     @abstractmethod
     def places(self) -> Mapping[str, str]:
         """The paths and URIs that images are read from, by the field that names them."""
+
+    @property
+    def readable(self) -> Sequence[str]:
+        """The places that tasks have to be able to read, with all that lies below them."""
+        return list(self.places.values())
 
     @property
     @abstractmethod
@@ -142,7 +147,13 @@ class TfdsSource(BaseSource):
 
 
 class FolderSource(BaseSource):
-    """A folder with one sub-folder of images for each class: `path/class/image.jpg`."""
+    """A folder with one sub-folder of images for each class: `path/class/image.jpg`.
+
+    Folders called train, validation (val, valid, dev) and test that hold those of the classes are splits.
+
+    Attributes:
+        path: the folder, or a tar or zip archive of one, here or in a store.
+    """
 
     kind: Literal["folder"] = "folder"
     path: Place
@@ -168,7 +179,68 @@ class FolderSource(BaseSource):
         return None
 
 
-Source = Annotated[DigitsSource | TfdsSource | FolderSource, Field(discriminator="kind")]
+class TableSource(BaseSource):
+    """A table with a row for each image: its path or its bytes, its label, perhaps its split and its group.
+
+    Attributes:
+        path: a CSV, JSON lines or Parquet file, or a folder of Parquet files, as Hugging Face exports them.
+        image: the column of paths, relative to the table's folder, or URIs, or of bytes; found by its usual
+            names (image, path, file, filename, ...) when absent, as the others are.
+        label: the column of labels, text or integers.
+        split: the column that says train, validation or test.
+        group: the column whose images stay together, say a patient, a film or a product.
+        names: a text file with a name in each line, for labels 0, 1, 2, ...
+        delimiter: of CSV; found when absent.
+        encoding: of text; UTF-8 when absent.
+    """
+
+    kind: Literal["table"] = "table"
+    path: Place
+    image: str | None = None
+    label: str | None = None
+    split: str | None = None
+    group: str | None = None
+    names: Place | None = None
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
+    encoding: str | None = None
+
+    @property
+    def places(self) -> Mapping[str, str]:
+        """The table, and the file of names."""
+        return {"path": self.path} | ({"names": self.names} if self.names else {})
+
+    @property
+    def readable(self) -> Sequence[str]:
+        """The table's folder, which images lie below, and the file of names."""
+        return [self.folder, *([self.names] if self.names else [])]
+
+    @property
+    def folder(self) -> str:
+        """The folder that paths of images are relative to: the table's, or itself where it is one."""
+        path = self.path.rstrip("/")
+        is_file = path.lower().endswith(TABLE_SUFFIXES)
+        return (path.rpartition("/")[0] or ("/" if path.startswith("/") else ".")) if is_file else path
+
+    @property
+    def is_downloaded(self) -> bool:
+        """No: its content can change."""
+        return False
+
+    @property
+    def has_test_split(self) -> bool:
+        """Unknown before it is read."""
+        return False
+
+    @property
+    def example_count(self) -> int | None:
+        """Unknown."""
+        return None
+
+
+TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".json", ".parquet")
+"""Endings of tables' names."""
+
+Source = Annotated[DigitsSource | TfdsSource | FolderSource | TableSource, Field(discriminator="kind")]
 
 
 class Split(Section):

@@ -70,7 +70,11 @@ def docker_runner(
         user = group = USER
         hand_over(root, run)
     needs_network = source.is_downloaded or any(map(is_remote, source.places.values()))
-    readable = [local_path(place) for place in source.places.values() if not is_remote(place)]
+    readable = [local_path(place) for place in source.readable if not is_remote(place)]
+    if Path() in readable:
+        raise ExperimentError(
+            "data.source.path: lies in the current folder, which no container can have; give an absolute path"
+        )
     mounts = [Mount(str(root), str(root), type="bind")]
     # Tasks run in /, which is where relative paths begin.
     mounts += [

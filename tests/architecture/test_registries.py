@@ -35,6 +35,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "exponential": {"factor_per_epoch": 0.5},
     "step": {"boundaries_epochs": [1], "factor": 0.5},
     "folder": {"path": "photos"},
+    "table": {"path": "photos/labels.csv"},
     "tfds": {"name": "beans"},
 }
 """Fields that have no default, by the tag of their class."""
@@ -256,6 +257,9 @@ def test_every_source_that_needs_no_network_opens(tmp_path: Path) -> None:
     rows = rows_of("SOURCES")
     check_opened(rows["digits"](made("digits", SOURCES["digits"]), tmp_path))
     check_opened(rows["folder"](made("folder", SOURCES["folder"], path=str(tmp_path)), tmp_path))
+    table = tmp_path / "labels.csv"
+    table.write_text("image,label\ncat/one.png,cat\ndog/one.png,dog\n")
+    check_opened(rows["table"](made("table", SOURCES["table"], path=str(table)), tmp_path))
 
 
 def test_an_opened_source_that_forgot_a_part_fails_its_contract() -> None:

@@ -174,21 +174,6 @@ def test_splits_are_no_classes(image_folder: Path, tmp_path: Path, names: tuple[
     )
 
 
-@pytest.mark.parametrize("names", [("train", "test"), ("train",)])
-def test_splits_of_classes_are_named_with_their_remedy(
-    image_folder: Path, tmp_path: Path, names: tuple[str, ...]
-) -> None:
-    folder = tmp_path / "split"
-    for name in names:
-        (folder / name).mkdir(parents=True)
-        (folder / name / "roses").mkdir()
-        (folder / name / "roses" / "0.jpg").write_bytes((image_folder / "roses" / "0.jpg").read_bytes())
-    with pytest.raises(
-        DataError, match=f"name one of them, for example data.source.path = {folder}/{min(names)}"
-    ):
-        Folder(FolderSource(path=str(folder)))
-
-
 @pytest.mark.parametrize("names", [("train", "bus", "tram"), ("tested", "trains"), ("test", "control")])
 def test_classes_may_be_named_like_one_split(
     image_folder: Path, tmp_path: Path, names: tuple[str, ...]

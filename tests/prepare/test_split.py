@@ -163,3 +163,136 @@ def test_three_images_are_enough_for_three_splits() -> None:
 def test_nothing_left_is_named() -> None:
     with pytest.raises(DataError, match="class a: train 0, validation 0, test 0"):
         divide({}, ["a"], Split())
+
+
+# --- groups, declared splits, images that belong together ---------------------------------------------
+
+grouped = st.lists(st.tuples(st.integers(0, 30), st.integers(0, 2)), min_size=10, max_size=120)
+
+
+def grouped_contents(rows: list[tuple[int, int]], is_pure: bool) -> dict[int, ImageContent]:
+    """Images in groups, of one class each where they are pure, and 30 of each class in no group."""
+    contents = {}
+    for number, (group, label) in enumerate(rows):
+        label = group % 3 if is_pure else label
+        contents[number] = ImageContent(content(number, 0).digest, label, None, f"group {group}")
+    return contents | {1000 + number: content(1000 + number, number % 3) for number in range(90)}
+
+
+@given(rows=grouped, split=fractions, is_pure=st.booleans())
+def test_no_group_lies_in_two_splits_and_shares_stay_within_the_largest_group(
+    rows: list[tuple[int, int]], split: Split, is_pure: bool
+) -> None:
+    contents = grouped_contents(rows, is_pure)
+    division = divide(contents, ["a", "b", "c"], split)
+    name_of = split_of_each(division)
+    assert sorted(name_of) == sorted(contents)
+    sizes: Counter[str] = Counter()
+    for group in {entry.group for entry in contents.values()} - {None}:
+        members = [position for position, entry in contents.items() if entry.group == group]
+        assert len({name_of[position] for position in members}) == 1
+        sizes[str(group)] = len(members)
+    wanted = {"train": split.train, "validation": split.validation, "test": split.test}
+    for label in range(3):
+        total = sum(entry.label == label for entry in contents.values())
+        for name, fraction in wanted.items():
+            count = sum(contents[position].label == label for position in division.splits.get(name, ()))
+            assert abs(count - fraction * total) <= max(sizes.values()) + 1
+            assert abs(count / total - fraction) <= division.deviation + 1e-9
+
+
+@given(rows=grouped, random=st.randoms(use_true_random=False))
+def test_names_of_groups_and_order_do_not_matter(rows: list[tuple[int, int]], random: Random) -> None:
+    contents = grouped_contents(rows, is_pure=False)
+    order = list(contents)
+    random.shuffle(order)
+    other = {
+        position: ImageContent(
+            contents[old].digest,
+            contents[old].label,
+            None,
+            contents[old].group and f"renamed {contents[old].group}"[::-1],
+        )
+        for position, old in enumerate(order)
+    }
+    first, second = divide(contents, ["a", "b", "c"], Split()), divide(other, ["a", "b", "c"], Split())
+    for name, positions in first.splits.items():
+        digests = [contents[position].digest for position in positions]
+        assert digests == [other[position].digest for position in second.splits[name]]
+
+
+@given(
+    pairs=st.lists(st.tuples(st.integers(0, 89), st.integers(0, 89)), max_size=20),
+    tests=st.sets(st.integers(0, 89), max_size=20),
+)
+def test_pairs_that_belong_together_never_lie_in_two_splits(
+    pairs: list[tuple[int, int]], tests: set[int]
+) -> None:
+    contents = {number: content(number, number % 3, number in tests) for number in range(90)}
+    contents |= {100 + number: content(100 + number, number % 3, is_test=True) for number in range(3)}
+    split = Split(train=0.7, validation=0.3, test=0)
+    division = divide(contents, ["a", "b", "c"], split, [pair for pair in pairs if pair[0] != pair[1]])
+    name_of = split_of_each(division)
+    assert sorted([*name_of, *division.set_aside]) == sorted(contents)
+    assert {position for position in contents if name_of.get(position) == "test"} == tests | {100, 101, 102}
+    for one, other in pairs:
+        if one in name_of and other in name_of:
+            assert name_of[one] == name_of[other]
+
+
+def test_missing_splits_are_drawn_from_the_declared_training_images() -> None:
+    def declared(names: tuple[str, ...]) -> dict[int, ImageContent]:
+        return {
+            number: ImageContent(content(number, 0).digest, number % 2, names[number % len(names)])
+            for number in range(120)
+        }
+
+    for names, drawn, counts in (
+        (("train", "test", "train"), ("train", "validation"), {"train": 71, "validation": 9, "test": 40}),
+        (("train", "validation", "train"), ("train", "test"), {"train": 71, "validation": 40, "test": 9}),
+        (("train",), ("train", "validation", "test"), {"train": 96, "validation": 12, "test": 12}),
+        (("train", "validation", "test"), (), {"train": 40, "validation": 40, "test": 40}),
+    ):
+        division = divide(declared(names), ["a", "b"], Split())
+        assert division.drawn == drawn
+        sizes = {name: len(positions) for name, positions in division.splits.items()}
+        assert all(abs(sizes[name] - counts[name]) <= 1 for name in counts), (names, sizes)
+
+
+def test_a_class_in_too_few_groups_is_named_with_them() -> None:
+    contents = unique_contents([20]) | {
+        100 + number: ImageContent(content(100 + number, 1).digest, 1, None, f"film {number % 2}")
+        for number in range(10)
+    }
+    with pytest.raises(DataError, match=r"class b: .* \(its 10 images have to stay together in 2 set\(s\)\)"):
+        divide(contents, ["a", "b"], Split())
+
+
+def test_three_groups_of_a_class_go_to_three_splits() -> None:
+    contents = unique_contents([30]) | {
+        100 + number: ImageContent(content(100 + number, 1).digest, 1, None, f"film {number // 4}")
+        for number in range(12)
+    }
+    counts = [
+        sum(contents[position].label for position in positions)
+        for positions in divide(contents, ["a", "b"], Split()).splits.values()
+    ]
+    assert counts == [4, 4, 4]
+
+
+def test_copies_in_two_declared_splits_stay_in_the_later_one() -> None:
+    contents = {
+        number: ImageContent(content(number % 27, 0).digest, number % 27 % 3, name)
+        for number, name in enumerate(
+            ["train"] * 9 + ["validation"] * 9 + ["test"] * 9 + ["train", "validation"] + ["train"] * 10
+        )
+    }
+    division = divide(contents, ["a", "b", "c"], Split())
+    for position, kept in division.removed.items():
+        assert contents[position].digest == contents[kept].digest
+    held = [contents[position].digest for positions in division.splits.values() for position in positions]
+    by_split = {name: {contents[p].digest for p in positions} for name, positions in division.splits.items()}
+    assert not by_split["train"] & by_split["test"]
+    assert not by_split["train"] & by_split["validation"]
+    assert not by_split["validation"] & by_split["test"]
+    assert len(set(held)) == 27

@@ -54,7 +54,9 @@ _DAMAGE = (
     struct.error,
 )
 
-_COMPRESSIONS = ((b"\x1f\x8b", gzip.GzipFile), (b"BZh", bz2.BZ2File), (b"\xfd7zXZ\x00", lzma.LZMAFile))
+COMPRESSIONS = ((b"\x1f\x8b", gzip.GzipFile), (b"BZh", bz2.BZ2File), (b"\xfd7zXZ\x00", lzma.LZMAFile))
+"""How a compressed file begins, and what reads it."""
+
 _TAR_SUFFIXES = (".tar", ".tgz", ".tbz", ".tbz2", ".tb2", ".txz")
 
 
@@ -75,7 +77,7 @@ def scan_archive(path: Path) -> None:
         if is_zip_only or zipfile.is_zipfile(path):
             _scan_zip(path, limits)
         if not is_zip_only:
-            reader = next((reader for magic, reader in _COMPRESSIONS if start.startswith(magic)), None)
+            reader = next((reader for magic, reader in COMPRESSIONS if start.startswith(magic)), None)
             with reader(path) if reader else path.open("rb") as content:
                 _scan_stream(path, cast(IO[bytes], content), limits, is_compressed=reader is not None)
     except _DAMAGE as error:
