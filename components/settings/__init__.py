@@ -35,18 +35,20 @@ from optduel.components.settings.deployment import (
     image_reference,
 )
 from optduel.components.settings.experiment import (
-    TABLE_SUFFIXES,
     Compute,
     Data,
-    DigitsSource,
     Experiment,
-    FolderSource,
-    Source,
     Split,
     Study,
+    Training,
+)
+from optduel.components.settings.image_sources import (
+    TABLE_SUFFIXES,
+    DigitsSource,
+    FolderSource,
+    Source,
     TableSource,
     TfdsSource,
-    Training,
 )
 from optduel.components.settings.networks import (
     CnnModel,

@@ -13,7 +13,7 @@ import pytest
 
 from optduel.components.settings import Arm, Job, Model, Schedule, Source, learning_rate
 from optduel.components.settings.arms import BaseArm
-from optduel.components.settings.experiment import BaseSource
+from optduel.components.settings.image_sources import BaseSource
 from optduel.components.settings.schedules import BaseSchedule
 from optduel.components.settings.section import Section
 
