@@ -1,15 +1,17 @@
 """The paired comparison of arms over seeds."""
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from optduel.components.compare.inference import holm, sign_flip_p_value
+from optduel.components.compare.crossed import Estimate, Variances, per_image, resampled, variance_components
+from optduel.components.compare.inference import SignFlips, holm
 from optduel.components.compare.summary import markdown, scalars
-from optduel.components.compare.verdict import judge
-from optduel.components.compare.wording import Metric
+from optduel.components.compare.verdict import Evidence, judge
+from optduel.components.compare.wording import significance_level
 from optduel.components.core import DataError, say
 from optduel.components.results import (
     COMPARISON_NAME,
@@ -17,19 +19,28 @@ from optduel.components.results import (
     ArmSummary,
     Comparison,
     DivergedTrial,
+    Predictions,
     Trial,
     Trials,
     divergence_cautions,
+    epochs_of,
+    predictions_file,
+    read_predictions,
     read_trial_end,
     run_folder,
     trial_document,
     write_document,
 )
-from optduel.components.settings import Experiment, Study, decode, study_cautions
+from optduel.components.settings import Experiment, Metric, Study, decode, study_cautions
 from optduel.components.storage import join, publish, stat
 
+TrialKey = tuple[str, int]
+"""Arm and seed."""
 
-def compare_arms(study: Study, arms: Sequence[str], trials: Trials) -> Comparison:
+
+def compare_arms(
+    study: Study, arms: Sequence[str], trials: Trials, predictions: Mapping[TrialKey, Predictions]
+) -> Comparison:
     """Compares every arm with the first one, paired by seed, in the study's metric.
 
     Seeds on which an arm diverged are compared for no arm, see `Trials.paired`.
@@ -39,50 +50,86 @@ def compare_arms(study: Study, arms: Sequence[str], trials: Trials) -> Compariso
 
     Args:
         arms: names, two or more; the first is the baseline.
+        predictions: of every trial that is compared.
 
     Raises:
-        DataError: a trial is missing or foreign, or the trials were not evaluated on one split.
+        DataError: a trial is missing or foreign, the trials were not evaluated on one split, predictions are
+            of other models or images, or the metric has no value.
     """
-    paired = pair(arms, study.seeds, trials)
+    paired = pair(arms, study, trials)
+    _check_predictions(paired, predictions, study.vary_split)
     lost = {
         arm: tuple(trial.training.seed for trial in trials.diverged if trial.training.arm == arm)
         for arm in arms
     }
     baseline, *challengers = arms
     split = (trials.trials[0].evaluation if trials.trials else trials.diverged[0]).split
-    # Arms that finished at all have the same seeds; one that did not has none.
-    seeds = {
-        arm: tuple(trial.training.seed for trial in paired[arm] if paired[baseline]) for arm in challengers
-    }
-    differences = {
-        arm: _values(paired[arm][: len(seeds[arm])], study.metric)
-        - _values(paired[baseline][: len(seeds[arm])], study.metric)
-        for arm in challengers
-    }
-    p_values = _corrected([sign_flip_p_value(values) for values in differences.values()])
+    found = {arm: _evidence(study, paired[baseline], paired[arm], predictions) for arm in challengers}
+    level = significance_level(study.confidence)
+    p_values = _corrected([one.flips.p_value(level) if one.flips else None for one in found.values()])
+    of_images = _corrected([one.estimate.p_value if one.estimate else None for one in found.values()])
     return Comparison(
         split=split,
-        arms=tuple(_summarize(arm, paired[arm], lost[arm]) for arm in arms),
+        arms=tuple(_summarize(arm, study.metric, paired[arm], lost[arm]) for arm in arms),
         comparisons=tuple(
             judge(
                 baseline,
                 arm,
                 study,
                 split,
-                seeds[arm],
-                values,
+                evidence,
                 p_value,
+                p_of_images,
                 len(challengers),
-                lost[baseline] == lost[arm] and _are_the_same(paired[baseline], paired[arm]),
                 {name: len(lost[name]) for name in (baseline, arm)},
             )
-            for (arm, values), p_value in zip(differences.items(), p_values, strict=True)
+            for (arm, evidence), p_value, p_of_images in zip(found.items(), p_values, of_images, strict=True)
         ),
         cautions=(
             *divergence_cautions(arms, study.seeds, trials),
             *study_cautions(study, len(challengers), [trial.evaluation for trial in trials.trials]),
         ),
     )
+
+
+def _evidence(
+    study: Study,
+    base: Sequence[Trial],
+    other: Sequence[Trial],
+    predictions: Mapping[TrialKey, Predictions],
+) -> Evidence:
+    # Arms that finished at all have the same seeds; one that did not has none.
+    base, other = (base, other) if base and other else ((), ())
+    seeds = tuple(trial.training.seed for trial in base)
+    differences = _values(other, study.metric) - _values(base, study.metric)
+    # A seed that is left out is no evidence, and a look is what it left.
+    looks = [sum(seed in seeds for seed in study.seeds[:look]) for look in study.looks]
+    variances: Variances | None = None
+    estimate: Estimate | None = None
+    examples = len(predictions[_key(base[0])].labels) if base else 0
+    if len(seeds) > 1 and study.vary_split:
+        estimate = resampled(differences, examples / epochs_of(base[0].history, "train")[-1].examples)
+    elif len(seeds) > 1 and examples > 1:
+        table = _by_image(other, study.metric, predictions) - _by_image(base, study.metric, predictions)
+        variances = variance_components(table)
+        estimate = variances.estimate(float(differences.mean()), len(seeds), examples)
+    return Evidence(
+        seeds=seeds,
+        looks=tuple(sorted(set(looks) - {0})),
+        differences=differences,
+        flips=SignFlips(differences, sorted(set(looks) - {0})) if len(seeds) > 1 else None,
+        estimate=estimate,
+        variances=variances,
+        examples=examples,
+        are_the_same=_are_the_same(base, other),
+    )
+
+
+def _by_image(
+    trials: Sequence[Trial], metric: Metric, predictions: Mapping[TrialKey, Predictions]
+) -> NDArray[np.float64]:
+    """Float64 [seeds, examples]; the mean of a row is the trial's metric."""
+    return np.stack([per_image(metric, predictions[_key(trial)]) for trial in trials])
 
 
 def _are_the_same(one: Sequence[Trial], other: Sequence[Trial]) -> bool:
@@ -93,7 +140,28 @@ def _are_the_same(one: Sequence[Trial], other: Sequence[Trial]) -> bool:
 
 
 def _values(trials: Sequence[Trial], metric: Metric) -> NDArray[np.float64]:
-    return np.array([getattr(trial.evaluation, metric).value for trial in trials], dtype=np.float64)
+    """Of each trial; float64 [seeds]."""
+    values = [trial.evaluation.value(metric) for trial in trials]
+    if None in values:
+        raise DataError(
+            f"study.metric = {metric}: has no value where all images are of one class; give the data set a "
+            f"larger {trials[0].evaluation.split} split, or take another metric"
+        )
+    return np.array(values, dtype=np.float64)
+
+
+def _check_predictions(
+    paired: Mapping[str, Sequence[Trial]], predictions: Mapping[TrialKey, Predictions], vary_split: bool
+) -> None:
+    """Predictions of other models, or of images that do not pair up, would be a comparison of nothing."""
+    references: dict[int, Predictions] = {}
+    for trial in itertools.chain.from_iterable(paired.values()):
+        found = predictions[_key(trial)]
+        reference = references.setdefault(trial.training.seed if vary_split else 0, found)
+        if found.model_sha256 != trial.evaluation.model_sha256:
+            raise DataError(f"{trial_name(trial)}: its predictions are of another model; evaluate again")
+        if found.examples != reference.examples:
+            raise DataError(f"{trial_name(trial)}: its predictions are of other images; evaluate again")
 
 
 def _corrected(p_values: Sequence[float | None]) -> Sequence[float | None]:
@@ -104,28 +172,35 @@ def _corrected(p_values: Sequence[float | None]) -> Sequence[float | None]:
     ]
 
 
-def _summarize(arm: str, trials: Sequence[Trial], diverged: tuple[int, ...]) -> ArmSummary:
+def _summarize(arm: str, metric: Metric, trials: Sequence[Trial], diverged: tuple[int, ...]) -> ArmSummary:
     accuracy, cross_entropy = _values(trials, "accuracy"), _values(trials, "cross_entropy")
+    scores = _values(trials, metric)
     return ArmSummary(
         arm=arm,
         seeds=tuple(trial.training.seed for trial in trials),
         diverged=diverged,
         accuracy=tuple(accuracy.tolist()),
         cross_entropy=tuple(cross_entropy.tolist()),
+        scores=tuple(scores.tolist()),
         median_accuracy=float(np.median(accuracy)) if trials else None,
         median_cross_entropy=float(np.median(cross_entropy)) if trials else None,
+        median_score=float(np.median(scores)) if trials else None,
     )
 
 
-def collect(trials: Sequence[Trial | DivergedTrial]) -> Trials:
+def collect(trials: Sequence[Trial | DivergedTrial], vary_split: bool = False) -> Trials:
     """Trials as one document, in order.
 
+    Args:
+        vary_split: whether every seed has records of its own.
+
     Raises:
-        DataError: a trial's parts belong to different models, a trial comes twice, or two trials were
-            trained on different records.
+        DataError: a trial's parts belong to different models, a trial comes twice, or two trials that belong
+            together were trained on different records.
     """
     gathered = tuple(trials)
-    seen: set[tuple[str, int]] = set()
+    seen: set[TrialKey] = set()
+    firsts: dict[int, Trial | DivergedTrial] = {}
     for trial in gathered:
         training, name = trial.training, trial_name(trial)
         evaluation = trial.evaluation if isinstance(trial, Trial) else None
@@ -137,10 +212,11 @@ def collect(trials: Sequence[Trial | DivergedTrial]) -> Trials:
                 )
         if (training.arm, training.seed) in seen:
             raise DataError(f"{name}: is there twice; a repeated seed is no new evidence")
-        if training.data_fingerprint != gathered[0].training.data_fingerprint:
+        first = firsts.setdefault(training.seed if vary_split else 0, trial)
+        if training.data_fingerprint != first.training.data_fingerprint:
             raise DataError(
-                f"{name}: data = {training.data_fingerprint}, but {trial_name(gathered[0])} was trained on "
-                f"{gathered[0].training.data_fingerprint}; run the study again"
+                f"{name}: data = {training.data_fingerprint}, but {trial_name(first)} was trained on "
+                f"{first.training.data_fingerprint}; run the study again"
             )
         seen.add((training.arm, training.seed))
     return Trials(
@@ -154,14 +230,18 @@ def trial_name(trial: Trial | DivergedTrial) -> str:
     return f"trial {trial.training.arm}, seed {trial.training.seed}"
 
 
-def pair(arms: Sequence[str], seeds: Sequence[int], trials: Trials) -> dict[str, tuple[Trial, ...]]:
-    """The trials of each arm that are compared, one per seed, in the order of `seeds`.
+def _key(trial: Trial | DivergedTrial) -> TrialKey:
+    return trial.training.arm, trial.training.seed
+
+
+def pair(arms: Sequence[str], study: Study, trials: Trials) -> dict[str, tuple[Trial, ...]]:
+    """The trials of each arm that are compared, one per seed, in the order of the study's seeds.
 
     Raises:
         DataError: a trial is missing or not part of the study, or the trials were not evaluated on one split.
     """
     ended = trials.ended()
-    wanted = [(arm, seed) for arm in arms for seed in seeds]
+    wanted = [(arm, seed) for arm in arms for seed in study.seeds]
     missing = [key for key in wanted if key not in ended]
     foreign = [key for key in ended if key not in wanted]
     if missing or foreign:
@@ -175,8 +255,8 @@ def pair(arms: Sequence[str], seeds: Sequence[int], trials: Trials) -> dict[str,
                 f"{trial_name(trial)}: was evaluated on {_evaluated_on(trial)}, but {trial_name(first)} on "
                 f"{_evaluated_on(first)}; evaluate again"
             )
-    left = {(trial.training.arm, trial.training.seed): trial for trial in trials.paired().trials}
-    return {arm: tuple(left[arm, seed] for seed in seeds if (arm, seed) in left) for arm in arms}
+    left = {_key(trial): trial for trial in trials.paired().trials}
+    return {arm: tuple(left[arm, seed] for seed in study.seeds if (arm, seed) in left) for arm in arms}
 
 
 def _evaluated_on(trial: Trial) -> str:
@@ -202,7 +282,21 @@ def gather(experiment: Experiment, folder: str) -> Trials:
         raise DataError(
             "\n".join([f"{folder}: {count}; run the study again: it takes the others over", *told])
         )
-    return collect([read_trial_end(place) for place in found.values()])
+    return collect([read_trial_end(place) for place in found.values()], experiment.study.vary_split)
+
+
+def gather_predictions(trials: Trials, folder: str) -> dict[TrialKey, Predictions]:
+    """Those of all trials that are compared.
+
+    Args:
+        folder: the run's, a path or a URI.
+
+    Raises:
+        DataError: predictions are damaged.
+        StorageError: they cannot be read.
+    """
+    compared = [_key(trial) for trial in trials.paired().trials]
+    return {key: read_predictions(predictions_file(folder, *key)) for key in compared}
 
 
 def compare_documents(
@@ -227,7 +321,7 @@ def compare_documents(
     # Whatever fails from here on: with it and the trials a report can be made.
     publish(join(folder, EXPERIMENT_NAME), whole.canonical_json().encode())
     trials = gather(whole, folder)
-    result = compare_arms(questions, names, trials)
+    result = compare_arms(questions, names, trials, gather_predictions(trials, folder))
     write_document(collected, trials)
     write_document(comparison, result)
     write_document(join(folder, COMPARISON_NAME), result)

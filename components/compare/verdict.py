@@ -1,14 +1,16 @@
 """The verdict on two arms: is the difference real, which arm is better, and that in one sentence."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from optduel.components.compare.inference import bca_interval, smallest_p_value
+from optduel.components.compare.crossed import Estimate, Variances
+from optduel.components.compare.inference import SignFlips, smallest_p_value
+from optduel.components.compare.planning import MOST_SEEDS, POWER, images_to_show, seeds_to_show
 from optduel.components.compare.wording import (
-    Metric,
     count,
     differences_in_words,
     metric_in_words,
@@ -16,11 +18,43 @@ from optduel.components.compare.wording import (
     percent,
     signed,
     significance_level,
+    whole,
 )
-from optduel.components.results import Answer, PairedComparison
-from optduel.components.settings import Study, seeds_needed
+from optduel.components.results import Answer, Needed, OtherImages, PairedComparison
+from optduel.components.settings import Metric, Study, seeds_needed
 
-LOWER_IS_BETTER: dict[Metric, bool] = {"accuracy": False, "cross_entropy": True}
+LOWER_IS_BETTER: dict[Metric, bool] = {
+    "accuracy": False,
+    "balanced_accuracy": False,
+    "macro_f1": False,
+    "area_under_roc": False,
+    "cross_entropy": True,
+}
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What was measured of a challenger, against the baseline.
+
+    Attributes:
+        seeds: whose differences these are, in the order of `differences`.
+        looks: numbers of seeds at which there was a verdict; the last one has all.
+        differences: float64 [seeds], challenger minus baseline.
+        flips: of them; None with one seed.
+        estimate: of the difference on other images; None where there is too little to tell.
+        variances: of seeds and images; None without estimate, and where seeds draw their own splits.
+        examples: images that were measured.
+        are_the_same: whether all that was measured of the two arms is equal; a coarse metric alone may be.
+    """
+
+    seeds: tuple[int, ...]
+    looks: tuple[int, ...]
+    differences: NDArray[np.float64]
+    flips: SignFlips | None
+    estimate: Estimate | None
+    variances: Variances | None
+    examples: int
+    are_the_same: bool
 
 
 def judge(
@@ -28,50 +62,56 @@ def judge(
     challenger: str,
     study: Study,
     split: Literal["test", "validation"],
-    seeds: tuple[int, ...],
-    differences: NDArray[np.float64],
+    evidence: Evidence,
     p_value: float | None,
+    p_of_images: float | None,
     comparisons: int,
-    are_the_same: bool,
     diverged: Mapping[str, int],
 ) -> PairedComparison:
     """The verdict on paired differences.
 
     Args:
-        seeds: that are compared; there may be none.
-        differences: float64 [seeds], challenger minus baseline.
-        p_value: of the sign-flip test, corrected for the number of comparisons; None with one seed or none.
+        p_value: of the sign-flip test, corrected for the number of comparisons; None with one seed.
+        p_of_images: of the estimate for other images, corrected, too; None without one.
         comparisons: how many challengers the baseline has.
-        are_the_same: whether all that was measured of the two arms is equal; a coarse metric alone may be.
         diverged: on how many seeds of the study each of the two arms did.
     """
-    interval = bca_interval(differences, study.confidence)
+    differences, level = evidence.differences, significance_level(study.confidence)
+    interval = evidence.flips.interval(level) if evidence.flips else None
     low, high = interval if interval else (None, None)
     gains = -differences if LOWER_IS_BETTER[study.metric] else differences
-    answer = "no difference" if are_the_same else _answer(p_value, interval, study.confidence)
+    answer: Answer = "shown" if p_value is not None and p_value < level else "not shown"
+    if evidence.are_the_same and diverged[baseline] == diverged[challenger]:
+        answer = "no difference"
     better = (challenger if gains.mean() > 0 else baseline) if answer == "shown" else None
     if better and diverged[better]:
         answer, better = "not shown", None
+    other = _other_images(evidence, answer, p_of_images, study.confidence)
     comparison = PairedComparison(
         baseline=baseline,
         challenger=challenger,
         metric=study.metric,
         confidence=study.confidence,
-        seeds=seeds,
+        seeds=evidence.seeds,
+        looks=evidence.looks,
         differences=tuple(differences.tolist()),
-        median_difference=float(np.median(differences)) if seeds else None,
-        mean_difference=float(differences.mean()) if seeds else None,
+        median_difference=float(np.median(differences)) if evidence.seeds else None,
+        mean_difference=float(differences.mean()) if evidence.seeds else None,
         interval_low=low,
         interval_high=high,
         p_value=p_value,
-        smallest_p_value=smallest_p_value(len(differences), comparisons) if len(differences) > 1 else None,
-        probability_challenger_better=float(np.mean((gains > 0) + (gains == 0) / 2)) if seeds else None,
+        smallest_p_value=smallest_p_value(evidence.looks, comparisons) if evidence.flips else None,
+        probability_challenger_better=float(np.mean((gains > 0) + (gains == 0) / 2))
+        if evidence.seeds
+        else None,
         answer=answer,
         better=better,
+        other_images=other,
+        needed=_needed(evidence, answer, other, level / comparisons),
         sentence="",
     )
     # Written from the very numbers that the comparison carries.
-    sentence = _sentence(comparison, split, comparisons)
+    sentence = _sentence(comparison, f"{split} images", split, comparisons)
     left_out = _left_out(diverged, len(study.seeds))
     return comparison.model_copy(update={"sentence": f"{sentence}{left_out}"})
 
@@ -85,22 +125,46 @@ def _left_out(diverged: Mapping[str, int], seeds: int) -> str:
     return f" Left out: {', '.join(told)}; an arm that diverged is not called better."
 
 
-def _answer(
-    p_value: float | None,
-    interval: tuple[float, float] | None,
-    confidence: float,
-) -> Answer:
-    if p_value is None or interval is None:
-        return "not shown"
-    low, high = interval
-    return "shown" if p_value < significance_level(confidence) and (low > 0 or high < 0) else "not shown"
+def _other_images(
+    evidence: Evidence, answer: Answer, p_value: float | None, confidence: float
+) -> OtherImages | None:
+    if evidence.estimate is None or p_value is None:
+        return None
+    low, high = evidence.estimate.interval(confidence)
+    variances = evidence.variances
+    # Its p is that of a single look; with the other one it holds at all.
+    unlikely = p_value < significance_level(confidence)
+    return OtherImages(
+        interval_low=low,
+        interval_high=high,
+        p_value=p_value,
+        degrees_of_freedom=evidence.estimate.degrees,
+        examples=evidence.examples,
+        seed_variance=variances.seeds if variances else None,
+        image_variance=variances.images if variances else None,
+        rest_variance=variances.rest if variances else None,
+        answer="not shown" if answer == "shown" and not unlikely else answer,
+    )
 
 
-def _sentence(comparison: PairedComparison, split: str, comparisons: int) -> str:
+def _needed(evidence: Evidence, answer: Answer, other: OtherImages | None, level: float) -> Needed | None:
+    if evidence.flips is None or "not shown" not in (answer, other.answer if other else ""):
+        return None
+    seeds: int | None = len(evidence.differences)
+    if answer == "not shown":
+        seeds = seeds_to_show(evidence.differences, evidence.looks, level)
+    examples = None
+    if evidence.variances and seeds:
+        mean = float(evidence.differences.mean())
+        examples = images_to_show(mean, evidence.variances, seeds, evidence.examples, level)
+    return Needed(power=POWER, seeds=seeds, examples=examples)
+
+
+def _sentence(comparison: PairedComparison, images: str, split: str, comparisons: int) -> str:
     baseline, challenger = comparison.baseline, comparison.challenger
     metric = metric_in_words(comparison.metric, split)
     seeds = len(comparison.seeds)
-    needed = seeds_needed(comparison.confidence, comparisons)
+    smallest = comparison.smallest_p_value
     if comparison.mean_difference is None:
         return (
             f"Not shown: {baseline} and {challenger} finished together on no seed, nothing can be compared."
@@ -113,16 +177,21 @@ def _sentence(comparison: PairedComparison, split: str, comparisons: int) -> str
         )
     if comparison.better:
         worse = baseline if comparison.better == challenger else challenger
-        return f"{comparison.better} is better than {worse}: {_evidence(comparison, metric, comparisons)}."
-    if seeds >= needed:
-        return f"Not shown: {challenger} minus {baseline} is {_evidence(comparison, metric, comparisons)}."
+        return (
+            f"{comparison.better} is better than {worse} on these {images}: "
+            f"{_evidence(comparison, metric, comparisons)}{_beyond(comparison)}."
+        )
+    if smallest is not None and smallest < significance_level(comparison.confidence):
+        return (
+            f"Not shown: {challenger} minus {baseline} is {_evidence(comparison, metric, comparisons)} on "
+            f"these {images}{_beyond(comparison)}."
+        )
     (mean,), unit = differences_in_words(comparison.metric, [comparison.mean_difference])
-    smallest = comparison.smallest_p_value
     reach = f" (their smallest possible p is {smallest:.2g})" if smallest else ""
     return (
         f"Not shown: {count(seeds, 'seed')} can never show a difference at {percent(comparison.confidence)}"
-        f"{reach}, at least {needed} are needed. {challenger} minus {baseline} is {signed(mean)} {unit} of "
-        f"{metric}, {_won(comparison, challenger)}."
+        f"{reach}, at least {seeds_needed(comparison.confidence, comparisons)} are needed. {challenger} "
+        f"minus {baseline} is {signed(mean)} {unit} of {metric}, {_won(comparison, challenger)}."
     )
 
 
@@ -130,15 +199,58 @@ def _evidence(comparison: PairedComparison, metric: str, comparisons: int) -> st
     """Difference, interval, p and seeds won, seen from the better arm, or the challenger if neither is."""
     favoured = comparison.better or comparison.challenger
     bounds = [comparison.mean_difference or 0, comparison.interval_low or 0, comparison.interval_high or 0]
-    if favoured == comparison.baseline:
-        mean, low, high = bounds
-        bounds = [-mean, -high, -low]
-    (mean_text, low_text, high_text), unit = differences_in_words(comparison.metric, bounds)
-    # Its level is left out: it is nominal, and the interval covers less often than it says.
-    interval = f"BCa interval {low_text} to {high_text}"
+    bounds = _seen_from(favoured, comparison, bounds)
+    (mean, low, high), unit = differences_in_words(comparison.metric, bounds)
     p_value = p_in_words(comparison.p_value or 0, comparison.confidence)
     test = f"{'Holm-corrected ' if comparisons > 1 else ''}sign-flip p = {p_value}"
-    return f"{signed(mean_text)} {unit} of {metric} ({interval}, {test}, {_won(comparison, favoured)})"
+    return (
+        f"{signed(mean)} {unit} of {metric} ({percent(comparison.confidence)} interval {low} to {high}, "
+        f"{test}, {_won(comparison, favoured)})"
+    )
+
+
+def _seen_from(favoured: str, comparison: PairedComparison, bounds: list[float]) -> list[float]:
+    """Mean, low and high of the favoured arm minus the other one."""
+    mean, low, high = bounds
+    return [-mean, -high, -low] if favoured == comparison.baseline else bounds
+
+
+def _beyond(comparison: PairedComparison) -> str:
+    """What holds for other images, and what would show more."""
+    other, needed = comparison.other_images, comparison.needed
+    if other is None:
+        return ""
+    favoured = comparison.better or comparison.challenger
+    bounds = _seen_from(
+        favoured, comparison, [comparison.mean_difference or 0, other.interval_low, other.interval_high]
+    )
+    (_, low, high), _ = differences_in_words(comparison.metric, bounds)
+    interval = f"({percent(comparison.confidence)} interval {low} to {high})"
+    if comparison.answer == "not shown":
+        return f", nor on images of this kind {interval}{_more_seeds(needed)}"
+    if other.answer == "shown":
+        return f"; and on images of this kind {interval}"
+    return f"; not shown on images of this kind {interval}{_more_images(needed)}"
+
+
+def _more_seeds(needed: Needed | None) -> str:
+    if needed is None:
+        return ""
+    if needed.seeds is None:
+        return f". Not even {MOST_SEEDS} seeds would show a difference of this size"
+    found = f". {needed.seeds} seeds would show a difference of this size with {percent(needed.power)} chance"
+    if needed.examples is None:
+        return found
+    return f"{found}, and on images of this kind with {whole(needed.examples)} of them"
+
+
+def _more_images(needed: Needed | None) -> str:
+    if needed is None or needed.examples is None:
+        return ""
+    return (
+        f", where {whole(needed.examples)} images would show a difference of this size with "
+        f"{percent(needed.power)} chance"
+    )
 
 
 def _won(comparison: PairedComparison, arm: str) -> str:

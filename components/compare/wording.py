@@ -2,14 +2,21 @@
 
 import math
 from collections.abc import Sequence
-from typing import Literal
 
-Metric = Literal["accuracy", "cross_entropy"]
+from optduel.components.settings import Metric
+
+_NAMES: dict[Metric, str] = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_f1": "macro F1",
+    "area_under_roc": "area under ROC",
+    "cross_entropy": "cross-entropy",
+}
 
 
 def metric_in_words(metric: Metric, split: str) -> str:
     """The metric with its split, for example "test accuracy"."""
-    return f"{split} {metric.replace('_', '-')}"
+    return f"{split} {_NAMES[metric]}"
 
 
 def differences_in_words(metric: Metric, differences: Sequence[float]) -> tuple[list[str], str]:
@@ -22,7 +29,7 @@ def differences_in_words(metric: Metric, differences: Sequence[float]) -> tuple[
         >>> differences_in_words("accuracy", [0.00824, 0.004, 0.0131])
         (['0.82', '0.40', '1.31'], 'points')
     """
-    factor, fewest, unit = (100, 1, "points") if metric == "accuracy" else (1, 2, "nats")
+    factor, fewest, unit = (1, 2, "nats") if metric == "cross_entropy" else (100, 1, "points")
     leading = abs(differences[0]) * factor
     digits = 1 - math.floor(math.log10(leading)) if leading else fewest
     decimals = min(max(digits, fewest), fewest + 4)
@@ -80,3 +87,13 @@ def count(number: int, noun: str) -> str:
         ('1 seed', '6 seeds')
     """
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def whole(number: int) -> str:
+    """A number with commas.
+
+    Example:
+        >>> whole(1400)
+        '1,400'
+    """
+    return f"{number:,}"

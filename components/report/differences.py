@@ -5,7 +5,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from optduel.components.report.drawing import MaxNLocator
-from optduel.components.results import PairedComparison
+from optduel.components.report.numbers import ABSENT, significant, whole
+from optduel.components.results import OtherImages, PairedComparison
 
 WIDTH = 640
 _LEFT, _RIGHT = 24, WIDTH - 24
@@ -19,7 +20,8 @@ class DifferencePlot:
 
     Attributes:
         dots: x, y and a label of each seed.
-        interval: x of both bounds; None with one seed.
+        interval: x of both bounds; None with too few seeds.
+        beyond: the same of the interval for other images of the kind; None where there is none.
         ticks: x and text of each mark on the axis.
         left, right: what lies on either side of no difference.
         description: the graphic in words.
@@ -28,6 +30,7 @@ class DifferencePlot:
     dots: list[tuple[float, float, str]]
     mean: float
     interval: tuple[float, float] | None
+    beyond: tuple[float, float] | None
     zero: float
     ticks: list[tuple[float, str]]
     unit: str
@@ -46,10 +49,57 @@ def difference_plots(comparisons: Sequence[PairedComparison]) -> list[Difference
         shown += [
             *_displayed(comparison, comparison.differences),
             *_displayed(comparison, _bounds(comparison)),
+            *_displayed(comparison, _bounds(comparison.other_images)),
         ]
     # With no spread at all the axis still needs a length.
     margin = 0.06 * (max(shown) - min(shown)) or 1.0
     return [_plot(comparison, min(shown) - margin, max(shown) + margin) for comparison in comparisons]
+
+
+@dataclass(frozen=True)
+class ComponentRow:
+    """What varies a difference, as standard deviations, and what would show it; in words."""
+
+    name: str
+    unit: str
+    seed: str
+    image: str
+    rest: str
+    degrees: str
+    seeds: str
+    images: str
+
+
+def component_rows(comparisons: Sequence[PairedComparison]) -> list[ComponentRow]:
+    """A row for each comparison that has an answer for other images; none where no comparison has."""
+    rows = []
+    for comparison in comparisons:
+        other, needed = comparison.other_images, comparison.needed
+        if other is None:
+            continue
+        rows.append(
+            ComponentRow(
+                name=f"{comparison.challenger} minus {comparison.baseline}",
+                unit=_unit(comparison),
+                seed=_deviation(comparison, other.seed_variance),
+                image=_deviation(comparison, other.image_variance),
+                rest=_deviation(comparison, other.rest_variance),
+                degrees=f"{other.degrees_of_freedom:.1f}",
+                seeds=whole(needed.seeds) if needed and needed.seeds else ABSENT,
+                images=whole(needed.examples) if needed and needed.examples else ABSENT,
+            )
+        )
+    return rows
+
+
+def _deviation(comparison: PairedComparison, variance: float | None) -> str:
+    if variance is None:
+        return ABSENT
+    return significant(_displayed(comparison, [variance**0.5])[0])
+
+
+def _unit(comparison: PairedComparison) -> str:
+    return "nats" if comparison.metric == "cross_entropy" else "points"
 
 
 def _plot(comparison: PairedComparison, start: float, end: float) -> DifferencePlot | None:
@@ -59,9 +109,9 @@ def _plot(comparison: PairedComparison, start: float, end: float) -> DifferenceP
     def x(value: float) -> float:
         return round(_LEFT + (_RIGHT - _LEFT) * (value - start) / (end - start), 1)
 
-    unit = "points" if comparison.metric == "accuracy" else "nats"
+    unit = _unit(comparison)
     values = _displayed(comparison, comparison.differences)
-    bounds = _displayed(comparison, _bounds(comparison))
+    bounds, beyond = (_displayed(comparison, _bounds(one)) for one in (comparison, comparison.other_images))
     (mean,) = _displayed(comparison, [comparison.mean_difference])
     lower, higher = comparison.baseline, comparison.challenger
     if comparison.metric == "cross_entropy":
@@ -71,12 +121,15 @@ def _plot(comparison: PairedComparison, start: float, end: float) -> DifferenceP
         f"seed {seed}: {value:+.3g} {unit}" for seed, value in zip(comparison.seeds, values, strict=True)
     ]
     seeds = ", ".join(f"{value:+.3g}" for value in values)
-    interval = f", BCa interval {bounds[0]:+.3g} to {bounds[1]:+.3g}" if bounds else ""
+    interval = f", interval {bounds[0]:+.3g} to {bounds[1]:+.3g}" if bounds else ""
+    if beyond:
+        interval += f", for other images {beyond[0]:+.3g} to {beyond[1]:+.3g}"
     subject = f"{comparison.challenger} minus {comparison.baseline}"
     return DifferencePlot(
         dots=[(*place, label) for place, label in zip(_stacked([x(v) for v in values]), labels, strict=True)],
         mean=x(mean),
         interval=(x(bounds[0]), x(bounds[1])) if bounds else None,
+        beyond=(x(beyond[0]), x(beyond[1])) if beyond else None,
         zero=x(0),
         ticks=[(x(tick), f"{tick:+.4g}" if abs(tick) > 1e-12 else "0") for tick in ticks],
         unit=f"{subject}, {unit}",
@@ -86,15 +139,15 @@ def _plot(comparison: PairedComparison, start: float, end: float) -> DifferenceP
     )
 
 
-def _bounds(comparison: PairedComparison) -> list[float]:
-    """The bounds of the interval; none with one seed."""
-    bounds = (comparison.interval_low, comparison.interval_high)
+def _bounds(of: PairedComparison | OtherImages | None) -> list[float]:
+    """The bounds of the interval; none with too few seeds."""
+    bounds = (of.interval_low, of.interval_high) if of else ()
     return [bound for bound in bounds if bound is not None]
 
 
 def _displayed(comparison: PairedComparison, values: Iterable[float]) -> list[float]:
-    """Accuracies in points, cross-entropies in nats."""
-    factor = 100 if comparison.metric == "accuracy" else 1
+    """Cross-entropies in nats, all others in points."""
+    factor = 1 if comparison.metric == "cross_entropy" else 100
     return [factor * value for value in values]
 
 

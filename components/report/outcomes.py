@@ -64,6 +64,12 @@ def metric_rows(arms: Mapping[str, Sequence[Trial]]) -> list[MetricRow]:
             lambda evaluation: evaluation.cross_entropy.value,
             lambda v: decimal(v, 4),
         ),
+        (
+            "balanced accuracy",
+            "higher",
+            lambda evaluation: evaluation.balanced_accuracy,
+            lambda v: percentage(v, 2),
+        ),
         ("macro F1", "higher", lambda evaluation: evaluation.macro_f1, decimal),
         (
             "macro area under ROC",

@@ -29,7 +29,7 @@ from optduel.components.results import (
     divergence_cautions,
     markdown_table,
 )
-from optduel.components.settings import Experiment, cautions
+from optduel.components.settings import FIRST_SHARE, Experiment, cautions
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,8 @@ def build_report(experiment: Experiment, records: Records, trials: Trials, compa
             verdicts=list(
                 zip(comparison.comparisons, differences.difference_plots(comparison.comparisons), strict=True)
             ),
+            components=differences.component_rows(comparison.comparisons),
+            first_share=FIRST_SHARE,
             cautions=found,
             images={name: _data_uri(content) for name, content in figures.items() if name.endswith(".svg")},
             described=plots.describe(arms),

@@ -123,4 +123,13 @@ def _arms(experiment: Experiment, histories: list[TrialHistory], comparison: Com
 
 
 def _verdict(pair: PairedComparison) -> dict[str, object]:
-    return pair.model_dump(include=set(IndexedArm.model_fields) - {"seeds"})
+    verdict: dict[str, object] = pair.model_dump(include=set(IndexedArm.model_fields) - {"seeds"})
+    if other := pair.other_images:
+        verdict |= {
+            "images_low": other.interval_low,
+            "images_high": other.interval_high,
+            "images_answer": other.answer,
+        }
+    if needed := pair.needed:
+        verdict |= {"seeds_needed": needed.seeds, "images_needed": needed.examples}
+    return verdict

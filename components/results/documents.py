@@ -8,7 +8,7 @@ from pydantic import Field
 from optduel.components.core import DataError, ExperimentError
 from optduel.components.results.history import Row
 from optduel.components.results.lineage import Environment
-from optduel.components.settings import Section, decode
+from optduel.components.settings import Metric, Section, decode
 from optduel.components.storage import Location, publish, read
 
 
@@ -51,7 +51,7 @@ class CalibrationBin(Section):
 
 
 class Evaluation(Section):
-    """A trained model on a split it never learned from.
+    """A trained model on a split it never learned from; `value` gives each metric of a verdict.
 
     Attributes:
         split: "test", or "validation" where the data set has no test split.
@@ -75,6 +75,26 @@ class Evaluation(Section):
     calibration: tuple[CalibrationBin, ...]
     expected_calibration_error: float
     model_sha256: str
+
+    def value(self, metric: Metric) -> float | None:
+        """The metric; None for the area under the ROC where the split holds one class only."""
+        match metric:
+            case "accuracy":
+                return self.accuracy.value
+            case "cross_entropy":
+                return self.cross_entropy.value
+            case "macro_f1":
+                return self.macro_f1
+            case "area_under_roc":
+                return self.macro_area_under_roc
+            case "balanced_accuracy":
+                return self.balanced_accuracy
+
+    @property
+    def balanced_accuracy(self) -> float:
+        """The mean recall of the classes that the split holds."""
+        recalls = [entry.recall.value for entry in self.classes if entry.examples]
+        return sum(recalls) / len(recalls)
 
 
 class _Training(Section):
@@ -194,7 +214,8 @@ class ArmSummary(Section):
     Attributes:
         seeds: on which every arm finished that finished on any, see `Trials.paired`.
         diverged: the seeds on which this arm did not finish.
-        median_accuracy, median_cross_entropy: None where no seed is left.
+        scores: in the study's metric.
+        median_accuracy, median_cross_entropy, median_score: None where no seed is left.
     """
 
     arm: str
@@ -202,11 +223,54 @@ class ArmSummary(Section):
     diverged: tuple[int, ...] = ()
     accuracy: tuple[float, ...]
     cross_entropy: tuple[float, ...]
+    scores: tuple[float, ...]
     median_accuracy: float | None
     median_cross_entropy: float | None
+    median_score: float | None
 
 
 Answer = Literal["shown", "not shown", "no difference"]
+
+
+class OtherImages(Section):
+    """Whether a difference holds on other images of the kind, not only on those that were measured.
+
+    Attributes:
+        interval_low, interval_high: of the mean difference, for other seeds and other images.
+        p_value: of the same Student's t, two-sided, Holm-corrected.
+        degrees_of_freedom: of the t.
+        examples: images that were measured; of a study whose seeds draw their own splits, by one seed.
+        seed_variance, image_variance, rest_variance: of the difference, from one seed to the next, from one
+            image to the next, and what is left; None where every seed draws its own split.
+        answer: "shown" when the difference is shown on the images that were measured, and p is below
+            1 - confidence.
+    """
+
+    interval_low: float
+    interval_high: float
+    p_value: float
+    degrees_of_freedom: float
+    examples: int
+    seed_variance: float | None
+    image_variance: float | None
+    rest_variance: float | None
+    answer: Answer
+
+
+class Needed(Section):
+    """What would show a difference of the size and spread that were found.
+
+    Attributes:
+        power: the chance that it would.
+        seeds: to show it on the images that were measured, as many as there are where they suffice; None
+            where more than a hundred would not do.
+        examples: images that show it for others of the kind with so many seeds; None where no number would
+            do, or it is not known.
+    """
+
+    power: float
+    seeds: int | None
+    examples: int | None
 
 
 class PairedComparison(Section):
@@ -214,26 +278,30 @@ class PairedComparison(Section):
 
     Attributes:
         seeds: on which both arms finished.
+        looks: numbers of these seeds at which there was a verdict, or could have been; the last one has all.
         differences: challenger minus baseline for each of these seeds.
-        mean_difference: their mean, between the bounds of its nominal BCa interval; None with no seed, as are
-            median and probability. The bounds are None with fewer than two seeds, where no interval exists.
-        p_value: of the two-sided sign-flip test of the mean, Holm-corrected when several arms are compared
-            with the first one; None with fewer than two seeds.
-        smallest_p_value: the smallest p that this number of seeds can reach, 2 / 2^n (beyond 20 seeds no less
-            than 1e-5) times the number of comparisons; None with fewer than two seeds.
+        mean_difference: their mean, between the bounds of the means that the sign-flip test does not reject;
+            None with no seed, as are median and probability. The bounds are None with too few seeds to reject
+            any.
+        p_value: of the two-sided sign-flip test of the mean, valid at all looks, and Holm-corrected when
+            several arms are compared with the first one; None with fewer than two seeds.
+        smallest_p_value: the smallest p that this number of seeds can reach; None with fewer than two seeds.
         probability_challenger_better: fraction of seeds won by the challenger, ties counting one half.
-        answer: "shown" when p is below 1 - confidence and the interval excludes 0; "no difference" when
-            accuracy and cross-entropy are equal on every seed; else "not shown". An arm that diverged on a
-            seed is never shown to be better: the seeds that it survived are its lucky ones.
+        answer: for the images that were measured: "shown" when p is below 1 - confidence; "no difference"
+            when accuracy and cross-entropy are equal on every seed; else "not shown". An arm that diverged on
+            a seed is never shown to be better: the seeds that it survived are its lucky ones.
         better: the better arm when the answer is "shown", else None.
+        other_images: the answer for others of the kind; None with fewer than two seeds or images.
+        needed: where something is not shown, what would show it; None with fewer than two seeds.
         sentence: the verdict in words.
     """
 
     baseline: str
     challenger: str
-    metric: Literal["accuracy", "cross_entropy"]
+    metric: Metric
     confidence: float
     seeds: tuple[int, ...]
+    looks: tuple[int, ...]
     differences: tuple[float, ...]
     median_difference: float | None
     mean_difference: float | None
@@ -244,6 +312,8 @@ class PairedComparison(Section):
     probability_challenger_better: float | None
     answer: Answer
     better: str | None
+    other_images: OtherImages | None
+    needed: Needed | None
     sentence: str
 
 

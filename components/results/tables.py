@@ -10,7 +10,7 @@ from optduel.components.core import DataError, ExperimentError, StorageError
 from optduel.components.results.columns import Column, Schema, decode, encode
 from optduel.components.results.documents import Answer
 from optduel.components.results.history import Row
-from optduel.components.settings import Section, validate
+from optduel.components.settings import Metric, Section, validate
 from optduel.components.storage import Location, join, list_entries, publish, read
 
 HISTORY_NAME = "history.parquet"
@@ -184,7 +184,7 @@ class IndexedArm(Section):
     median_accuracy: float | None
     median_cross_entropy: float | None
     baseline: str | None = None
-    metric: Literal["accuracy", "cross_entropy"] | None = None
+    metric: Metric | None = None
     confidence: float | None = None
     mean_difference: float | None = None
     interval_low: float | None = None
@@ -192,6 +192,11 @@ class IndexedArm(Section):
     p_value: float | None = None
     answer: Answer | None = None
     better: str | None = None
+    images_low: float | None = None
+    images_high: float | None = None
+    images_answer: Answer | None = None
+    seeds_needed: int | None = None
+    images_needed: int | None = None
     sentence: str | None = None
 
 
@@ -213,14 +218,19 @@ RUNS = Schema(
         Column("median_accuracy", "float64", "fraction", "over the seeds that are compared"),
         Column("median_cross_entropy", "float64", "nat", "over the seeds that are compared"),
         Column("baseline", "string", "", "arm that this one is compared with"),
-        Column("metric", "string", "", "that they are compared by: accuracy or cross_entropy"),
+        Column("metric", "string", "", "that they are compared by, as study.metric names it"),
         Column("confidence", "float64", "fraction", "level of the interval"),
         Column("mean_difference", "float64", "of metric", "this arm minus baseline, paired by seed"),
-        Column("interval_low", "float64", "of metric", "BCa bound of the mean; null below two seeds"),
-        Column("interval_high", "float64", "of metric", "BCa bound of the mean; null below two seeds"),
-        Column("p_value", "float64", "probability", "two-sided sign-flip test, Holm-corrected"),
+        Column("interval_low", "float64", "of metric", "bound of the mean; null with too few seeds"),
+        Column("interval_high", "float64", "of metric", "bound of the mean; null with too few seeds"),
+        Column("p_value", "float64", "probability", "two-sided sign-flip test, Holm-corrected, at all looks"),
         Column("answer", "string", "", "shown, not shown or no difference"),
         Column("better", "string", "", "the better arm where the answer is shown"),
+        Column("images_low", "float64", "of metric", "bound of the mean for other images of the kind"),
+        Column("images_high", "float64", "of metric", "bound of the mean for other images of the kind"),
+        Column("images_answer", "string", "", "the answer for other images of the kind"),
+        Column("seeds_needed", "int64", "seeds", "that would show such a difference with 80 % chance"),
+        Column("images_needed", "int64", "images", "that would show it for others of the kind, too"),
         Column("sentence", "string", "", "the verdict in words"),
     ),
 )

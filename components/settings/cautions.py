@@ -14,6 +14,7 @@ from optduel.components.settings.arms import Arm
 from optduel.components.settings.decay import convert, overshoots, strength
 from optduel.components.settings.deployment import Deployment
 from optduel.components.settings.experiment import Data, Experiment, Study
+from optduel.components.settings.looks import seeds_needed
 from optduel.components.settings.schedules import learning_rate, steps_per_epoch
 from optduel.components.settings.search_cautions import search_cautions
 from optduel.components.storage import is_remote, kind_of
@@ -25,6 +26,9 @@ WIDE_HALF_INTERVAL = 0.02
 """A split is called small when it leaves an accuracy uncertain by more than 2 points, which two well-tuned
 optimizers seldom differ by."""
 
+UNBALANCED_FACTOR = 3
+"""Between the largest and the smallest class: from there on accuracy is mostly about some of the classes."""
+
 _NOMINAL_STEPS = 10_000
 """Of a run whose images are not counted yet: ratios between arms hardly depend on it."""
 
@@ -35,6 +39,14 @@ class _Bounds(Protocol):
 
     @property
     def high(self) -> float: ...
+
+
+class _Counted(Protocol):
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def examples(self) -> int: ...
 
 
 class Judged(Protocol):
@@ -51,6 +63,10 @@ class Judged(Protocol):
     @property
     def accuracy(self) -> _Bounds:
         """The interval of the accuracy for other images of the kind."""
+
+    @property
+    def classes(self) -> Sequence[_Counted]:
+        """How many examples each class has."""
 
 
 def cautions(
@@ -114,7 +130,22 @@ def study_cautions(study: Study, challengers: int, evaluations: Sequence[Judged]
             f"measured on it is uncertain by up to {100 * half_width:.1f} points ({level}). The seeds vary "
             "initial weights and data order, not the images."
         )
-    return found
+    return found + _unbalanced(study, widest)
+
+
+def _unbalanced(study: Study, evaluation: Judged) -> list[str]:
+    counts = {entry.name: entry.examples for entry in evaluation.classes}
+    if study.metric != "accuracy" or not counts:
+        return []
+    most, fewest = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
+    if counts[most] < UNBALANCED_FACTOR * counts[fewest]:
+        return []
+    share = counts[most] / sum(counts.values())
+    return [
+        f"study.metric = accuracy: the classes are unbalanced, from {counts[fewest]} images ({fewest}) to "
+        f"{counts[most]} ({most}): always answering {most} would be right on {100 * share:.0f} %. Frequent "
+        "classes decide the verdict; balanced_accuracy, macro_f1 or area_under_roc count all classes alike."
+    ]
 
 
 _NO_TEST_SPLIT = (
@@ -271,23 +302,3 @@ def refuse_misplaced(experiment: Experiment, deployment: Deployment) -> None:
         )
     if problems:
         raise ExperimentError("\n".join(problems))
-
-
-def seeds_needed(confidence: float, comparisons: int) -> int:
-    """The smallest number of paired seeds with which a difference can be shown.
-
-    A two-sided sign-flip test of n pairs cannot fall below p = 2 / 2^n, and Holm's correction multiplies
-    that by the number of comparisons.
-
-    Args:
-        confidence: a difference is shown when p < 1 - confidence.
-        comparisons: arms that are compared with the first.
-
-    Example:
-        >>> seeds_needed(0.95, comparisons=1), seeds_needed(0.99, comparisons=1)
-        (6, 8)
-    """
-    seeds = 2
-    while comparisons * 2.0 ** (1 - seeds) >= 1 - confidence:
-        seeds += 1
-    return seeds

@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 
 from optduel.components.settings.arms import Arm
 from optduel.components.settings.image_sources import Source
+from optduel.components.settings.looks import LOOK_EVERY, looks_until
 from optduel.components.settings.networks import Model
 from optduel.components.settings.recipe import Augmentation, EarlyStopping
 from optduel.components.settings.retraining import Retraining
@@ -137,19 +138,28 @@ class Compute(Section):
     grace_seconds: PositiveFloat = 12
 
 
+Metric = Literal["accuracy", "balanced_accuracy", "macro_f1", "area_under_roc", "cross_entropy"]
+"""Of a trained classifier. The area under the ROC is the mean over the classes, each against the rest; macro
+F1 and balanced accuracy (the mean recall) are means over the classes, too, whatever their sizes."""
+
+
 class Study(Section):
     """The repetitions and the question asked of them.
 
     Attributes:
         seeds: one trial of each arm per seed; the arms share initial weights and data order of a seed.
         metric: what the verdict is about.
-        confidence: level of every interval; a difference is shown when p < 1 - confidence. For the BCa
-            interval of the paired difference it is nominal: at six seeds 95 % cover 87 %.
+        confidence: level of every interval; a difference is shown when p < 1 - confidence.
+        vary_split: whether every seed draws its own split of the images, instead of all of them sharing one:
+            for small data sets, where the split decides as much as the optimizer does.
+        first_look: seeds of the first verdict, where the study was extended since; see `looks`.
     """
 
     seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**31)], ...], Field(min_length=1, max_length=1000)]
-    metric: Literal["accuracy", "cross_entropy"] = "accuracy"
+    metric: Metric = "accuracy"
     confidence: Annotated[float, Field(gt=0.5, le=0.999)] = 0.95
+    vary_split: bool = False
+    first_look: PositiveInt | None = None
 
     @field_validator("seeds")
     @classmethod
@@ -157,6 +167,20 @@ class Study(Section):
         if len(set(seeds)) != len(seeds):
             raise ValueError("must differ from each other: a repeated seed is no new evidence")
         return seeds
+
+    @model_validator(mode="after")
+    def _ends_with_a_look(self) -> Self:
+        if len(self.seeds) not in self.looks:
+            raise ValueError(
+                f"first_look = {self.first_look}: must be the number of seeds, {len(self.seeds)}, less a "
+                f"multiple of {LOOK_EVERY}; leave it out if this is the first verdict"
+            )
+        return self
+
+    @property
+    def looks(self) -> tuple[int, ...]:
+        """The numbers of seeds at which a verdict was made or could have been; the last one has all seeds."""
+        return looks_until(self.first_look or len(self.seeds), len(self.seeds))
 
 
 class Experiment(Section):

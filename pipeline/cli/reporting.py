@@ -1,7 +1,7 @@
 """Makes the report of a run whose trials are complete, with today's code, from what the run has kept."""
 
 from optduel.components.champions import RetrainingRun
-from optduel.components.compare.compare import compare_arms, gather
+from optduel.components.compare.compare import compare_arms, gather, gather_predictions
 from optduel.components.records import load_records
 from optduel.components.report.render import build_report
 from optduel.components.report.report import write_tables
@@ -67,6 +67,7 @@ def _comparison(folder: str, experiment: Experiment, trials: Trials) -> Comparis
     place = join(folder, COMPARISON_NAME)
     if stat(place):
         return read_document(place, Comparison)
-    comparison = compare_arms(experiment.study, [arm.name for arm in experiment.arms], trials)
+    names = [arm.name for arm in experiment.arms]
+    comparison = compare_arms(experiment.study, names, trials, gather_predictions(trials, folder))
     write_document(place, comparison)
     return comparison

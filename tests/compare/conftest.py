@@ -2,9 +2,53 @@
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import pytest
 
-from optduel.components.results import Environment, Evaluation, Interval, TrainingRecord, Trial, Trials
+from optduel.components.compare.compare import compare_arms
+from optduel.components.results import (
+    Comparison,
+    Environment,
+    Evaluation,
+    Interval,
+    Predictions,
+    TrainingRecord,
+    Trial,
+    Trials,
+)
+from optduel.components.settings import Study
+
+PREDICTED = 200
+"""Images that trials with given metrics predict."""
+
+
+def foretold(trial: Trial) -> Predictions:
+    """Predictions of two classes with about the trial's accuracy, right on images that its seed draws."""
+    evaluation = trial.evaluation
+    right = np.random.default_rng(evaluation.seed).permutation(PREDICTED) < round(
+        evaluation.accuracy.value * PREDICTED
+    )
+    labels = np.arange(PREDICTED) % 2
+    sure = 0.9 - 0.01 * evaluation.cross_entropy.value
+    of_label = np.where(right, sure, 1 - sure)
+    probabilities = np.where(labels[:, None] == [0, 1], of_label[:, None], 1 - of_label[:, None])
+    return Predictions(
+        arm=evaluation.arm,
+        seed=evaluation.seed,
+        split=evaluation.split,
+        model_sha256=evaluation.model_sha256,
+        classes=("a", "b"),
+        examples=tuple(str(number) for number in range(PREDICTED)),
+        labels=labels,
+        probabilities=probabilities,
+    )
+
+
+def compared(study: Study, arms: Sequence[str], trials: Trials) -> Comparison:
+    """The comparison of trials whose predictions are `foretold`."""
+    predictions = {(one.training.arm, one.training.seed): foretold(one) for one in trials.trials}
+    return compare_arms(study, arms, trials, predictions)
+
 
 ENVIRONMENT = Environment(
     code_version="1", python="3.11", platform="Linux", processor="cpu", cores=2, packages={}

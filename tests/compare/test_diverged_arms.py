@@ -6,10 +6,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from optduel.components.compare.compare import compare_arms
 from optduel.components.compare.summary import markdown, scalars
 from optduel.components.results import Comparison, Trials
 from optduel.components.settings import Study
+from tests.compare import conftest
 from tests.results.divergences import with_lost
 
 EIGHT = tuple(range(8))
@@ -17,7 +17,7 @@ MakeTrials = Callable[..., Trials]
 
 
 def compared(trials: Trials, lost: set[tuple[str, int]], arms: tuple[str, ...] = ("a", "b")) -> Comparison:
-    return compare_arms(Study(seeds=EIGHT), arms, with_lost(trials, lost))
+    return conftest.compared(Study(seeds=EIGHT), arms, with_lost(trials, lost))
 
 
 @pytest.fixture

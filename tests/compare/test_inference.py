@@ -1,3 +1,5 @@
+"""The sign-flip test at one look and at several, against enumeration; the interval that is its inversion."""
+
 import itertools
 import math
 
@@ -7,16 +9,8 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from optduel.components.compare.inference import (
-    EXACT_SEEDS,
-    FLIPS,
-    RESAMPLES,
-    bca_interval,
-    holm,
-    sign_flip_p_value,
-    smallest_p_value,
-)
-from optduel.components.settings import seeds_needed
+from optduel.components.compare.inference import EXACT_SEEDS, SignFlips, holm, smallest_p_value
+from optduel.components.settings import FIRST_SHARE, looks_until, seeds_needed, share_spent
 
 DIFFERENCES = st.lists(
     st.one_of(
@@ -26,6 +20,16 @@ DIFFERENCES = st.lists(
     min_size=2,
     max_size=9,
 ).map(np.array)
+
+LEVELS = st.sampled_from([0.05, 0.1, 0.2, 0.4])
+
+
+def p_of(differences: np.ndarray, level: float = 0.05) -> float:
+    return SignFlips(differences, (len(differences),)).p_value(level)
+
+
+def interval_of(differences: np.ndarray, level: float = 0.05) -> tuple[float, float] | None:
+    return SignFlips(differences, (len(differences),)).interval(level)
 
 
 def brute_force_p(differences: np.ndarray) -> float:
@@ -37,36 +41,18 @@ def brute_force_p(differences: np.ndarray) -> float:
     return sum(total >= observed - 1e-9 for total in sums) / len(patterns)
 
 
-def efron_bca(differences: np.ndarray, confidence: float) -> tuple[float, float]:
-    """Efron 1987: bias correction from the resampled means, acceleration from the jackknife."""
-    generator = np.random.default_rng(0)
-    n = len(differences)
-    means = differences[generator.integers(0, n, (RESAMPLES, n))].mean(axis=1)
-    mean = differences.mean()
-    share_below = (np.sum(means < mean) + np.sum(means <= mean)) / (2 * RESAMPLES)
-    z0 = scipy.stats.norm.ppf(share_below)
-    without = np.array([np.delete(differences, i).mean() for i in range(n)])
-    deviations = without.mean() - without
-    acceleration = np.sum(deviations**3) / (6 * np.sum(deviations**2) ** 1.5)
-    bounds = []
-    for tail in ((1 - confidence) / 2, (1 + confidence) / 2):
-        z = z0 + scipy.stats.norm.ppf(tail)
-        level = scipy.stats.norm.cdf(z0 + z / (1 - acceleration * z))
-        bounds.append(float(np.quantile(means, level)))
-    return bounds[0], bounds[1]
-
-
 def test_sign_flip_worked_by_hand() -> None:
     # 3 + 1 = 4: of the sums 4, 2, -2, -4 two are as far from 0.
-    assert sign_flip_p_value(np.array([3.0, 1.0])) == 2 / 4
+    assert p_of(np.array([3.0, 1.0])) == 2 / 4 / FIRST_SHARE
     # 0.1 + 0.2 - 0.3: an exact zero that floating point misses; every pattern is as far from 0.
-    assert sign_flip_p_value(np.array([0.1, 0.2, -0.3])) == 1
+    assert p_of(np.array([0.1, 0.2, -0.3])) == 1
 
 
 @settings(max_examples=60)
 @given(differences=DIFFERENCES)
 def test_sign_flip_equals_enumeration(differences: np.ndarray) -> None:
-    assert sign_flip_p_value(differences) == pytest.approx(brute_force_p(differences), abs=1e-12)
+    expected = min(brute_force_p(differences) / FIRST_SHARE, 1)
+    assert p_of(differences) == pytest.approx(expected, abs=1e-12)
 
 
 @settings(max_examples=200)
@@ -83,21 +69,14 @@ def test_sign_flip_of_accuracies_is_that_of_counted_images(
     differences = accuracies[:, 1] - accuracies[:, 0]
     sums = [abs(sum(signed)) for signed in itertools.product(*[(more, -more) for _, more in counts])]
     expected = sum(total >= sums[0] for total in sums) / len(sums)
-    assert sign_flip_p_value(differences) == expected
+    assert p_of(differences) == min(expected / FIRST_SHARE, 1)
 
 
 def test_drawn_patterns_tie_as_exact_ones_do() -> None:
     # 21 seeds, one image more or less: |sum| is odd, and a sum of 1 is the least there is, so p is 1.
     right = np.arange(700, 721)
     gains = np.where(np.arange(21) % 2, -1, 1)
-    assert sign_flip_p_value((right + gains) / 734 - right / 734) == 1
-
-
-def test_interval_that_ends_at_no_difference_does_not_exclude_it() -> None:
-    right = np.array([669, 699, 665, 718, 687, 710])
-    differences = (right + np.array([0, 0, 0, 0, 0, 1])) / 734 - right / 734
-    low, _ = bca_interval(differences, 0.95)
-    assert low == 0
+    assert p_of((right + gains) / 734 - right / 734) == 1
 
 
 @settings(max_examples=20)
@@ -106,79 +85,120 @@ def test_sign_flip_equals_scipy(differences: np.ndarray) -> None:
     expected = scipy.stats.permutation_test(
         (differences,), np.mean, permutation_type="samples", n_resamples=2**10, vectorized=True
     )
-    assert sign_flip_p_value(differences) == pytest.approx(expected.pvalue, abs=1e-12)
+    assert p_of(differences) == pytest.approx(min(expected.pvalue / FIRST_SHARE, 1), abs=1e-12)
 
 
 def test_sign_flip_by_drawn_patterns_joins_the_exact_one() -> None:
-    differences = np.random.default_rng(4).normal(0.4, 1, EXACT_SEEDS + 1)
-    drawn = sign_flip_p_value(differences)
+    differences = np.random.default_rng(4).normal(0.4, 1, EXACT_SEEDS + 2)
+    drawn = p_of(differences) * FIRST_SHARE
     sums = np.zeros(1)
     for difference in differences:
         sums = np.add.outer(sums, [difference, -difference]).ravel()
     exact = np.mean(np.abs(sums) >= abs(differences.sum()) - 1e-12)
-    assert drawn == pytest.approx(exact, abs=5 * math.sqrt(exact / FLIPS))
-    assert sign_flip_p_value(differences) == drawn
-    assert sign_flip_p_value(np.ones(30)) == smallest_p_value(30, 1) == 1 / (FLIPS + 1)
+    assert drawn == pytest.approx(exact, abs=5 * math.sqrt(exact / 2**16))
+    assert p_of(np.ones(30)) == smallest_p_value((30,), 1) == 1 / 2**16 / FIRST_SHARE
 
 
-def test_bca_equals_an_independent_implementation() -> None:
-    for seed, size in [(0, 6), (1, 6), (2, 12), (3, 40)]:
-        # Skewed, so that both corrections count.
-        differences = np.random.default_rng(seed).gamma(2, 1, size) - 1
-        differences /= np.abs(differences).max()  # no rescaling, hence the same ties with the mean
-        low, high = bca_interval(differences, 0.95)
-        assert (low, high) == pytest.approx(efron_bca(differences, 0.95), rel=1e-9)
-        percentile = scipy.stats.bootstrap(
-            (differences,), np.mean, method="percentile", n_resamples=RESAMPLES, rng=np.random.default_rng(0)
-        ).confidence_interval
-        assert abs(low - percentile.low) > 5e-3 * (high - low)  # or the comparison above says nothing
+def bounds_by_means(differences: np.ndarray, level: float) -> tuple[float, float] | None:
+    """The same interval in another way.
+
+    A pattern flips a set of differences; their sum, less `mean` each, is then as far from zero as observed if
+    and only if `mean` lies between the means of the two sets. So p at `mean` counts such pairs.
+    """
+    count = len(differences)
+    pairs = []
+    for flipped in itertools.product([False, True], repeat=count - 1):
+        chosen = np.array([False, *flipped])
+        if chosen.any():
+            pairs.append(sorted([differences[chosen].mean(), differences[~chosen].mean()]))
+    rank = math.floor(level * FIRST_SHARE * 2 ** (count - 1) + 1e-6)
+    if rank < 1:
+        return None
+    return sorted(low for low, _ in pairs)[rank - 1], sorted(high for _, high in pairs)[-rank]
 
 
-def test_bca_covers_the_mean_about_as_often_as_it_says() -> None:
-    generator = np.random.default_rng(11)
-    hits = 0
-    for _ in range(200):
-        low, high = bca_interval(generator.normal(0.3, 1, 30), 0.9)
-        hits += low <= 0.3 <= high
-    # Binomial(200, 0.9) is outside once in 10,000 times; a bootstrap of 30 misses by some percent more.
-    assert 162 <= hits <= 197
+@settings(max_examples=60)
+@given(differences=DIFFERENCES, level=LEVELS)
+def test_the_interval_is_the_one_between_means_of_parts(differences: np.ndarray, level: float) -> None:
+    expected, found = bounds_by_means(differences, level), interval_of(differences, level)
+    if expected is None:
+        assert found is None
+        return
+    assert found == pytest.approx(expected, abs=1e-7 * np.abs(differences).max())
+
+
+def test_the_interval_of_six_seeds_is_the_range_of_their_differences() -> None:
+    differences = np.array([0.004, 0.010, 0.013, 0.006, 0.009, -0.006])
+    assert interval_of(differences) == pytest.approx((-0.006, 0.013))
+    assert interval_of(differences[:5]) is None, "five can reject nothing"
+
+
+@settings(max_examples=60)
+@given(differences=DIFFERENCES, level=LEVELS, first=st.integers(2, 9))
+def test_interval_and_p_never_contradict_each_other(
+    differences: np.ndarray, level: float, first: int
+) -> None:
+    looks = looks_until(min(first, len(differences)), len(differences))
+    flips = SignFlips(differences[: looks[-1]], looks)
+    interval, p_value = flips.interval(level), flips.p_value(level)
+    is_excluded = interval is not None and not interval[0] <= 0 <= interval[1]
+    assert is_excluded == (p_value <= level) == flips.rejects(0, level)
+    assert smallest_p_value(looks, 1) * 0.999 <= p_value or len(looks) > 1
+    if interval is not None:
+        mean, slack = differences[: looks[-1]].mean(), 1e-7 * np.abs(differences).max()
+        assert interval[0] - slack <= mean <= interval[1] + slack
+        mirrored = SignFlips(-differences[: looks[-1]], looks)
+        assert mirrored.interval(level) == pytest.approx((-interval[1], -interval[0]), abs=slack)
+        assert mirrored.p_value(level) == pytest.approx(p_value, abs=1e-5)
+
+
+def test_interval_that_ends_at_no_difference_does_not_exclude_it() -> None:
+    right = np.array([669, 699, 665, 718, 687, 710])
+    differences = (right + np.array([0, 0, 0, 0, 0, 1])) / 734 - right / 734
+    low, _ = interval_of(differences)
+    assert low == 0
+
+
+@settings(max_examples=8)
+@given(
+    sizes=st.lists(st.sampled_from([1.0, 2.0, 2.5]) | st.floats(0.1, 3), min_size=9, max_size=9),
+    level=LEVELS,
+)
+def test_of_all_sign_patterns_no_more_than_allowed_are_ever_shown(sizes: list[float], level: float) -> None:
+    """That is the whole promise, and it holds exactly: one pattern is as likely as another."""
+    looks, shown = (3, 6, 9), np.zeros(3)
+    patterns = [np.array([1, *signs]) * sizes for signs in itertools.product([1, -1], repeat=8)]
+    for differences in patterns:
+        decisions = SignFlips(differences, looks).decisions(0, level)
+        # A look does not know what comes after it.
+        assert decisions[0] == SignFlips(differences[:3], (3,)).rejects(0, level)
+        shown += np.maximum.accumulate(decisions)
+    for look, ever in enumerate(shown, start=1):
+        assert ever / len(patterns) <= level * share_spent(look) + 1e-9
+    if level == 0.4:
+        assert shown[-1] / len(patterns) > level / 4, "it is not simply never shown"
+
+
+def test_a_look_more_costs_a_larger_p_and_no_look_changes_an_earlier_one() -> None:
+    differences = np.random.default_rng(0).normal(0.9, 1, 12)
+    once = SignFlips(differences, (12,)).p_value(0.05)
+    after_two = SignFlips(differences, (6, 9, 12)).p_value(0.05)
+    assert once < after_two < 10 * once
+    assert SignFlips(differences, (6, 9, 12)).decisions(0, 0.5)[:2] == SignFlips(
+        differences[:9], (6, 9)
+    ).decisions(0, 0.5)
 
 
 def test_degenerate_differences_have_defined_answers() -> None:
-    assert bca_interval(np.array([0.1]), 0.95) is None
-    assert sign_flip_p_value(np.array([0.1])) is None
-    assert bca_interval(np.zeros(6), 0.95) == (0, 0)
-    assert sign_flip_p_value(np.zeros(6)) == 1
-    assert bca_interval(np.full(6, 0.25), 0.95) == (0.25, 0.25)
-    assert sign_flip_p_value(np.full(6, 0.25)) == 2 / 2**6
-    # Equal but for rounding, and so small that third powers underflow.
-    low, high = bca_interval(np.array([0.1 + 0.2, 0.3, 0.3]), 0.95)
-    assert low == pytest.approx(0.3)
-    assert high == pytest.approx(0.3)
-    tiny = bca_interval(np.array([1e-200, 2e-200, 4e-200]), 0.95)
-    assert tiny == pytest.approx(tuple(1e-200 * b for b in bca_interval(np.array([1.0, 2.0, 4.0]), 0.95)))
-
-
-@settings(max_examples=50)
-@given(differences=DIFFERENCES, confidence=st.sampled_from([0.6, 0.9, 0.95, 0.99]))
-def test_interval_is_finite_holds_the_mean_and_mirrors(differences: np.ndarray, confidence: float) -> None:
-    low, high = bca_interval(differences, confidence)
-    slack = 1e-9 * np.abs(differences).max()
-    assert math.isfinite(low)
-    assert math.isfinite(high)
-    assert low - slack <= differences.mean() <= high + slack
-    assert differences.min() - slack <= low <= high <= differences.max() + slack
-    mirrored = bca_interval(-differences, confidence)
-    assert mirrored == pytest.approx((-high, -low), abs=max(slack, 1e-300))
-    assert bca_interval(differences, confidence) == (low, high)
-
-
-@settings(max_examples=50)
-@given(differences=DIFFERENCES)
-def test_p_value_is_a_probability_and_mirrors(differences: np.ndarray) -> None:
-    p_value = sign_flip_p_value(differences)
-    assert smallest_p_value(len(differences), comparisons=1) <= p_value <= 1
-    assert sign_flip_p_value(-differences) == p_value
+    assert interval_of(np.zeros(6)) == (0, 0)
+    assert p_of(np.zeros(6)) == 1
+    assert interval_of(np.full(6, 0.25)) == (0.25, 0.25)
+    assert p_of(np.full(6, 0.25)) == 2 / 2**6 / FIRST_SHARE
+    assert interval_of(np.full(5, 0.25)) is None
+    low, high = interval_of(np.array([0.1 + 0.2, *[0.3] * 5]))  # equal but for rounding
+    assert (low, high) == pytest.approx((0.3, 0.3))
+    tiny = 1e-200 * np.arange(1, 7)
+    assert interval_of(tiny) == pytest.approx((1e-200, 6e-200), abs=0, rel=1e-6)
 
 
 def test_holm_worked_by_hand() -> None:
@@ -199,9 +219,10 @@ def test_holm_lies_between_raw_and_bonferroni_and_keeps_the_order(p_values: list
 
 @pytest.mark.parametrize(
     ("confidence", "comparisons", "seeds"),
-    [(0.95, 1, 6), (0.95, 2, 7), (0.95, 11, 9), (0.99, 1, 8), (0.9, 1, 5)],
+    [(0.95, 1, 6), (0.95, 2, 7), (0.95, 11, 10), (0.99, 1, 9), (0.9, 1, 5)],
 )
 def test_seeds_needed_is_the_smallest_that_can_show(confidence: float, comparisons: int, seeds: int) -> None:
     assert seeds_needed(confidence, comparisons) == seeds
-    assert smallest_p_value(seeds, comparisons) < 1 - confidence <= smallest_p_value(seeds - 1, comparisons)
-    assert smallest_p_value(seeds, 1) == sign_flip_p_value(np.ones(seeds))
+    assert smallest_p_value((seeds,), comparisons) < 1 - confidence
+    assert 1 - confidence <= smallest_p_value((seeds - 1,), comparisons)
+    assert smallest_p_value((seeds,), 1) == p_of(np.ones(seeds))

@@ -12,11 +12,15 @@ from optduel.components.results import (
     Comparison,
     Trial,
     Trials,
+    predictions_file,
     read_document,
     trial_document,
     write_document,
+    write_predictions,
 )
+from optduel.components.settings import FIRST_SHARE
 from optduel.pipeline.cli.shipped import load_experiment
+from tests.compare.conftest import foretold
 from tests.results.divergences import diverge
 
 VALUES = {"sgd-l2": [0.90, 0.91, 0.89, 0.92, 0.90, 0.91], "adamw": [0.92, 0.92, 0.92, 0.93, 0.93, 0.92]}
@@ -27,9 +31,9 @@ def root(make_trial: Callable[..., Trial], tmp_path: Path) -> Path:
     """Where the evaluations of a run are."""
     for arm, column in VALUES.items():
         for seed, value in enumerate(column):
-            write_document(
-                trial_document(str(tmp_path / "runs/run-1"), arm, seed), make_trial(arm, seed, accuracy=value)
-            )
+            trial, folder = make_trial(arm, seed, accuracy=value), str(tmp_path / "runs/run-1")
+            write_document(trial_document(folder, arm, seed), trial)
+            write_predictions(predictions_file(folder, arm, seed), foretold(trial))
     return tmp_path
 
 
@@ -65,7 +69,7 @@ def test_run_page_shows_verdict_and_numbers(root: Path, capsys: pytest.CaptureFi
     assert pair.better == "adamw"
     assert metrics["adamw answer"] == "adamw is better"
     assert metrics["adamw difference"] == pair.mean_difference
-    assert metrics["adamw p"] == 2 / 2**6
+    assert metrics["adamw p"] == 2 / 2**6 / FIRST_SHARE
     assert metrics["adamw accuracy"] == 0.92
     assert max(map(len, metrics)) <= 24, "Kubeflow Pipelines cuts long names"
     for value in metrics.values():

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from optduel.components.compare.compare import compare_arms
 from optduel.components.evaluate.metrics import evaluate_probabilities
 from optduel.components.records import Duplicates, Manifest, Records, RecordsSplit, Skipped
 from optduel.components.report.render import Report, build_report
 from optduel.components.results import Comparison, Environment, Row, TrainingRecord, Trial, Trials
 from optduel.components.settings import Experiment, validate
+from tests.compare.conftest import compared
 
 ENVIRONMENT = Environment(
     code_version="1f3a9c0d2b7e",
@@ -105,7 +105,7 @@ def finished_study(
             for seed in experiment.study.seeds
         )
     )
-    comparison = compare_arms(experiment.study, [arm.name for arm in experiment.arms], trials)
+    comparison = compared(experiment.study, [arm.name for arm in experiment.arms], trials)
     return FinishedStudy(experiment, records, trials, comparison)
 
 

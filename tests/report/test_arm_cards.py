@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from optduel.components.compare.compare import compare_arms
 from optduel.components.report.arm_cards import (
     SPARKLINE_HEIGHT,
     SPARKLINE_WIDTH,
@@ -18,6 +17,7 @@ from optduel.components.report.arm_cards import (
 from optduel.components.report.differences import WIDTH, difference_plots
 from optduel.components.results import PairedComparison
 from optduel.components.settings import Experiment, Study, validate
+from tests.compare.conftest import compared
 
 CONSTANT = {"schedule": "constant", "base": 0.001}
 
@@ -95,7 +95,7 @@ def comparison_of(differences: list[float], metric: str, make_study) -> PairedCo
         )
     question = Study(seeds=study.experiment.study.seeds, metric=metric)
     together = study.trials.model_copy(update={"trials": tuple(trials)})
-    return compare_arms(question, ["sgd-l2", "adamw"], together).comparisons[0]
+    return compared(question, ["sgd-l2", "adamw"], together).comparisons[0]
 
 
 @settings(max_examples=40)
@@ -128,7 +128,7 @@ def test_side_of_the_better_arm_depends_on_the_metric(make_study) -> None:
     (loss,) = difference_plots([comparison_of([0.1, 0.2], "cross_entropy", make_study)])
     assert (loss.left, loss.right) == ("adamw better", "sgd-l2 better")
     assert loss.description.startswith(
-        "adamw minus sgd-l2 for each seed, in nats: +0.1, +0.2. Mean +0.15, BCa interval"
+        "adamw minus sgd-l2 for each seed, in nats: +0.1, +0.2. Mean +0.15, for other images "
     )
 
 

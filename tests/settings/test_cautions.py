@@ -196,6 +196,7 @@ class Evaluated:
     half_width: float
     split: str = "test"
     examples: int = 734
+    classes: tuple[Any, ...] = ()
 
     @property
     def accuracy(self) -> Any:
@@ -279,3 +280,20 @@ def test_all_that_cannot_work_is_told_at_once() -> None:
         data={"source": {"kind": "folder", "path": "photos"}, "image_size": [8, 8]}, compute={"workers": 2}
     )
     assert len(refusal(experiment, train={"accelerators": 1}).splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("counts", "metric", "told"),
+    [((90, 30), "accuracy", True), ((90, 31), "accuracy", False), ((90, 30), "macro_f1", False)],
+)
+def test_unbalanced_classes_are_told_where_accuracy_is_asked(
+    counts: tuple[int, ...], metric: str, told: bool
+) -> None:
+    classes = tuple(
+        SimpleNamespace(name=name, examples=count) for name, count in zip("ab", counts, strict=True)
+    )
+    study = Study(seeds=tuple(range(6)), metric=metric)
+    found = study_cautions(study, 1, [Evaluated(0.01, classes=classes)])
+    assert bool(found) == told
+    if told:
+        assert "from 30 images (b) to 90 (a): always answering a would be right on 75 %" in found[0]

@@ -90,6 +90,8 @@ CHANGES: dict[str, Any] = {
     "study.seeds": [0, 1, 3],
     "study.metric": "cross_entropy",
     "study.confidence": 0.875,
+    "study.vary_split": True,
+    "study.first_look": None,  # depends on how many seeds there are
 }
 """For every other field a value that changes numbers, or None where it cannot change alone."""
 
@@ -120,7 +122,7 @@ def respelt(value: Any, chance: random.Random) -> Any:
 
 
 def test_the_fingerprint_is_the_same_on_every_machine_and_day(authored: dict[str, Any]) -> None:
-    assert build(authored).fingerprint == "41a76f93a0ae4c9d9f04b6987ba43f4a0ecaf23b31a26f50557a5ed27a831338"
+    assert build(authored).fingerprint == "5a98788bb6570921cfbf719d9f0191034146396c416d41dd082a8e8b0f4b8075"
 
 
 @given(chance=st.randoms(use_true_random=False))

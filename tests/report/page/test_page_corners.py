@@ -4,10 +4,10 @@ import re
 
 import pytest
 
-from optduel.components.compare.compare import compare_arms
 from optduel.components.core import DataError
 from optduel.components.records import Skipped
 from optduel.components.report.render import Report
+from tests.compare.conftest import compared
 
 TWO = ("cat", "dog")
 
@@ -116,7 +116,7 @@ def test_arms_that_are_alike_say_so_without_needless_caution(make_study, parse_p
         for trial in study.trials.of("sgd-l2")
     )
     trials = study.trials.model_copy(update={"trials": (*study.trials.of("sgd-l2"), *copies)})
-    comparison = compare_arms(study.experiment.study, ["sgd-l2", "adamw"], trials)
+    comparison = compared(study.experiment.study, ["sgd-l2", "adamw"], trials)
     page = parse_page(type(study)(study.experiment, study.records, trials, comparison).report().html)
     assert "No difference: adamw and sgd-l2 have exactly the same test accuracy" in page.text
     assert "Before you believe it" not in page.text

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from optduel.components.compare.compare import compare_arms
 from optduel.components.report.report import write_tables
 from optduel.components.results import decode_history_table, read_index
+from tests.compare.conftest import compared
 from tests.results.divergences import with_lost
 
 SEEDS = tuple(range(6))
@@ -16,7 +16,7 @@ SEEDS = tuple(range(6))
 
 def with_divergences(study, lost: Collection[tuple[str, int]]):
     trials = with_lost(study.trials, lost)
-    comparison = compare_arms(study.experiment.study, ["sgd-l2", "adamw"], trials)
+    comparison = compared(study.experiment.study, ["sgd-l2", "adamw"], trials)
     return type(study)(study.experiment, study.records, trials, comparison)
 
 
