@@ -64,7 +64,10 @@ def compare_arms(
     }
     baseline, *challengers = arms
     split = (trials.trials[0].evaluation if trials.trials else trials.diverged[0]).split
-    found = {arm: _evidence(study, paired[baseline], paired[arm], predictions) for arm in challengers}
+    found = {
+        arm: _evidence(study, paired[baseline], paired[arm], predictions, lost[baseline] == lost[arm])
+        for arm in challengers
+    }
     level = significance_level(study.confidence)
     p_values = _corrected([one.flips.p_value(level) if one.flips else None for one in found.values()])
     of_images = _corrected([one.estimate.p_value if one.estimate else None for one in found.values()])
@@ -97,6 +100,7 @@ def _evidence(
     base: Sequence[Trial],
     other: Sequence[Trial],
     predictions: Mapping[TrialKey, Predictions],
+    diverged_alike: bool,
 ) -> Evidence:
     # Arms that finished at all have the same seeds; one that did not has none.
     base, other = (base, other) if base and other else ((), ())
@@ -121,7 +125,7 @@ def _evidence(
         estimate=estimate,
         variances=variances,
         examples=examples,
-        are_the_same=_are_the_same(base, other),
+        are_the_same=diverged_alike and _are_the_same(base, other),
     )
 
 

@@ -81,7 +81,7 @@ def judge(
     low, high = interval if interval else (None, None)
     gains = -differences if LOWER_IS_BETTER[study.metric] else differences
     answer: Answer = "shown" if p_value is not None and p_value < level else "not shown"
-    if evidence.are_the_same and diverged[baseline] == diverged[challenger]:
+    if evidence.are_the_same:
         answer = "no difference"
     better = (challenger if gains.mean() > 0 else baseline) if answer == "shown" else None
     if better and diverged[better]:
@@ -107,7 +107,8 @@ def judge(
         answer=answer,
         better=better,
         other_images=other,
-        needed=_needed(evidence, answer, other, level / comparisons),
+        # More seeds do not make an arm finish.
+        needed=None if any(diverged.values()) else _needed(evidence, answer, other, level / comparisons),
         sentence="",
     )
     # Written from the very numbers that the comparison carries.

@@ -292,7 +292,8 @@ class PairedComparison(Section):
             a seed is never shown to be better: the seeds that it survived are its lucky ones.
         better: the better arm when the answer is "shown", else None.
         other_images: the answer for others of the kind; None with fewer than two seeds or images.
-        needed: where something is not shown, what would show it; None with fewer than two seeds.
+        needed: where something is not shown, what would show it; None with fewer than two seeds, and where an
+            arm diverged.
         sentence: the verdict in words.
     """
 

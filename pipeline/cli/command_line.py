@@ -9,6 +9,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from optduel.components.core import ExperimentError, OptduelError
 from optduel.components.results import code_version
@@ -26,6 +27,9 @@ from optduel.pipeline.cli.arguments import (
 from optduel.pipeline.cli.cluster_commands import add_cluster_commands
 from optduel.pipeline.cli.schedule_commands import add_schedule_commands
 from optduel.pipeline.local.interrupts import Interrupted
+
+if TYPE_CHECKING:
+    from optduel.components.settings import Experiment
 
 Command = Callable[[argparse.Namespace], int | None]
 """Runs one command; returns the exit code where it is not 0."""
@@ -156,6 +160,13 @@ def build_parser() -> argparse.ArgumentParser:
         "optduel report optduel-runs/runs/digits-...",
     )
 
+    extending = add(
+        _extend,
+        "extend",
+        "Go on with a study that has ended: more seeds for every arm, and another verdict.",
+        "optduel extend optduel-runs/runs/digits-... --seeds 6",
+    )
+
     add_cluster_commands(add)
     schedule = add(
         None,
@@ -167,7 +178,20 @@ def build_parser() -> argparse.ArgumentParser:
 
     for sub in (showing, checking, running, compiling):
         add_experiment_arguments(sub, is_required=sub is not showing)
-    for sub in (listing, showing, checking, running, reporting):
+    extending.add_argument("run", metavar="RUN", help="folder or URI of a run that has ended")
+    extending.add_argument(
+        "--seeds",
+        type=int,
+        required=True,
+        metavar="N",
+        help="how many seeds more for every arm, a multiple of 3: looks are declared in advance",
+    )
+    extending.add_argument(
+        "--output",
+        metavar="FILE",
+        help="write the extended experiment there instead of running it, for `optduel submit FILE`",
+    )
+    for sub in (listing, showing, checking, running, extending, reporting):
         sub.add_argument("--json", action="store_true", help="print the answer as JSON")
     showing.add_argument(
         "--schema",
@@ -210,9 +234,12 @@ def build_parser() -> argparse.ArgumentParser:
         choices=("table", "csv", "json"),
         help="how the answer is written (default: %(default)s)",
     )
-    running.add_argument(
-        "--image", metavar="REF", help="run every task in a container of this image, with docker or podman"
-    )
+    for sub in (running, extending):
+        sub.add_argument(
+            "--image",
+            metavar="REF",
+            help="run every task in a container of this image, with docker or podman",
+        )
     add_deployment_arguments(compiling)
     compiling.add_argument("--output", required=True, metavar="FILE", help="file that is written")
     reporting.add_argument(
@@ -286,12 +313,27 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
+    _run_here(experiment_of(options), options.root, options)
+
+
+def _extend(options: argparse.Namespace) -> None:
+    from optduel.pipeline.cli.extending import load_extended, write_extended
+
+    experiment, root = load_extended(options.run, options.seeds)
+    if options.output is None:
+        _run_here(experiment, root, options)
+    else:
+        write_extended(experiment, options.output)
+        print(options.output)
+        print(f"next: optduel submit {options.output}", file=sys.stderr)
+
+
+def _run_here(experiment: "Experiment", root: str, options: argparse.Namespace) -> None:
     from optduel.pipeline.cli.reporting import told
     from optduel.pipeline.local.run import run_experiment
 
-    experiment = experiment_of(options)
     tell_cautions(experiment)
-    folder, run, found = run_experiment(experiment, options.root, options.image)
+    folder, run, found = run_experiment(experiment, root, options.image)
     page = join(folder, str(run.page))
     if options.json:
         answer = {"run": folder, "report": page, "address": _address(page), "fingerprint": run.fingerprint}
