@@ -24,6 +24,8 @@ def extended(experiment: Experiment, more: int) -> Experiment:
             f"--seeds = {more}: must be a multiple of {LOOK_EVERY}: looks are declared in advance, one every "
             f"{LOOK_EVERY} seeds, or p would not stay valid"
         )
+    if experiment.retraining:
+        raise ExperimentError("RUN: retrains a champion and compares no arms; extend the run of a study")
     study = experiment.study
     taken = {*study.seeds, *(experiment.tuning.seeds if experiment.tuning else ())}
     start = max(taken) + 1
