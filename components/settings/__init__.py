@@ -37,9 +37,7 @@ from optduel.components.settings.experiment import (
     Compute,
     Data,
     Experiment,
-    FolderSource,
     Metric,
-    Source,
     Split,
     Study,
     Training,
@@ -51,6 +49,7 @@ from optduel.components.settings.image_sources import (
     Source,
     TableSource,
     TfdsSource,
+)
 from optduel.components.settings.looks import (
     FIRST_SHARE,
     LOOK_EVERY,
