@@ -2,13 +2,21 @@
 
 import base64
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import jinja2
 import numpy as np
 from PIL import Image
 
-from optduel.components.records import DESCRIPTION_TEMPLATES, Records, describe, first_examples
+from optduel.components.records import (
+    DESCRIPTION_TEMPLATES,
+    Records,
+    RecordsDescription,
+    data_cautions,
+    describe,
+    first_examples,
+)
 
 SHEET_CLASSES = 24
 """Classes on the contact sheet; with more it would grow past a few megabytes."""
@@ -31,6 +39,28 @@ def records_card(records: Records) -> str:
         StorageError: a shard cannot be read.
     """
     manifest = records.manifest
+    return render_card(
+        f"Records of {manifest.name}",
+        describe(records),
+        data_cautions(manifest),
+        _samples(records),
+        "training images, as the records hold them",
+    )
+
+
+def render_card(
+    title: str,
+    description: RecordsDescription,
+    cautions: Sequence[str],
+    samples: Sequence[Sequence[np.ndarray]],
+    shown: str,
+) -> str:
+    """The page of a data set.
+
+    Args:
+        samples: of each of the first classes, uint8 [height, width, channels].
+        shown: what the samples are, in words.
+    """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader([Path(__file__).parent / "templates", DESCRIPTION_TEMPLATES]),
         autoescape=True,
@@ -39,10 +69,12 @@ def records_card(records: Records) -> str:
         lstrip_blocks=True,
     )
     return environment.get_template("card.html").render(
-        name=manifest.name,
-        records=describe(records),
-        sheet=base64.b64encode(contact_sheet(records)).decode(),
-        sheet_classes=manifest.classes[:SHEET_CLASSES],
+        title=title,
+        cautions=cautions,
+        records=description,
+        sheet=base64.b64encode(draw_sheet(samples)).decode(),
+        sheet_classes=[name for name, _, _ in description.counts[: len(samples)]],
+        shown=shown,
         sheet_samples=SHEET_SAMPLES,
         cell=_CELL,
         gap=_GAP,
@@ -51,7 +83,11 @@ def records_card(records: Records) -> str:
 
 def contact_sheet(records: Records) -> bytes:
     """The first training images of each class as one PNG file, a row for each of the first classes."""
-    samples = _samples(records)
+    return draw_sheet(_samples(records))
+
+
+def draw_sheet(samples: Sequence[Sequence[np.ndarray]]) -> bytes:
+    """Images, uint8 [height, width, channels], as one PNG file, a row for each of the first classes."""
     sheet = Image.new(
         "RGBA", (SHEET_SAMPLES * (_CELL + _GAP) - _GAP, len(samples) * (_CELL + _GAP) - _GAP), (0, 0, 0, 0)
     )

@@ -32,6 +32,9 @@ _COPY = "has the same content as "
 _ALIKE = "looks like "
 """Begins the reason of an image that is left out for one that it resembles, in a declared split."""
 
+_NAMES_TOLD = 20
+"""Class names in a line of narration."""
+
 _SHOWN = 100
 """Pairs of images that look alike that the manifest names."""
 
@@ -232,6 +235,12 @@ def known_contents(known: Manifest, source: Source, survey: Survey) -> dict[int,
         for position, content in survey.contents.items()
         if source.examples[position].id not in undecodable
     }
+
+
+def list_names(classes: Sequence[str]) -> str:
+    """The first class names, and how many more there are."""
+    shown = ", ".join(classes[:_NAMES_TOLD])
+    return shown if len(classes) <= _NAMES_TOLD else f"{shown} and {len(classes) - _NAMES_TOLD:,} more"
 
 
 def count_in_words(manifest: Manifest) -> str:

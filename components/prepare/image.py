@@ -98,11 +98,13 @@ class Decoded(NamedTuple):
         image: of mode "L" or "RGB".
         peak: the greatest high byte, 0..255, among the values of a 16-bit image; None for other depths.
         has_more: it is the first of several frames or pages.
+        size: width and height, upright, before it was resized.
     """
 
     image: Image.Image
     peak: int | None
     has_more: bool
+    size: tuple[int, int]
 
 
 @contextlib.contextmanager
@@ -137,7 +139,8 @@ def decoding(encoded: bytes, room: Room) -> Iterator[Decoded]:
             image.load()
             peak = peak_of(image, depth)
             plain = to_grey_or_rgb(image, encoded, depth)
-        yield Decoded(plain if turn is None else plain.transpose(turn), peak, has_more)
+        upright = plain if turn is None else plain.transpose(turn)
+        yield Decoded(upright, peak, has_more, upright.size)
 
 
 def decode_resized(encoded: bytes, height: int, width: int, channels: int, room: Room) -> Decoded:

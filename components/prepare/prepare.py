@@ -11,17 +11,18 @@ from pathlib import Path
 
 from optduel.components.core import ConflictError, say, seconds_in_words, usable_cores, usable_memory
 from optduel.components.prepare.card import records_card
-from optduel.components.prepare.identity import count_in_words, difference, fingerprint
+from optduel.components.prepare.identity import count_in_words, difference, fingerprint, list_names
 from optduel.components.prepare.reading import Images
 from optduel.components.prepare.room import Room, check_disk
 from optduel.components.prepare.shards import intact_shards, known_manifest, least_record_bytes
 from optduel.components.prepare.sources import SOURCES, Source
 from optduel.components.prepare.survey import read_contents, tell_omissions
-from optduel.components.prepare.writing import mend_records, tell_resemblances, write_records
+from optduel.components.prepare.writing import mend_records, write_records
 from optduel.components.records import (
     MANIFEST_FILE,
     Manifest,
     Records,
+    data_cautions,
     encode_manifest,
     load_manifest,
     staging_folder,
@@ -99,10 +100,12 @@ def prepare_source(source: Source, data: Data, root: Location, threads: int) -> 
 
 
 def _tell(manifest: Manifest) -> None:
+    say(f"prepare: classes: {list_names(manifest.classes)}")
+    for caution in data_cautions(manifest):
+        say(f"prepare: caution: {caution}")
     for remark in manifest.remarks:
         say(f"prepare: {remark}")
     tell_omissions(manifest.skipped)
-    tell_resemblances(manifest.resemblances)
 
 
 def _publish(manifest: Manifest, place: str, version: str | None) -> Manifest:

@@ -68,6 +68,7 @@ class Traits:
         have_more: bool, whether it is the first of several frames or pages.
         hashes: uint8 [count, HASH_BYTES].
         have_hash: bool, whether there is a hash.
+        sizes: int32 [count, 2], width and height.
     """
 
     def __init__(self, count: int) -> None:
@@ -75,12 +76,14 @@ class Traits:
         self.have_more = np.zeros(count, np.bool_)
         self.hashes = np.zeros((count, HASH_BYTES), np.uint8)
         self.have_hash = np.zeros(count, np.bool_)
+        self.sizes = np.zeros((count, 2), np.int32)
 
     def note(self, position: int, decoded: Decoded) -> None:
         """Takes what a decoded image, at the records' size, shows."""
         if decoded.peak is not None:
             self.peaks[position] = decoded.peak
         self.have_more[position] = decoded.has_more
+        self.sizes[position] = decoded.size
         if (bits := perceptual_hash(decoded.image)) is not None:
             self.hashes[position] = np.frombuffer(bits, np.uint8)
             self.have_hash[position] = True

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from optduel.components.core import DataError, say
+from optduel.components.core import DataError
 from optduel.components.prepare.identity import compose_manifest, describe_pairs, known_contents
 from optduel.components.prepare.reading import Images
 from optduel.components.prepare.resemblance import IMAGES_LIMIT, LEAST_PIXELS, alike_pairs
@@ -59,7 +59,7 @@ def write_records(
         survey = decode_all(images, survey, data, traits, threads, room)
         _judge(images, survey, data, traits)
     while True:
-        pairs, is_complete = _alike(survey, data, traits, threads) if is_checked else ([], True)
+        pairs, is_complete = alike_images(survey, data, traits, threads) if is_checked else ([], True)
         together = pairs if data.near_duplicates == "move" else []
         division = divide(survey.contents, source.classes, data.split, together)
         plans = _plans(division, data)
@@ -80,10 +80,8 @@ def write_records(
             _judge(images, survey, data, traits)
             if not written.reasons:
                 if not is_checked:
-                    pairs, is_complete = _alike(survey, data, traits, threads)
-                resemblances = describe_pairs(
-                    source, division, pairs, _is_searched(survey, data), is_complete
-                )
+                    pairs, is_complete = alike_images(survey, data, traits, threads)
+                resemblances = describe_pairs(source, division, pairs, is_searched(survey, data), is_complete)
                 _refuse_leaks(source.description, data, resemblances)
                 shards = {**there, **{shard.file: shard for shard in written.shards}}
                 found = remarks(source, survey, traits)
@@ -149,17 +147,20 @@ def _can_hold(survey: Survey, data: Data, folder: str) -> bool:
     return count * record_bytes(data) < shutil.disk_usage(Path(tempfile.gettempdir())).free // 2
 
 
-def _is_searched(survey: Survey, data: Data) -> bool:
+def is_searched(survey: Survey, data: Data) -> bool:
+    """Whether images are compared: the records are large enough, and not too many."""
     return min(data.image_size) >= LEAST_PIXELS and len(survey.contents) <= IMAGES_LIMIT
 
 
-def _alike(survey: Survey, data: Data, traits: Traits, threads: int) -> tuple[list[tuple[int, int]], bool]:
+def alike_images(
+    survey: Survey, data: Data, traits: Traits, threads: int
+) -> tuple[list[tuple[int, int]], bool]:
     """Pairs of positions whose images look alike and are no copies, and whether these are all.
 
     Raises:
         DataError: they are to be moved, and are too many.
     """
-    if not _is_searched(survey, data):
+    if not is_searched(survey, data):
         return [], True
     first = {content.digest: position for position, content in survey.contents.items()}
     positions = np.array([position for position in first.values() if traits.have_hash[position]], np.int64)
@@ -190,12 +191,3 @@ def _refuse_leaks(where: str, data: Data, resemblances: Resemblances) -> None:
             [f"{where}: {resemblances.across:,} pair(s) of images look alike across splits; {remedy}", *lines]
         )
     )
-
-
-def tell_resemblances(resemblances: Resemblances) -> None:
-    """Says how many images of one split look like ones of another; the card shows them."""
-    if resemblances.across:
-        say(
-            f"prepare: {resemblances.across:,} pair(s) of images look alike across splits; the card names "
-            "them, and data.near_duplicates = move puts them into one split"
-        )

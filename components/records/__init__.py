@@ -6,7 +6,13 @@ from optduel.components.records.copies import (
     make_room,
     staging_folder,
 )
-from optduel.components.records.description import DESCRIPTION_TEMPLATES, describe
+from optduel.components.records.description import (
+    DESCRIPTION_TEMPLATES,
+    RecordsDescription,
+    data_cautions,
+    describe,
+    name_cautions,
+)
 from optduel.components.records.integrity import inspect_shards, remove_stale_parts, verify_shards
 from optduel.components.records.manifest import (
     MANIFEST_FILE,
@@ -39,6 +45,7 @@ __all__ = [
     "MANIFEST_FILE",
     "Manifest",
     "Records",
+    "RecordsDescription",
     "RecordsSplit",
     "Resemblance",
     "Resemblances",
@@ -48,6 +55,7 @@ __all__ = [
     "Skipped",
     "SplitReader",
     "StagedRecords",
+    "data_cautions",
     "describe",
     "encode_manifest",
     "example_offsets",
@@ -59,6 +67,7 @@ __all__ = [
     "load_manifest",
     "load_records",
     "make_room",
+    "name_cautions",
     "remove_stale_parts",
     "serialize_example",
     "sound_examples",

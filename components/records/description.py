@@ -1,9 +1,19 @@
 """Records in words: what the card of `prepare` and the report both say of a data set."""
 
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from optduel.components.records.manifest import SPLITS, Duplicates, Manifest, Records
+from optduel.components.records.manifest import (
+    SPLITS,
+    Duplicates,
+    Manifest,
+    Records,
+    Resemblance,
+    Resemblances,
+)
 
 DESCRIPTION_TEMPLATES = Path(__file__).parent / "templates"
 """Holds `records.html`, which renders a `RecordsDescription` named `records` on any page."""
@@ -22,7 +32,8 @@ class RecordsDescription:
         counts: name of each class, its images in each split, and in total.
         totals: images of each split.
         largest: images of the largest class.
-        remarks: what is worth knowing of duplicates and omissions, a sentence each.
+        remarks: what is worth knowing of images, splits, duplicates and omissions, a sentence each.
+        resemblances: the first pairs of images that look alike.
         conflicting: the first images with copies of another class.
         skipped: image and reason of the first ones left out.
     """
@@ -33,6 +44,7 @@ class RecordsDescription:
     totals: list[int]
     largest: int
     remarks: list[str]
+    resemblances: list[Resemblance]
     conflicting: list[str]
     skipped: list[tuple[str, str]]
 
@@ -63,10 +75,79 @@ def describe(records: Records) -> RecordsDescription:
         counts=counts,
         totals=totals,
         largest=max(total for _, _, total in counts),
-        remarks=[*_on_duplicates(manifest.duplicates), _on_omissions(manifest)],
+        remarks=[
+            *manifest.remarks,
+            *_on_duplicates(manifest.duplicates),
+            *_on_resemblances(manifest.resemblances),
+            _on_omissions(manifest),
+        ],
+        resemblances=list(manifest.resemblances.shown[:NAMES_SHOWN]),
         conflicting=list(manifest.duplicates.conflicting[:NAMES_SHOWN]),
         skipped=[(entry.image, entry.reason) for entry in manifest.skipped[:NAMES_SHOWN]],
     )
+
+
+def data_cautions(manifest: Manifest) -> list[str]:
+    """One sentence for each reason to doubt a data set's classes, or that its splits are apart."""
+    found = name_cautions(manifest.classes)
+    if count := len(manifest.duplicates.conflicting):
+        found.append(f"{_copies_of_another_class(count)}, so that not all labels can be right.")
+    across = manifest.resemblances.across
+    if across:
+        pairs = "1 pair of images looks" if across == 1 else f"{across:,} pairs of images look"
+        found.append(
+            f"{pairs} alike across splits, so that a split may know another's images; "
+            "data.near_duplicates = move puts each into one split."
+        )
+    return found
+
+
+def name_cautions(classes: Iterable[str]) -> list[str]:
+    """One sentence for each set of class names that differ only by case or by the Unicode form of letters."""
+    by_form: dict[str, list[str]] = defaultdict(list)
+    for name in classes:
+        by_form[unicodedata.normalize("NFKC", name).casefold()].append(name)
+    return [
+        f"Classes {' and '.join(_told(name, names) for name in names)} differ only by "
+        f"{_difference(names)}: are they one?"
+        for names in by_form.values()
+        if len(names) > 1
+    ]
+
+
+def _difference(names: list[str]) -> str:
+    if len({name.casefold() for name in names}) == 1:
+        return "case"
+    if len({unicodedata.normalize("NFKC", name) for name in names}) == 1:
+        return "the Unicode form of their letters"
+    return "case and the Unicode form of their letters"
+
+
+def _told(name: str, names: list[str]) -> str:
+    """A name; with the codes of its letters where it would look like another one."""
+    looks = [unicodedata.normalize("NFC", other) for other in names]
+    if looks.count(unicodedata.normalize("NFC", name)) == 1:
+        return name
+    return f"{name} ({name.encode('ascii', 'backslashreplace').decode()})"
+
+
+def _copies_of_another_class(count: int) -> str:
+    return f"{'1 image has' if count == 1 else f'{count:,} images have'} copies with another class"
+
+
+def _on_resemblances(resemblances: Resemblances) -> list[str]:
+    if not resemblances.searched:
+        return []
+    if not resemblances.pairs:
+        return ["No two other images look alike."]
+    alike = (
+        "1 pair of other images looks" if resemblances.pairs == 1 else f"{resemblances.pairs:,} pairs look"
+    )
+    told = (
+        f"{'' if resemblances.is_complete else 'More than '}{alike} alike without being copies, "
+        f"{resemblances.across:,} across splits, {resemblances.conflicting:,} across classes"
+    )
+    return [f"{told}{_first(resemblances.pairs)}."]
 
 
 def _on_duplicates(duplicates: Duplicates) -> list[str]:
@@ -78,8 +159,9 @@ def _on_duplicates(duplicates: Duplicates) -> list[str]:
         "so that no split knows another's images."
     ]
     if count := len(duplicates.conflicting):
-        have = "1 image has copies" if count == 1 else f"{count} images have copies"
-        remarks.append(f"{have} with another class, so that not all labels can be right{_first(count)}.")
+        remarks.append(
+            f"{_copies_of_another_class(count)}, so that not all labels can be right{_first(count)}."
+        )
     return remarks
 
 

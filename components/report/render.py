@@ -10,7 +10,7 @@ import jinja2
 import yaml
 
 from optduel.components.core import DataError
-from optduel.components.records import DESCRIPTION_TEMPLATES, Records, describe
+from optduel.components.records import DESCRIPTION_TEMPLATES, Records, data_cautions, describe
 from optduel.components.report import diagnostics, differences, numbers, outcomes, plots
 from optduel.components.report import provenance as lineage
 from optduel.components.report.arm_cards import (
@@ -67,6 +67,7 @@ def build_report(experiment: Experiment, records: Records, trials: Trials, compa
     ended = {trial: known[trial] for trial in itertools.product(arms, experiment.study.seeds)}
     found = [
         *divergence_cautions(list(arms), experiment.study.seeds, trials),
+        *data_cautions(records.manifest),
         *cautions(experiment, train_examples, [trial.evaluation for trial in trials.trials]),
     ]
     html = (

@@ -14,7 +14,7 @@ from optduel.components.core import ExperimentError
 from optduel.components.decoding import parse_json
 from optduel.components.redaction import showable
 from optduel.components.settings.deployment import Deployment
-from optduel.components.settings.experiment import Experiment
+from optduel.components.settings.experiment import Data, Experiment
 
 Value = TypeVar("Value")
 
@@ -73,6 +73,19 @@ def parse_deployment(
         authored = _overlaid(authored, layer)
     _assign_all(authored, assignments, _DEPLOY)
     return validate(Deployment, authored, where)
+
+
+def parse_data(authored: dict[str, Any], where: str, assignments: Iterable[str] = ()) -> Data:
+    """Validates fields, with the assignments applied, as an experiment's data section.
+
+    Args:
+        where: names them in messages.
+
+    Raises:
+        ExperimentError: one line for every rule that is broken.
+    """
+    _assign_all(authored, assignments, _Option("--set", "near_duplicates=move"))
+    return validate(Data, authored, where)
 
 
 def _overlaid(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:

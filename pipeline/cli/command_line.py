@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from optduel.components.core import ExperimentError, OptduelError
 from optduel.components.results import code_version
-from optduel.components.storage import is_remote, join, local_path, resolved
+from optduel.components.settings import Experiment
+from optduel.components.storage import is_remote, join, kind_of, local_path, resolved
 from optduel.pipeline.cli.arguments import (
     access_of,
     add_access_arguments,
@@ -25,6 +26,7 @@ from optduel.pipeline.cli.arguments import (
     tell_cautions,
 )
 from optduel.pipeline.cli.cluster_commands import add_cluster_commands
+from optduel.pipeline.cli.data_commands import add_data_arguments, look
 from optduel.pipeline.cli.schedule_commands import add_schedule_commands
 from optduel.pipeline.local.interrupts import Interrupted
 
@@ -49,6 +51,7 @@ examples:
   optduel run digits                                  the quick start: six paired seeds, no network
   optduel run digits --set training.epochs=3          any field of an experiment can be set
   optduel run flowers --set 'data.source={kind: folder, path: photos}'
+  optduel data photos                                 what is in this folder of images?
   optduel check mine.yaml                             is this experiment sound?
   optduel doctor                                      is the cluster ready?
   optduel submit digits --image registry/optduel:1    run it on Kubeflow Pipelines
@@ -140,6 +143,13 @@ def build_parser() -> argparse.ArgumentParser:
     checking = add(
         _check, "check", "Check an experiment without running anything.", "optduel check mine.yaml"
     )
+    looking = add(
+        look,
+        "data",
+        "Look at a data set before anything is trained: classes, splits, formats, copies, what is odd.",
+        "optduel data photos",
+    )
+    add_data_arguments(looking, DEFAULT_ROOT)
     running = add(_run, "run", "Run an experiment on this machine.", "optduel run digits --root ~/studies")
     compiling = add(
         _compile,
@@ -299,7 +309,7 @@ def _check(options: argparse.Namespace) -> None:
     from optduel.components.settings import cautions
 
     experiment = experiment_of(options)
-    found = cautions(experiment)
+    found = [*cautions(experiment), *_on_class_names(experiment)]
     if options.json:
         print_json({"name": experiment.name, "fingerprint": experiment.fingerprint, "cautions": found})
         return
@@ -310,6 +320,27 @@ def _check(options: argparse.Namespace) -> None:
         print(f"caution: {caution}")
     settings = [word for assignment in options.assignments for word in ("--set", assignment)]
     print(f"next: {shlex.join(['optduel', 'run', options.experiment, *settings])}", file=sys.stderr)
+
+
+def _on_class_names(experiment: Experiment) -> list[str]:
+    """What is odd about the names of the classes, where they can be listed here and now.
+
+    Raises:
+        DataError: the images lie here, and not as they have to.
+    """
+    from optduel.components.records import name_cautions
+
+    source = experiment.data.source
+    places = source.places.values()
+    if (
+        not places
+        or source.kind == "tfds"
+        or not all(not is_remote(place) and kind_of(place) for place in places)
+    ):
+        return []
+    from optduel.components.prepare.sources import SOURCES
+
+    return name_cautions(SOURCES[source.kind](source, local_path(".")).classes)
 
 
 def _run(options: argparse.Namespace) -> None:

@@ -9,8 +9,12 @@ from optduel.components.records import (
     Manifest,
     Records,
     RecordsSplit,
+    Resemblance,
+    Resemblances,
     Skipped,
+    data_cautions,
     describe,
+    name_cautions,
 )
 
 
@@ -68,3 +72,37 @@ def test_the_shared_part_of_the_pages_escapes_names(manifest: Manifest) -> None:
     page = environment.get_template("records.html").render(records=found)
     assert "<bdi>&lt;b&gt;</bdi>" in page
     assert "{{ 7 * 7 }}" in page
+
+
+def test_cautions_come_of_names_labels_and_look_alikes(manifest: Manifest) -> None:
+    pair = Resemblance(images=("a", "b"), splits=("train", "test"), classes=("cat", "cat"))
+    odd = manifest.model_copy(
+        update={
+            "classes": ("cat", "Cat", "dog", "CAT"),
+            "duplicates": Duplicates(groups=1, images=2, conflicting=("a.png", "b.png")),
+            "resemblances": Resemblances(searched=True, pairs=3, across=1, conflicting=0, shown=(pair,)),
+        }
+    )
+    assert data_cautions(odd) == [
+        "Classes cat and Cat and CAT differ only by case: are they one?",
+        "2 images have copies with another class, so that not all labels can be right.",
+        "1 pair of images looks alike across splits, so that a split may know another's images; "
+        "data.near_duplicates = move puts each into one split.",
+    ]
+    assert data_cautions(manifest.model_copy(update={"classes": ("cat", "dog")})) == []
+    told = described(manifest, resemblances=odd.resemblances)
+    assert "3 pairs look alike without being copies, 1 across splits, 0 across classes." in told
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (("Straße", "STRASSE"), "case"),
+        (("caf\u00e9", "cafe\u0301"), "the Unicode form of their letters"),
+        (("ｃａｔ", "cat"), "the Unicode form of their letters"),
+        (("Caf\u00e9", "cafe\u0301"), "case and the Unicode form of their letters"),
+    ],
+)
+def test_names_that_look_alike_are_told_with_their_difference(names: tuple[str, ...], words: str) -> None:
+    (caution,) = name_cautions(names)
+    assert caution.endswith(f" differ only by {words}: are they one?")
