@@ -252,8 +252,9 @@ def pair(arms: Sequence[str], study: Study, trials: Trials) -> dict[str, tuple[T
         problems = [f"trial {arm}, seed {seed}: is missing" for arm, seed in missing]
         problems += [f"trial {arm}, seed {seed}: is not part of the study" for arm, seed in foreign]
         raise DataError("\n".join(["trials: do not pair up by seed; run the study again", *problems]))
+    firsts: dict[int, Trial] = {}
     for trial in trials.trials:
-        first = trials.trials[0]
+        first = firsts.setdefault(trial.training.seed if study.vary_split else 0, trial)
         if _evaluated_on(trial) != _evaluated_on(first):
             raise DataError(
                 f"{trial_name(trial)}: was evaluated on {_evaluated_on(trial)}, but {trial_name(first)} on "

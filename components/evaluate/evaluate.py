@@ -55,12 +55,14 @@ def evaluate_trials(
         DataError: a model file is not the one that was trained, or not on these records.
         StorageError: a file cannot be read, or a trial not written.
     """
-    records, folder = load_records(records_file), run_folder(root, run)
+    folder = run_folder(root, run)
     if stat(join(folder, RECORDS_NAME)) is None:  # of the first trial
         publish(join(folder, RECORDS_NAME), read(records_file))
     trials = []
     for seed in decode(list[int], seeds, "seeds"):
-        trial, predictions = evaluate_trial(records, trial_folder(models, seed), confidence)
+        trial, predictions = evaluate_trial(
+            load_records(records_file, seed), trial_folder(models, seed), confidence
+        )
         if predictions:
             write_predictions(predictions_file(folder, predictions.arm, seed), predictions)
         write_document(trial_document(folder, trial.training.arm, seed), trial)

@@ -6,6 +6,7 @@ from kfp import dsl
 @dsl.component(base_image="optduel", install_kfp_package=False)
 def prepare(
     data: str,
+    seeds: str,
     root: str,
     records: dsl.Output[dsl.Dataset],
     card: dsl.Output[dsl.HTML],
@@ -15,6 +16,7 @@ def prepare(
 
     Args:
         data: The experiment's data section, as canonical JSON.
+        seeds: Those that draw a split of their own, as a JSON list; empty if all share one.
         root: Folder for data sets, a path or a URI; equal data is prepared there once.
         records: The data set's manifest and place, as JSON.
         card: Counts per class and split, samples of each class, duplicates and omissions.
@@ -27,4 +29,4 @@ def prepare(
 
     with exit_on_error("prepare"):
         paths = [Path(artifact.path) for artifact in (records, card, metrics)]
-        metrics.metadata.update(prepare_documents(data, root, *paths))
+        metrics.metadata.update(prepare_documents(data, seeds, root, *paths))

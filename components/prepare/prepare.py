@@ -5,6 +5,7 @@ Writers of one data set write the same bytes: several at once, or one after a ki
 """
 
 import contextlib
+import json
 import time
 import warnings
 from pathlib import Path
@@ -22,6 +23,7 @@ from optduel.components.records import (
     MANIFEST_FILE,
     Manifest,
     Records,
+    RecordsOfSeeds,
     data_cautions,
     encode_manifest,
     load_manifest,
@@ -128,11 +130,15 @@ def _publish(manifest: Manifest, place: str, version: str | None) -> Manifest:
     return manifest
 
 
-def prepare_documents(data: str, root: str, records: Path, card: Path, metrics: Path) -> dict[str, float]:
+def prepare_documents(
+    data: str, seeds: str, root: str, records: Path, card: Path, metrics: Path
+) -> dict[str, float]:
     """Prepares records and writes what later stages and people read of them.
 
     Args:
         data: canonical JSON of the experiment's data section.
+        seeds: a JSON list: of each a split of its own is prepared; of none the one of the data section. Card
+            and counts are those of the first.
         root: the folder for data sets, a path or a URI.
         records: where the `Records` document goes, as canonical JSON.
         card: where the card goes, as HTML.
@@ -146,9 +152,14 @@ def prepare_documents(data: str, root: str, records: Path, card: Path, metrics: 
         DataError: the images cannot be used.
         StorageError: a place cannot be written.
     """
-    prepared = prepare_records(decode(Data, data, "data"), root)
+    section = decode(Data, data, "data")
+    if of_seeds := [(seed, prepare_records(section.with_split_of(seed), root)) for seed in json.loads(seeds)]:
+        document: Records | RecordsOfSeeds = RecordsOfSeeds(of_seeds=tuple(of_seeds))
+        (_, prepared), *_ = of_seeds
+    else:
+        document = prepared = prepare_records(section, root)
     counts = _counts(prepared)
-    publish(records, prepared.canonical_json().encode())
+    publish(records, document.canonical_json().encode())
     publish(card, records_card(prepared).encode())
     publish(metrics, canonical_json(counts).encode())
     return counts

@@ -164,14 +164,33 @@ class Records(Section):
         return self.folder / shard.file
 
 
-def load_records(location: Location) -> Records:
+class RecordsOfSeeds(Section):
+    """What travels between stages where every seed of the study draws a split of its own.
+
+    Attributes:
+        of_seeds: seeds with their data sets, in the study's order.
+    """
+
+    of_seeds: tuple[tuple[int, Records], ...]
+
+
+def load_records(location: Location, seed: int | None = None) -> Records:
     """Reads the small file that stands for a data set between stages.
+
+    Args:
+        seed: of the study; of several data sets the one with this seed's split, the first one without it.
 
     Raises:
         StorageError: it cannot be read.
-        DataError: it is not such a file, or of another schema.
+        DataError: it is not such a file, of another schema, or has no split of the seed.
     """
     document = _parse_json(location)
+    if "of_seeds" in document:
+        several = validate(RecordsOfSeeds, document, str(location)).of_seeds
+        found = [records for one, records in several if seed in (None, one)]
+        if not found:
+            raise DataError(f"{location}: has no split of seed {seed}; run prepare again")
+        return found[0]
     manifest = document.get("manifest")
     _check_schema(manifest if isinstance(manifest, dict) else {}, location)
     return validate(Records, document, str(location))

@@ -119,8 +119,11 @@ def _check_parts(experiment: Experiment, records: Records, trials: Trials, compa
         raise DataError(
             f"comparison.arms: must be those of the experiment, {', '.join(names)}; compare again"
         )
+    study = experiment.study
     for trial in everyone:
-        if trial.training.data_fingerprint != records.manifest.fingerprint:
+        # The records are those of the first seed, where every seed has its own.
+        is_of_these = not study.vary_split or trial.training.seed == study.seeds[0]
+        if is_of_these and trial.training.data_fingerprint != records.manifest.fingerprint:
             raise DataError(
                 f"trial {trial.training.arm}, seed {trial.training.seed}: was trained on other records, "
                 f"{trial.training.data_fingerprint}; the report needs {records.manifest.fingerprint}"

@@ -127,8 +127,8 @@ def study_cautions(study: Study, challengers: int, evaluations: Sequence[Judged]
         images = "1 image" if widest.examples == 1 else f"{widest.examples} images"
         found.append(
             f"The {widest.split} split has only {images}: for other images of the same kind an accuracy "
-            f"measured on it is uncertain by up to {100 * half_width:.1f} points ({level}). The seeds vary "
-            "initial weights and data order, not the images."
+            f"measured on it is uncertain by up to {100 * half_width:.1f} points ({level})."
+            f"{'' if study.vary_split else ' The seeds vary initial weights and data order, not the images.'}"
         )
     return found + _unbalanced(study, widest)
 

@@ -72,6 +72,11 @@ class Data(Section):
     skip_corrupt: bool = False
     near_duplicates: Literal["tell", "move", "refuse"] = "tell"
 
+    def with_split_of(self, seed: int) -> "Data":
+        """The same images, split as a seed of the study draws it where every seed does."""
+        split = self.split.model_copy(update={"seed": self.split.seed + seed})
+        return self.model_copy(update={"split": split})
+
     @model_validator(mode="after")
     def _one_test_split(self) -> Self:
         if self.source.has_test_split and self.split.test > 0:
@@ -209,6 +214,24 @@ class Experiment(Section):
         if len(set(names)) != len(names):
             raise ValueError(f"every arm needs a name of its own, got {', '.join(names)}")
         return arms
+
+    @model_validator(mode="after")
+    def _splits_that_vary(self) -> Self:
+        """What a split per seed cannot go with, because images would be judged on that were seen before."""
+        if not self.study.vary_split:
+            return self
+        if self.tuning is not None:
+            raise ValueError(
+                "study.vary_split: goes without tuning: test images of one seed's split are validation "
+                "images of another's, so the settings would be chosen on them; leave tuning out"
+            )
+        if self.retraining is not None:
+            raise ValueError("study.vary_split: goes without retraining, which judges on one split")
+        if self.data.source.has_test_split:
+            raise ValueError(
+                "study.vary_split: needs a test split that is drawn; leave out data.source.test_split"
+            )
+        return self
 
     @model_validator(mode="after")
     def _workers_divide_shards(self) -> Self:

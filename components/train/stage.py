@@ -99,7 +99,7 @@ def train_trial(
     Raises:
         OptduelError: what ended the trial; checkpoints stay, until the trial is complete.
     """
-    records = load_records(records_file)
+    records = load_records(records_file, seed)
     task = validate(Task, {**sections, "seed": seed, "records": records, "output": output}, "train")
     batch, examples = task.training.global_batch_size, records.manifest.splits["train"].records
     if batch > examples:

@@ -210,7 +210,11 @@ def build(
     def tasks(root: Any) -> RunOutputs | RetrainingOutputs:
         # Only records are worth caching: a stale model would be worse than a second training. Of them only
         # those whose name stands for the content: KFP's cache does not look behind a path.
-        preparation_task = prepare(data=_constant(experiment.data.canonical_json()), root=root)
+        preparation_task = prepare(
+            data=_constant(experiment.data.canonical_json()),
+            seeds=canonical_json(experiment.study.seeds if experiment.study.vary_split else []),
+            root=root,
+        )
         cached = experiment.data.source.is_downloaded and (deployment is None or deployment.cached)
         prepared = placement.place(preparation_task, "prepare", "prepare", cached)
         records = prepared.outputs["records"]

@@ -109,7 +109,7 @@ def _data(workload: Workload, name: str, archive: Path) -> Data:
 def _prepare_records(workload: Workload, name: str, archive: Path) -> None:
     data = _data(workload, name, archive).canonical_json()
     outputs = [Path(workload.root) / f"{name}-{part}" for part in ("card.html", "counts.json")]
-    prepare_documents(data, workload.root, Path(workload.records(name)), *outputs)
+    prepare_documents(data, "[]", workload.root, Path(workload.records(name)), *outputs)
 
 
 def _save_arrays(workload: Workload, name: str) -> None:

@@ -7,12 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from optduel.components.compare.compare import gather
 from optduel.components.core import ExperimentError
 from optduel.components.results import EXPERIMENT_NAME
 from optduel.components.settings import Experiment
 from optduel.pipeline.cli.command_line import main
 from optduel.pipeline.cli.extending import extended
 from optduel.pipeline.cli.shipped import load_experiment
+from optduel.pipeline.local.run import load_run
 
 
 def experiment(seeds: str = "[0, 1, 2, 3, 4, 5]", *more: str) -> Experiment:
@@ -89,3 +91,42 @@ def test_finished_trials_are_taken_over_and_the_verdict_is_a_second_look(
     assert told.count("takes over") == 6
     assert pair["differences"][:3] == before["differences"]
     assert (pair["seeds"], pair["looks"]) == ([0, 1, 2, 3, 4, 5], [3, 6])
+
+
+@pytest.mark.exhaustive
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_every_seed_draws_its_own_split_and_the_verdict_knows_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    quick = ["--set", "training.epochs=1", "--set", "model={name: linear}", "--set", "tuning=null", "--json"]
+    study = ["--set", "study.seeds=[0, 1, 2]", "--set", "study.vary_split=true"]
+    assert main(["run", "digits", "--root", str(tmp_path), *study, *quick]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    (pair,) = answer["comparison"]["comparisons"]
+    assert pair["other_images"]["degrees_of_freedom"] == 2
+    assert pair["other_images"]["seed_variance"] is None
+    trials = gather(load_run(answer["run"]).experiment, answer["run"]).trials
+    fingerprints = {trial.training.seed: trial.training.data_fingerprint for trial in trials}
+    assert len(set(fingerprints.values())) == 3
+    assert all(trial.training.data_fingerprint == fingerprints[trial.training.seed] for trial in trials)
+    assert len(list((tmp_path / "datasets" / "digits").iterdir())) == 3
+    assert "corrected after Nadeau and Bengio" in Path(answer["report"]).read_text()
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        (["tuning={trials: 2, seeds: [100], metric: accuracy}"], "goes without tuning"),
+        (
+            [
+                "data.source={kind: tfds, name: beans, test_split: test}",
+                "data.split={train: 0.8, validation: 0.2, test: 0}",
+            ],
+            "needs a test split that is drawn",
+        ),
+    ],
+)
+def test_splits_that_vary_are_refused_where_images_would_be_seen_before(more: list[str], reason: str) -> None:
+    with pytest.raises(ExperimentError, match=f"study.vary_split: {reason}"):
+        load_experiment("digits", ["tuning=null", "study.vary_split=true", *more])
