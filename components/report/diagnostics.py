@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from optduel.components.report.class_labels import shortened
 from optduel.components.report.drawing import COLOURS, MARKERS, Figure, printable
 from optduel.components.results import Trial
 
@@ -17,6 +18,10 @@ LABELLED_CLASSES = 30
 
 COUNTED_CLASSES = 12
 """With more classes than this the confusion matrix shows colours without counts."""
+
+_TITLE_COLUMNS = 28
+_LABEL_COLUMNS = 14
+"""Of class names; a wide letter takes two."""
 
 _GRID = np.concatenate([[0], np.linspace(0, 1, 101)])
 """False positive rates: 0 twice, because a ROC may rise there."""
@@ -39,7 +44,7 @@ def roc_figure(arms: Mapping[str, Sequence[Trial]]) -> Figure | None:
         axes.set_visible(False)
     for axes in panels[max(len(shown) - columns, 0) : len(shown)]:
         axes.tick_params(labelbottom=True)  # also above a hidden panel
-    names = [entry.name for entry in _first(arms).evaluation.classes]
+    names = shortened([entry.name for entry in _first(arms).evaluation.classes], _TITLE_COLUMNS)
     for axes, index in zip(panels, shown, strict=False):
         for number, (arm, trials) in enumerate(arms.items()):
             if not trials:
@@ -123,7 +128,7 @@ def pooled_calibration(
 
 def confusion_figure(arm: str, trials: Sequence[Trial]) -> Figure:
     """The confusion matrix of one arm, counts pooled over the seeds, coloured by share of the true class."""
-    names = [printable(entry.name, 14) for entry in trials[0].evaluation.classes]
+    names = shortened([entry.name for entry in trials[0].evaluation.classes], _LABEL_COLUMNS)
     counts = pooled_confusion(trials)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = min(max(3.6, 0.3 * len(names) + 1.8), 7.5)
@@ -135,8 +140,9 @@ def confusion_figure(arm: str, trials: Sequence[Trial]) -> Figure:
     axes.set_ylabel("true")
     axes.set_title(arm)
     if len(names) <= LABELLED_CLASSES:
-        axes.set_xticks(range(len(names)), names, rotation=90, fontsize="small")
-        axes.set_yticks(range(len(names)), names, fontsize="small")
+        labels = [printable(name) for name in names]
+        axes.set_xticks(range(len(names)), labels, rotation=90, fontsize="small")
+        axes.set_yticks(range(len(names)), labels, fontsize="small")
     if len(names) <= COUNTED_CLASSES:
         for (row, column), count in np.ndenumerate(counts):
             colour = "white" if shares[row, column] > 0.5 else "#333333"

@@ -8,7 +8,7 @@ import functools
 import importlib.util
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 
@@ -47,6 +47,7 @@ __all__ = [
     "MaxNLocator",
     "figure_files",
     "figure_style",
+    "missing_letters",
     "printable",
 ]
 
@@ -70,10 +71,18 @@ of ggplot's panels; the first two are told apart with every common colour blindn
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "*")
 """The same distinction without colour."""
 
+_USUAL = "DejaVu Sans"
+"""Comes with matplotlib: the same figure on every machine. It has Latin, Cyrillic and Arabic letters, say."""
+
+_FONT_FILES = {
+    "noto_cjk_sans_jp_regular": "*.otf",  # Chinese, Japanese, Korean
+    "fontpkg_noto_sans_devanagari": "files/*.ttf",
+}
+"""Packages of fonts and where the files lie in them, for what the usual font lacks."""
+
 _SETTINGS = {
     "svg.hashsalt": "optduel",  # else every file has element names of its own
     "text.parse_math": False,  # a dollar sign in a class's name is a dollar sign
-    "font.family": ["DejaVu Sans"],  # comes with matplotlib: the same figure on every machine
     "text.color": "#222222",
     "axes.labelcolor": "#222222",
     "xtick.color": "#333333",
@@ -85,11 +94,16 @@ _SETTINGS = {
 
 
 @contextlib.contextmanager
-def figure_style() -> Iterator[None]:
-    """Within this context figures are made, and only within it do they look right when they are saved."""
+def figure_style(texts: Iterable[str] = ()) -> Iterator[None]:
+    """Within this context figures are made, and only within it do they look right when they are saved.
+
+    Args:
+        texts: names in any script that the figures show.
+    """
     # All defaults first, whatever was set before; and by its file, as a user's style may be called ggplot.
     ggplot = _own / "stylelib" / "ggplot.mplstyle"
-    with matplotlib.style.context(["default", ggplot, _SETTINGS]):
+    fonts = {"font.family": _families_for(set().union(*texts))}
+    with matplotlib.style.context(["default", ggplot, _SETTINGS | fonts]):
         yield
 
 
@@ -106,15 +120,44 @@ def figure_files(name: str, figure: Figure) -> dict[str, bytes]:
     return files
 
 
-def printable(text: str, longest: int = 28) -> str:
-    """The text as a figure can show it: shortened, and with a box for what the font does not have."""
-    if len(text) > longest:
-        text = text[: longest - 1] + "…"
-    known = _known_characters()
-    return "".join(character if ord(character) in known else "□" for character in text)
+def printable(text: str) -> str:
+    """The text as a figure can show it: with a box for what no font has."""
+    missing = missing_letters([text])
+    return "".join("□" if character in missing else character for character in text)
+
+
+def missing_letters(texts: Iterable[str]) -> set[str]:
+    """The characters that no font has."""
+    letters = set().union(*texts)
+    for family in _families_for(letters):
+        letters = {letter for letter in letters if ord(letter) not in _known_characters(family)}
+    return letters
+
+
+def _families_for(letters: set[str]) -> list[str]:
+    """The fonts that have these characters, the usual one first; others only where it lacks some."""
+    families = [_USUAL]
+    lacking = {letter for letter in letters if ord(letter) not in _known_characters(_USUAL)}
+    for family in _further_fonts() if lacking else ():
+        if any(ord(letter) in _known_characters(family) for letter in lacking):
+            families.append(family)
+    return families
 
 
 @functools.cache
-def _known_characters() -> frozenset[int]:
-    path = matplotlib.font_manager.findfont("DejaVu Sans")
+def _further_fonts() -> tuple[str, ...]:
+    """Makes the fonts of the packages known to matplotlib; their families."""
+    families = []
+    for package, pattern in _FONT_FILES.items():
+        found = importlib.util.find_spec(package)
+        if found is not None and found.origin is not None:
+            for path in sorted(Path(found.origin).parent.glob(pattern)):
+                matplotlib.font_manager.fontManager.addfont(str(path))
+                families.append(matplotlib.font_manager.fontManager.ttflist[-1].name)
+    return tuple(families)
+
+
+@functools.cache
+def _known_characters(family: str) -> frozenset[int]:
+    path = matplotlib.font_manager.findfont(family)
     return frozenset(code for code in matplotlib.font_manager.get_font(path).get_charmap() if code >= 32)

@@ -9,7 +9,7 @@ from pathlib import Path
 import jinja2
 import yaml
 
-from optduel.components.core import DataError
+from optduel.components.core import DataError, say
 from optduel.components.records import DESCRIPTION_TEMPLATES, Records, data_cautions, describe
 from optduel.components.report import diagnostics, differences, numbers, outcomes, plots
 from optduel.components.report import provenance as lineage
@@ -19,7 +19,7 @@ from optduel.components.report.arm_cards import (
     arm_cards,
     decay_notes,
 )
-from optduel.components.report.drawing import figure_files, figure_style
+from optduel.components.report.drawing import figure_files, figure_style, missing_letters
 from optduel.components.report.outcomes import metric_rows
 from optduel.components.results import (
     Comparison,
@@ -30,6 +30,9 @@ from optduel.components.results import (
     markdown_table,
 )
 from optduel.components.settings import FIRST_SHARE, Experiment, cautions
+
+_LETTERS_TOLD = 20
+"""Of those that no font has."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +135,12 @@ def _check_parts(experiment: Experiment, records: Records, trials: Trials, compa
 
 def _draw(experiment: Experiment, arms: Mapping[str, Sequence[Trial]]) -> dict[str, bytes]:
     subject = plots.plot_subject(experiment.arms)
-    with figure_style():
+    trial = next(trials[0] for trials in arms.values() if trials)
+    names = [entry.name for entry in trial.evaluation.classes]
+    if missing := missing_letters(names):
+        letters = " ".join(sorted(missing)[:_LETTERS_TOLD])
+        say(f"report: figures show boxes for letters of class names that no font here has: {letters}")
+    with figure_style(names):
         figures = {
             "losses": plots.losses_figure(subject, arms),
             "accuracy": plots.accuracy_figure(subject, arms),

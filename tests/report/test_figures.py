@@ -1,14 +1,18 @@
 import io
+import unicodedata
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from matplotlib.axes import Axes
 from matplotlib.collections import FillBetweenPolyCollection
 from matplotlib.figure import Figure
 from PIL import Image
 
 from optduel.components.core import DataError
+from optduel.components.report.class_labels import shortened
 from optduel.components.report.diagnostics import (
     ROC_PANELS,
     calibration_figure,
@@ -17,7 +21,14 @@ from optduel.components.report.diagnostics import (
     pooled_confusion,
     roc_figure,
 )
-from optduel.components.report.drawing import COLOURS, MARKERS, figure_files, figure_style, printable
+from optduel.components.report.drawing import (
+    COLOURS,
+    MARKERS,
+    figure_files,
+    figure_style,
+    missing_letters,
+    printable,
+)
 from optduel.components.report.plots import (
     accuracy_figure,
     curve,
@@ -203,10 +214,77 @@ def test_split_of_one_class_has_no_roc_figure(make_study) -> None:
 
 @pytest.mark.parametrize(
     ("text", "shown"),
-    [("a$b$", "a$b$"), ("日本", "□□"), ("naïve", "naïve"), ("x\ny", "x□y"), ("a" * 40, "a" * 27 + "…")],
+    [
+        ("a$b$", "a$b$"),
+        ("naïve", "naïve"),
+        ("x\ny", "x□y"),
+        ("\U00013000", "□"),
+        ("عباد الشمس", "عباد الشمس"),
+    ],
 )
 def test_any_name_can_be_drawn(text: str, shown: str) -> None:
     assert printable(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("package", "names"),
+    [
+        ("noto_cjk_sans_jp_regular", ("向日葵", "ひまわり", "해바라기", "玫瑰")),
+        ("fontpkg_noto_sans_devanagari", ("सूरजमुखी", "क्षत्रिय")),
+    ],
+)
+def test_names_in_other_scripts_are_drawn_in_their_letters(
+    make_study, package: str, names: tuple[str, ...]
+) -> None:
+    pytest.importorskip(package)
+    assert not missing_letters(names)
+    study = make_study(classes=names, seeds=1, epochs=1)
+    with figure_style(names):
+        figure = confusion_figure("adamw", study.trials.of("adamw"))
+        labels = [label.get_text() for label in only_axes(figure).get_yticklabels()]
+        figure_files("confusion", figure)  # a letter that no font has would be a warning
+    assert labels == list(names)
+
+
+def test_letters_that_no_font_has_are_named() -> None:
+    assert missing_letters(["cat", "\U00013000\U00013001"]) == {"\U00013000", "\U00013001"}
+
+
+PLANTS = [
+    "Corn_(maize)___Cercospora_leaf_spot Gray_leaf_spot",
+    "Corn_(maize)___Common_rust_",
+    "Corn_(maize)___Northern_Leaf_Blight",
+    "Corn_(maize)___healthy",
+]
+
+
+def test_long_names_are_shortened_in_the_middle_and_stay_apart() -> None:
+    assert shortened(PLANTS, 14) == ["Corn_(…af_spot", "Corn_(…n_rust_", "Corn_(…_Blight", "Corn_(…healthy"]
+    assert shortened(["cat", "a" * 15], 14) == ["cat", "aaaaaa…aaaaaaa"]
+    assert shortened(["x" * 30 + "one" + "y" * 30, "x" * 30 + "two" + "y" * 30], 14) == [
+        "…xxoneyyyyyyy…",
+        "…xxtwoyyyyyyy…",
+    ]
+
+
+@given(
+    names=st.lists(
+        st.text(st.sampled_from("ab_向क्षि\u0301é"), min_size=1, max_size=40),
+        min_size=1,
+        max_size=12,
+        unique=True,
+    ),
+    columns=st.integers(8, 30),
+)
+def test_shortened_names_fit_and_differ(names: list[str], columns: int) -> None:
+    found = shortened(names, columns)
+    assert len(set(found)) == len(names)
+    for name, text in zip(names, found, strict=True):
+        letters = [sign for sign in text if unicodedata.category(sign)[0] != "M"]
+        assert sum(1 + (unicodedata.east_asian_width(sign) in "WF") for sign in letters) <= columns
+        if text == name:
+            continue
+        assert "…" in text
 
 
 def test_twelve_arms_are_told_apart_on_the_panels() -> None:
