@@ -25,6 +25,7 @@ from optduel.pipeline.cli.arguments import (
     print_json,
     tell_cautions,
 )
+from optduel.pipeline.cli.champion_commands import add_champion_commands
 from optduel.pipeline.cli.cluster_commands import add_cluster_commands
 from optduel.pipeline.cli.data_commands import add_data_arguments, look
 from optduel.pipeline.cli.schedule_commands import add_schedule_commands
@@ -185,6 +186,14 @@ def build_parser() -> argparse.ArgumentParser:
         "optduel schedule create digits --cron '0 0 6 * * 1' --image registry/optduel:1",
     )
     add_schedule_commands(schedule)
+
+    champion = add(
+        None,
+        "champion",
+        "Show or change the model in use of a name.",
+        "optduel champion rollback flowers --by ann --reason 'confuses roses in the shop'",
+    )
+    add_champion_commands(champion, DEFAULT_ROOT)
 
     for sub in (showing, checking, running, compiling):
         add_experiment_arguments(sub, is_required=sub is not showing)

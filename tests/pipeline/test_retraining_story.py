@@ -1,0 +1,180 @@
+"""Four weeks of a folder of images: promoted, skipped, retrained, poisoned and refused, and rolled back.
+
+The graph is the one that is compiled for a cluster; here KFP's local runner executes it.
+"""
+
+import contextlib
+import io
+import json
+import random
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from optduel.components.champions import current, history, retraining_runs
+from optduel.components.results import read_notices
+from optduel.components.storage import join, read, stat
+from optduel.pipeline.cli.command_line import main
+from tests.servers import stores
+
+DIGITS = load_digits()
+CLASSES = (0, 1, 2)
+GATE = "{smallest_test: 20, margin: 0.1, class_floor: 0.3}"
+
+
+@dataclass
+class Story:
+    """A folder of images, a root, and what was said of every run."""
+
+    photos: Path
+    root: str
+    weeks: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def deliver(self, start: int, end: int, shuffled: bool = False) -> None:
+        """Adds digits to the folder; if they are poisoned, replaces all, with labels at random."""
+        dice = random.Random(0)
+        if shuffled:
+            shutil.rmtree(self.photos)
+        for number in range(start, end):
+            label = int(DIGITS.target[number])
+            if label in CLASSES:
+                folder = self.photos / str(dice.choice(CLASSES) if shuffled else label)
+                folder.mkdir(parents=True, exist_ok=True)
+                pixels = np.round(DIGITS.images[number] * 255 / 16).astype(np.uint8)
+                Image.fromarray(pixels).save(folder / f"{number}.png")
+
+    def run(self, week: str, *more: str) -> tuple[int, str]:
+        """Runs the retraining as a schedule does; returns its exit code and what it told."""
+        source = {"kind": "folder", "path": str(self.photos)}
+        settings = [
+            f"data.source={json.dumps(source)}",
+            "data.image_size=[8, 8]",
+            "data.channels=1",
+            "data.split={train: 0.6, validation: 0.2, test: 0.2}",
+            "data.shards=1",
+            "model={name: linear}",
+            "training.epochs=12",
+            "training.global_batch_size=32",
+            f"retraining={{champion: weekly, arm: adamw, seeds: [0, 1], gate: {GATE}}}",
+            *more,
+        ]
+        arguments = [word for setting in settings for word in ("--set", setting)]
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = main(["run", "digits", "--root", self.root, *arguments, "--json"])
+        if out.getvalue():
+            self.weeks[week] = json.loads(out.getvalue())
+        return code, err.getvalue()
+
+    def champion(self) -> tuple[int, str]:
+        """Number of the last change, and the run of the model in use."""
+        held = current(self.root, "weekly")
+        assert held is not None
+        return held.champion.number, held.champion.candidate.run
+
+    def events(self, week: str) -> list[str]:
+        """What is told of a week."""
+        return [notice.event for notice in read_notices(self.weeks[week]["run"])]
+
+
+@pytest.fixture(
+    scope="module",
+    params=["local", *(pytest.param(kind, marks=pytest.mark.exhaustive) for kind in ("s3", "gs"))],
+)
+def story(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, forking_python: str
+) -> Iterator[Story]:
+    folder = tmp_path_factory.mktemp("story")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "executable", forking_python)
+        patch.setenv("OPTDUEL_CODE_VERSION", "1")
+        patch.setenv("OPTDUEL_STAGING", str(folder / "staging"))
+        root = str(folder / "root")
+        if request.param != "local":
+            patch.setenv("AWS_ACCESS_KEY_ID", stores.ACCESS_KEY)
+            patch.setenv("AWS_SECRET_ACCESS_KEY", stores.SECRET_KEY)
+            variable, url = {
+                "gs": ("STORAGE_EMULATOR_HOST", "fake_gcs_url"),
+                "s3": ("AWS_ENDPOINT_URL_S3", "seaweedfs_url"),
+            }[request.param]
+            patch.setenv(variable, request.getfixturevalue(url))
+            root = f"{request.param}://{stores.BUCKET}/story"
+        yield Story(folder / "photos", root)
+
+
+@pytest.mark.slow
+def test_four_weeks(story: Story) -> None:
+    story.deliver(0, 900)
+    code, said = story.run("first")
+    assert code == 0, said
+    assert story.weeks["first"]["retraining"]["outcome"] == "promoted"
+    first = story.champion()
+    assert first[0] == 1
+    assert story.events("first") == ["optduel.champion.promoted"]
+
+    code, said = story.run("same")
+    assert code == 0, said
+    same = story.weeks["same"]["retraining"]
+    assert (same["outcome"], same["judgement"]) == ("skipped", None)
+    assert "skipped: nothing has changed since run" in said
+    assert "train adamw" not in said, "nothing is trained"
+    assert story.champion() == first
+    assert story.events("same") == ["optduel.run.skipped"]
+
+    story.deliver(900, 1500)
+    code, said = story.run("more")
+    assert code == 0, said
+    more = story.weeks["more"]["retraining"]
+    assert more["outcome"] == "promoted", more["reason"]
+    judgement = more["judgement"]
+    assert judgement["number"] == 1
+    assert judgement["seen_images"] > 0, "the split has moved: old training images are test images now"
+    assert judgement["judged_images"] == judgement["test_images"] - judgement["seen_images"]
+    assert more["decision"]["reason"].startswith("images have changed (180 added, 0 removed, 0 relabelled)")
+    second = story.champion()
+    assert second[0] == 2
+
+    story.deliver(0, 1797, shuffled=True)
+    code, said = story.run("poisoned")
+    assert code == 0, said
+    poisoned = story.weeks["poisoned"]["retraining"]
+    assert poisoned["outcome"] == "refused"
+    assert sum(one["relabelled"] for one in poisoned["decision"]["classes"]) > 100
+    assert story.champion() == second
+    assert story.events("poisoned") == ["optduel.gate.refused"]
+    refused = [one["name"] for one in poisoned["judgement"]["criteria"] if not one["passed"]]
+    assert "accuracy" in refused
+
+    assert main(["champion", "rollback", "weekly", "--root", story.root, "--by", "ann", "--reason", "r"]) == 0
+    assert story.champion() == (3, first[1])
+    assert [one.action for one in history(story.root, "weekly")] == ["promoted", "promoted", "rolled back"]
+    outcomes = [run.outcome for run in retraining_runs(story.root, "weekly")]
+    assert outcomes == ["promoted", "skipped", "promoted", "refused"]
+
+
+@pytest.mark.slow
+def test_every_run_leaves_its_pages(story: Story) -> None:
+    """After the four weeks."""
+    pages = {
+        "first": ("changes.html", "gate.html", "timeline.html", "records.html"),
+        "same": ("changes.html", "timeline.html", "records.html"),
+        "poisoned": ("changes.html", "gate.html", "timeline.html", "records.html"),
+    }
+    for week, names in pages.items():
+        for name in names:
+            page = read(join(story.weeks[week]["run"], name)).decode()
+            assert "<html" in page
+            assert "<script" not in page
+            assert "http" not in page.replace("http-equiv", "")
+    timeline = read(join(story.root, "champions", "weekly", "timeline.html")).decode()
+    for week in story.weeks.values():
+        assert week["run"].rpartition("/")[2] in timeline
+    assert stat(join(story.weeks["same"]["run"], "gate.json")) is None
