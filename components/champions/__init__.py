@@ -44,7 +44,7 @@ from optduel.components.champions.judgement import (
 )
 from optduel.components.champions.measurement import Measured, read_measured, write_measured
 from optduel.components.champions.pages import render_page
-from optduel.components.champions.selection import select_candidate
+from optduel.components.champions.selection import run_trials, select_candidate
 
 __all__ = [
     "ImageList",
@@ -56,6 +56,7 @@ __all__ = [
     "read_measured",
     "write_measured",
     "render_page",
+    "run_trials",
     "select_candidate",
     "Criterion",
     "write_judgement",

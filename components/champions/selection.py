@@ -45,7 +45,7 @@ def select_candidate(
         StorageError: a trial cannot be read.
     """
     folder = run_folder(root, run)
-    trials = {arm.name: [_trial(folder, arm.name, seed) for seed in seeds] for arm in arms}
+    trials = {arm.name: run_trials(root, run, [arm], seeds) for arm in arms}
 
     def score(trial: Trial | DivergedTrial) -> float:
         if isinstance(trial, DivergedTrial):
@@ -81,6 +81,12 @@ def select_candidate(
         macro_f1=evaluation.macro_f1,
         calibration_error=evaluation.expected_calibration_error,
     )
+
+
+def run_trials(root: str, run: str, arms: Sequence[Arm], seeds: Sequence[int]) -> list[Trial | DivergedTrial]:
+    """A run's trials, arm by arm in the order of seeds. Raises as `select_candidate` does."""
+    folder = run_folder(root, run)
+    return [_trial(folder, arm.name, seed) for arm in arms for seed in seeds]
 
 
 def _trial(folder: str, arm: str, seed: int) -> Trial | DivergedTrial:

@@ -13,8 +13,10 @@ from optduel.components.champions import (
     Judgement,
     Measured,
     Standing,
+    model_folder,
     read_measured,
     render_page,
+    run_trials,
     select_candidate,
     write_judgement,
 )
@@ -24,11 +26,15 @@ from optduel.components.gate.paired import Outcomes, macro_f1
 from optduel.components.records import Manifest, load_records
 from optduel.components.results import (
     Interval,
+    Parent,
     Predictions,
+    Trial,
+    lineage_of,
     now,
     predictions_file,
     read_predictions,
     run_folder,
+    write_lineage,
 )
 from optduel.components.settings import (
     Arm,
@@ -79,7 +85,8 @@ def judge_run(
     retraining = study.retraining
     if retraining is None:
         raise ExperimentError("experiment.retraining: is required; say which champion is retrained")
-    manifest = load_records(records_file).manifest
+    records = load_records(records_file)
+    manifest = records.manifest
     arms, seeds = _trained(study, retraining, sections)
     candidate = select_candidate(root, run, study, arms, seeds, manifest, retraining.gate.metric)
     measured, champion = read_measured(root, run)
@@ -89,6 +96,9 @@ def judge_run(
         raise DataError(f"{place}: is of another model than the candidate's; evaluate again")
     judgement = judge(retraining, run, candidate, manifest, predictions, measured, champion)
     write_judgement(root, judgement)
+    trained = [trial for trial in run_trials(root, run, arms, seeds) if isinstance(trial, Trial)]
+    parents = _parents(root, retraining.champion, measured)
+    write_lineage(run_folder(root, run), lineage_of(run, study, records, trained, parents))
     html = render_page(Path(__file__).parent / "templates" / "gate.html", judgement=judgement)
     publish(page, html.encode())
     publish(join(run_folder(root, run), "gate.html"), html.encode())
@@ -98,6 +108,20 @@ def judge_run(
         say(f"gate: {'passed' if criterion.passed else 'not passed'}: {criterion.name}: {criterion.sentence}")
     say(f"gate: {'passed' if judgement.passed else 'refused'}: {judgement.reason}")
     return scalars
+
+
+def _parents(root: str, champion: str, measured: Measured) -> list[Parent]:
+    if measured.number is None or measured.model_sha256 is None or measured.run is None:
+        return []
+    return [
+        Parent(
+            champion=champion,
+            number=measured.number,
+            run=measured.run,
+            model_sha256=measured.model_sha256,
+            folder=model_folder(root, champion, measured.model_sha256),
+        )
+    ]
 
 
 def _trained(study: Experiment, retraining: Retraining, sections: str) -> tuple[Sequence[Arm], Sequence[int]]:

@@ -19,7 +19,7 @@ from optduel.components.champions import (
     refuse_pinned,
 )
 from optduel.components.core import ConflictError, DataError, ExperimentError, say
-from optduel.components.results import now
+from optduel.components.results import LINEAGE_NAME, now, run_folder
 from optduel.components.storage import (
     Download,
     Upload,
@@ -27,6 +27,8 @@ from optduel.components.storage import (
     download,
     join,
     list_entries,
+    publish,
+    read,
     stat,
     upload,
 )
@@ -195,6 +197,9 @@ def _copy(root: str, name: str, candidate: Candidate, hand_over: HandOver) -> st
         made = model.parent / "made"
         made.mkdir()
         hand_over(candidate, model, made)
+        origin = join(run_folder(root, candidate.run), LINEAGE_NAME)
+        if stat(origin):
+            publish(join(folder, LINEAGE_NAME), read(origin))
         files = [Path(entry.uri) for entry in list_entries(made)]
         upload([Upload(file, join(folder, str(file.relative_to(made)))) for file in files])
         upload([Upload(model, place)])

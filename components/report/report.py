@@ -16,10 +16,12 @@ from optduel.components.results import (
     Trial,
     TrialHistory,
     Trials,
+    lineage_of,
     read_document,
     run_folder,
     write_history_table,
     write_index,
+    write_lineage,
 )
 from optduel.components.settings import Experiment, decode
 from optduel.components.storage import join, publish
@@ -57,6 +59,7 @@ def write_report(
     publish(summary, report.summary.encode())
     publish(page, report.html.encode())
     write_tables(root, run, study, trials, verdict)
+    write_lineage(run_folder(root, run), lineage_of(run, study, load_records(records), trials.trials))
     say(f"report: a page and {len(report.figures)} figures")
 
 

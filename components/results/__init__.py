@@ -1,5 +1,14 @@
 """What a study leaves: documents, histories, tables over many runs, and where the numbers come from."""
 
+from optduel.components.results.ancestry import (
+    IMAGE_VARIABLE,
+    LINEAGE_NAME,
+    Lineage,
+    Parent,
+    lineage_of,
+    read_lineage,
+    write_lineage,
+)
 from optduel.components.results.columns import Column, Schema
 from optduel.components.results.columns import decode as decode_table
 from optduel.components.results.columns import encode as encode_table
@@ -114,4 +123,11 @@ __all__ = [
     "Schema",
     "decode_table",
     "encode_table",
+    "IMAGE_VARIABLE",
+    "LINEAGE_NAME",
+    "Lineage",
+    "Parent",
+    "lineage_of",
+    "read_lineage",
+    "write_lineage",
 ]

@@ -6,6 +6,7 @@ from typing import Any
 from kfp import dsl, kubernetes
 
 from optduel.components.core import POD_TERMINATION_LOG, TERMINATION_LOG_VARIABLE
+from optduel.components.results import IMAGE_VARIABLE
 from optduel.components.settings import USER, Deployment, Resources
 
 LOCAL_IMAGE = "python"
@@ -93,6 +94,7 @@ def _resources(task: Any, resources: Resources) -> None:
 def _environment(task: Any, deployment: Deployment) -> None:
     for name, value in _sorted(deployment.environment):
         task.set_env_variable(name, value)
+    task.set_env_variable(IMAGE_VARIABLE, deployment.image)
     # By what it holds Argo knows a final failure: manifests/components/retry-policy.
     task.set_env_variable(TERMINATION_LOG_VARIABLE, POD_TERMINATION_LOG)
     for secret in deployment.secrets:
