@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from optduel.components.results import Interval
-from optduel.components.settings import Arm, Section
+from optduel.components.settings import Arm, Registry, Section
 from optduel.components.storage import join
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -60,6 +60,7 @@ class Champion(Section):
         candidate: the model; its place is within the champion's folder.
         predecessor: number of the change that made the model before this one the champion; of none at first.
         pinned: whether it stays until a person releases it.
+        registry: that has it under the alias `champion`, too.
     """
 
     schema_version: Literal[1] = 1
@@ -72,6 +73,7 @@ class Champion(Section):
     candidate: Candidate
     predecessor: int | None = None
     pinned: bool = False
+    registry: Registry | None = None
 
 
 def champion_folder(root: str, name: str) -> str:

@@ -24,7 +24,7 @@ from optduel.components.decide.page import changes_page
 from optduel.components.records import Records, load_records
 from optduel.components.results import Notice, code_version, now, run_folder, write_notice
 from optduel.components.settings import Arm, Experiment, Retraining, canonical_json, decode
-from optduel.components.storage import join, publish
+from optduel.components.storage import is_remote, join, publish
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,11 @@ def decide_run(
     retraining = study.retraining
     if retraining is None:
         raise ExperimentError("experiment.retraining: is required; say which champion is retrained")
+    if retraining.registry is not None and not is_remote(root):
+        raise ExperimentError(
+            f"retraining.registry: a registry can fetch models from a store only, the root is {root}; take a "
+            "root gs://, s3:// or minio://, or leave the registry out"
+        )
     records = load_records(records_file)
     held = current(root, retraining.champion)
     champion = held.champion if held else None

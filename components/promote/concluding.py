@@ -40,7 +40,7 @@ def promote_run(retraining: str, root: str, run: str, timeline: Path) -> Retrain
     reason = judgement.reason
     if judgement.passed:
         try:
-            champion = _promoted(root, settings.champion, judgement)
+            champion = _promoted(root, settings, judgement)
             outcome, reason = "promoted", f"change {champion.number}: {judgement.reason}"[:1000]
         except (ConflictError, ExperimentError) as error:
             # Another run was first, or a person has pinned the champion: this one is refused, not broken.
@@ -48,10 +48,11 @@ def promote_run(retraining: str, root: str, run: str, timeline: Path) -> Retrain
     return _ended(root, decision, judgement, outcome, reason, timeline)
 
 
-def _promoted(root: str, name: str, judgement: Judgement) -> Champion:
+def _promoted(root: str, settings: Retraining, judgement: Judgement) -> Champion:
     by = f"run {judgement.run}"
     candidate, number = judgement.candidate, judgement.number
-    return promote(root, name, candidate, number, "promoted", by, judgement.reason, hand_over)
+    how = (by, judgement.reason, hand_over, settings.registry)
+    return promote(root, settings.champion, candidate, number, "promoted", *how)
 
 
 def skip_run(retraining: str, root: str, run: str, timeline: Path) -> RetrainingRun:

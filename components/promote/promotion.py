@@ -19,7 +19,9 @@ from optduel.components.champions import (
     refuse_pinned,
 )
 from optduel.components.core import ConflictError, DataError, ExperimentError, say
+from optduel.components.promote.registry import register
 from optduel.components.results import LINEAGE_NAME, now, run_folder
+from optduel.components.settings import Registry
 from optduel.components.storage import (
     Download,
     Upload,
@@ -49,6 +51,7 @@ def promote(
     by: str,
     reason: str,
     hand_over: HandOver,
+    registry: Registry | None = None,
 ) -> Champion:
     """Makes a candidate the champion. Where it is already, what a killed attempt has left undone is done.
 
@@ -62,6 +65,7 @@ def promote(
         by: who or what makes the change.
         reason: why.
         hand_over: makes what lies beside the model.
+        registry: that gets the champion, too.
 
     Raises:
         ConflictError: the champion is another one than the candidate was judged against.
@@ -72,6 +76,7 @@ def promote(
     held = current(root, name)
     if held and _is_of(held.champion, candidate):
         complete_history(root, held.champion)
+        register(held.champion)
         return held.champion
     refuse_pinned(root, held)
     if (held.champion.number if held else None) != number:
@@ -89,8 +94,10 @@ def promote(
         reason=reason,
         candidate=candidate.model_copy(update={"model": place}),
         predecessor=number,
+        registry=registry,
     )
     change(root, held, champion)
+    register(champion)
     say(f"promote: run {candidate.run} made {name} its champion, change {champion.number}: {place}")
     return champion
 
@@ -171,6 +178,7 @@ def _changed(root: str, held: Held, **fields: object) -> Champion:
     update: Mapping[str, object] = {"number": held.champion.number + 1, "time": now(), **fields}
     champion = Champion.model_validate({**dict(held.champion), **update})
     change(root, held, champion)
+    register(champion)
     return champion
 
 

@@ -66,7 +66,7 @@ from optduel.components.settings.networks import (
     TutorialCnnModel,
 )
 from optduel.components.settings.recipe import Augmentation, EarlyStopping
-from optduel.components.settings.retraining import Gate, Prices, Retraining
+from optduel.components.settings.retraining import Gate, Prices, Registry, Retraining
 from optduel.components.settings.schedules import (
     ConstantSchedule,
     CosineSchedule,
@@ -114,6 +114,7 @@ __all__ = [
     "REPLACED_BY_PIPELINES",
     "Range",
     "ResnetModel",
+    "Registry",
     "Resources",
     "Retraining",
     "Schedule",

@@ -5,7 +5,7 @@ Changes no numbers of a trial, and is no part of an experiment's fingerprint.
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from optduel.components.settings.section import (
     Fraction,
@@ -15,6 +15,7 @@ from optduel.components.settings.section import (
     Section,
     Slug,
 )
+from optduel.components.storage import without_credentials
 
 
 class Gate(Section):
@@ -51,6 +52,21 @@ class Gate(Section):
     gone_classes: Literal["refuse", "accept"] = "refuse"
 
 
+class Registry(Section):
+    """Where a champion is registered.
+
+    Attributes:
+        kind: "mlflow": a server of MLflow, over its REST API.
+        address: of the server, without credentials: a secret sets MLFLOW_TRACKING_TOKEN, or
+            MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD.
+        model: name of the registered model.
+    """
+
+    kind: Literal["mlflow"] = "mlflow"
+    address: Annotated[str, Field(pattern=r"^https?://[^\s/]+"), AfterValidator(without_credentials)]
+    model: Annotated[str, Field(min_length=1, max_length=200)]
+
+
 class Retraining(Section):
     """What a run of the experiment does for a champion, instead of comparing the arms only.
 
@@ -64,6 +80,7 @@ class Retraining(Section):
         force: trains although nothing has changed since the champion was trained.
         largest_shrink: fails where the images are fewer than the champion's by a larger share.
         late_days: fails where the same images are found for more days; any number when absent.
+        registry: gets every champion, with the alias `champion`; needs a root in a store.
     """
 
     champion: Slug
@@ -80,6 +97,7 @@ class Retraining(Section):
     force: bool = False
     largest_shrink: Fraction = 0.2
     late_days: PositiveFloat | None = None
+    registry: Registry | None = None
 
     @field_validator("seeds")
     @classmethod

@@ -114,10 +114,9 @@ def _promote(options: argparse.Namespace) -> None:
     else:
         candidate = read_judgement(root, options.run).candidate
     held = current(root, options.name)
-    number = held.champion.number if held else None
-    champion = promote(
-        root, options.name, candidate, number, "overridden", options.by, options.reason, hand_over
-    )
+    number, registry = (held.champion.number, held.champion.registry) if held else (None, None)
+    how = (options.by, options.reason, hand_over, registry)
+    champion = promote(root, options.name, candidate, number, "overridden", *how)
     _tell(options, root, champion)
 
 

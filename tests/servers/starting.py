@@ -30,13 +30,13 @@ def answers(url: str) -> bool:
 
 
 @contextlib.contextmanager
-def started(command: list[str], url: str, log: Path) -> Iterator[str]:
-    """Runs a server while the body runs."""
+def started(command: list[str], url: str, log: Path, seconds: float = START_SECONDS) -> Iterator[str]:
+    """Runs a server while the body runs; it has to answer within some seconds."""
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, cwd=log.parent)
     with process:
         try:
-            deadline = time.monotonic() + START_SECONDS
+            deadline = time.monotonic() + seconds
             while not answers(url):
                 if process.poll() is not None or time.monotonic() > deadline:
                     last_words = log.read_text(errors="replace")[-2000:]
