@@ -68,7 +68,14 @@ class Story:
         ]
         arguments = [word for setting in settings for word in ("--set", setting)]
         out, err = io.StringIO(), io.StringIO()
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        with (
+            pytest.MonkeyPatch.context() as patch,
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+        ):
+            # The same code every week, whatever is committed meanwhile.
+            patch.setenv("OPTDUEL_CODE_VERSION", "1")
+            patch.setenv("OPTDUEL_STAGING", str(self.photos.parent / "staging"))
             code = main(["run", "digits", "--root", self.root, *arguments, "--json"])
         if out.getvalue():
             self.weeks[week] = json.loads(out.getvalue())
@@ -95,8 +102,6 @@ def story(
     folder = tmp_path_factory.mktemp("story")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "executable", forking_python)
-        patch.setenv("OPTDUEL_CODE_VERSION", "1")
-        patch.setenv("OPTDUEL_STAGING", str(folder / "staging"))
         root = str(folder / "root")
         if request.param != "local":
             patch.setenv("AWS_ACCESS_KEY_ID", stores.ACCESS_KEY)
