@@ -21,7 +21,7 @@ from sklearn.datasets import load_digits
 
 from optduel.components.champions import current, history, retraining_runs
 from optduel.components.results import read_notices
-from optduel.components.storage import join, read, stat
+from optduel.components.storage import delete, join, read, stat
 from optduel.pipeline.cli.command_line import main
 from tests.servers import stores
 
@@ -161,8 +161,45 @@ def test_four_weeks(story: Story) -> None:
     assert main(["champion", "rollback", "weekly", "--root", story.root, "--by", "ann", "--reason", "r"]) == 0
     assert story.champion() == (3, first[1])
     assert [one.action for one in history(story.root, "weekly")] == ["promoted", "promoted", "rolled back"]
+    refused_run = story.weeks["poisoned"]["run"].rpartition("/")[2]
+    by_hand = ["--root", story.root, "--by", "ann", "--reason", "labels were right"]
+    assert main(["champion", "promote", "weekly", refused_run, *by_hand]) == 0
+    held = current(story.root, "weekly")
+    assert held is not None
+    champion = held.champion
+    assert (champion.action, champion.by, champion.reason) == ("overridden", "ann", "labels were right")
+    assert champion.candidate.run == refused_run
+    assert main(["champion", "rollback", "weekly", *by_hand]) == 0
+    assert story.champion() == (5, first[1])
     outcomes = [run.outcome for run in retraining_runs(story.root, "weekly")]
     assert outcomes == ["promoted", "skipped", "promoted", "refused"]
+
+
+@pytest.mark.slow
+def test_the_champion_is_walked_back_to_its_images(story: Story, capsys: pytest.CaptureFixture[str]) -> None:
+    """After the four weeks, whose last one has replaced the images of the others."""
+    assert main(["lineage", "weekly", "--root", story.root, "--json"]) == 0
+    (first,) = json.loads(capsys.readouterr().out)
+    assert first["lineage"]["run"] == story.champion()[1]
+    assert first["lineage"]["parents"] == []
+    assert sum(first["lineage"]["images"].values()) == 272
+    assert {one["what"] for one in first["findings"]} == {
+        "images, data.source.path",
+        "records",
+        "model of adamw, seed 0",
+        "model of adamw, seed 1",
+    }
+    second = story.weeks["more"]["run"].rpartition("/")[2]
+    assert main(["lineage", second, "--root", story.root]) == 0
+    told = capsys.readouterr().out
+    assert f"there    champion weekly at change 1, of run {story.champion()[1]}" in told
+    assert told.count("records:") == 2, "those of the run, and those of its parent"
+    manifest = json.loads(read(join(story.weeks["first"]["run"], "lineage.json")))["records"]
+    delete(join(manifest, "manifest.json"))
+    assert main(["lineage", "weekly", "--root", story.root]) == 1
+    assert f"gone     records: {manifest}" in capsys.readouterr().out
+    assert main(["lineage", "nothing", "--root", story.root]) == 2
+    assert "nothing: no lineage.json beside it or above it" in capsys.readouterr().err
 
 
 @pytest.mark.slow
