@@ -7,13 +7,36 @@ from typing import TYPE_CHECKING
 from optduel.components.core import ExperimentError
 from optduel.components.storage import is_remote, join, resolved, stat
 from optduel.pipeline.cli.arguments import print_json
+from optduel.pipeline.cli.cluster_commands import Adder
 
 if TYPE_CHECKING:
     from optduel.components.champions import Candidate, Champion
 
 
-def add_champion_commands(parser: argparse.ArgumentParser, default_root: str) -> None:
-    """Adds `show`, `history`, `promote`, `rollback` and `pin` below `champion`."""
+def add_champion_commands(add_command: Adder, default_root: str) -> None:
+    """Adds `champion`, with `show`, `history`, `promote`, `rollback` and `pin` below it, and `lineage`."""
+    parser = add_command(
+        None,
+        "champion",
+        "Show or change the model in use of a name.",
+        "optduel champion rollback flowers --by ann --reason 'confuses roses in the shop'",
+    )
+    lineage = add_command(
+        _lineage,
+        "lineage",
+        "Walk a model back to its images, and say whether all that it was made from is still there.",
+        "optduel lineage flowers --root ~/studies",
+    )
+    lineage.add_argument(
+        "model", metavar="MODEL", help="a champion's name, a run's name, or the place of a model"
+    )
+    lineage.add_argument(
+        "--root",
+        default=default_root,
+        metavar="DIR",
+        help="where champions and runs are looked for by name (default: %(default)s)",
+    )
+    lineage.add_argument("--json", action="store_true", help="print the answer as JSON")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     def add(
@@ -53,6 +76,13 @@ def add_champion_commands(parser: argparse.ArgumentParser, default_root: str) ->
     )
     pinning = add(_pin, "pin", "Keep the champion, whatever runs find, until it is released.", True)
     pinning.add_argument("--release", action="store_true", help="release it")
+
+
+def _lineage(options: argparse.Namespace) -> int:
+    """1 where something is gone or was changed."""
+    from optduel.pipeline.cli.lineage_commands import show_lineage
+
+    return show_lineage(options)
 
 
 def _root(options: argparse.Namespace) -> str:

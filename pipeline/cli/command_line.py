@@ -187,29 +187,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add_schedule_commands(schedule)
 
-    champion = add(
-        None,
-        "champion",
-        "Show or change the model in use of a name.",
-        "optduel champion rollback flowers --by ann --reason 'confuses roses in the shop'",
-    )
-    add_champion_commands(champion, DEFAULT_ROOT)
-    lineage = add(
-        _lineage,
-        "lineage",
-        "Walk a model back to its images, and say whether all that it was made from is still there.",
-        "optduel lineage flowers --root ~/studies",
-    )
-    lineage.add_argument(
-        "model", metavar="MODEL", help="a champion's name, a run's name, or the place of a model"
-    )
-    lineage.add_argument(
-        "--root",
-        default=DEFAULT_ROOT,
-        metavar="DIR",
-        help="where champions and runs are looked for by name (default: %(default)s)",
-    )
-    lineage.add_argument("--json", action="store_true", help="print the answer as JSON")
+    add_champion_commands(add, DEFAULT_ROOT)
 
     for sub in (showing, checking, running, compiling):
         add_experiment_arguments(sub, is_required=sub is not showing)
@@ -424,13 +402,6 @@ def _history(options: argparse.Namespace) -> int:
     for problem in index.problems:
         print(f"left out: {problem}", file=sys.stderr)
     return 1 if index.problems else 0
-
-
-def _lineage(options: argparse.Namespace) -> int:
-    """1 where something is gone or was changed."""
-    from optduel.pipeline.cli.lineage_commands import show_lineage
-
-    return show_lineage(options)
 
 
 def _report(options: argparse.Namespace) -> None:
