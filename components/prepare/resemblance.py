@@ -1,15 +1,15 @@
 """Finds images that look alike: one photo saved twice, resized, slightly cut, or two of a burst.
 
 Two images are alike where their perceptual hashes differ in few bits. The hash is that of the library
-imagehash: which ones of the 16 x 16 lowest frequencies of the image at 32 x 32 grey pixels are above their
-median.
+imagehash, `phash(image, 16, 2)`: which ones of the 16 x 16 lowest frequencies of the image at 32 x 32 grey
+pixels are above their median.
 """
 
 import threading
 from collections.abc import Iterator
 
-import imagehash
 import numpy as np
+import scipy.fft
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -41,28 +41,33 @@ _FLAT = 8
 """Grey values between darkest and brightest: images of less contrast are all alike, and get no hash."""
 
 _HASH_SIDE = 16
-_FREQUENCIES = 2
-"""Pixels of the small image for each frequency of the hash."""
-
 _LOW_SIDE = 8
 _ROWS = 64
 _COLUMNS = 8192
 """Of a block of pairs, which fits into a processor's cache."""
 
 
-def perceptual_hash(image: Image.Image) -> bytes | None:
-    """The hash of an image of mode "L" or "RGB", HASH_BYTES long; None for one that is too small or flat."""
+def small_grey(image: Image.Image) -> NDArray[np.uint8] | None:
+    """What is hashed of an image of mode "L" or "RGB", uint8 [32, 32]; None if it is too small or flat."""
     side = min(image.size)
     if side < LEAST_PIXELS:
         return None
     grey = image.convert("L")
     if side >= 2 * LEAST_PIXELS:
         grey = grey.reduce(side // LEAST_PIXELS)  # quickly; what is left is averaged, too
-    small = grey.resize((LEAST_PIXELS, LEAST_PIXELS), Image.Resampling.BOX)
-    darkest, brightest = small.getextrema()
-    if brightest - darkest < _FLAT:  # type: ignore[operator]  # of one band these are two numbers
-        return None
-    return np.packbits(imagehash.phash(small, _HASH_SIDE, _FREQUENCIES).hash).tobytes()
+    small = np.asarray(grey.resize((LEAST_PIXELS, LEAST_PIXELS), Image.Resampling.BOX))
+    return None if int(small.max()) - int(small.min()) < _FLAT else small
+
+
+def perceptual_hashes(small: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The hashes of many images at once, uint8 [n, HASH_BYTES]; imagehash's own code takes one at a time.
+
+    Args:
+        small: uint8 [n, 32, 32].
+    """
+    frequencies = scipy.fft.dctn(small.astype(np.float64), axes=(1, 2))[:, :_HASH_SIDE, :_HASH_SIDE]
+    frequencies = frequencies.reshape(len(small), -1)
+    return np.packbits(frequencies > np.median(frequencies, axis=1, keepdims=True), axis=1)
 
 
 def alike_pairs(hashes: NDArray[np.uint8], threads: int) -> tuple[NDArray[np.int64], bool]:

@@ -208,9 +208,10 @@ class _Writer:
                 except UnusableImageError as error:
                     self.reasons[position] = str(error)
                 if not self.reasons:
-                    file.write(record)
-                    checksum = google_crc32c.extend(checksum, record)
-                    size += len(record)
+                    for part in record:
+                        file.write(part)
+                        checksum = google_crc32c.extend(checksum, part)
+                        size += len(part)
                 progress.advance()
             if not self.reasons and not is_remote(self._folder):
                 # Now, while other threads decode.
@@ -219,7 +220,7 @@ class _Writer:
             shard = Shard(file=plan.file, records=len(plan.positions), bytes=size, crc32c=f"{checksum:08x}")
             return shard, opened.pop_all()
 
-    def _record(self, position: int) -> bytes:
+    def _record(self, position: int) -> tuple[bytes, ...]:
         content = self._contents[position]
         encoded = self._images.read_again(position, content.digest)
         height, width = self._data.image_size

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from optduel.components.core import DataError, say
 from optduel.components.prepare.formats import promised_format
 from optduel.components.prepare.image import Decoded, UnusableImageError, check_content, decode_resized
 from optduel.components.prepare.progress import ProgressBar
 from optduel.components.prepare.reading import Images
-from optduel.components.prepare.resemblance import HASH_BYTES, perceptual_hash
+from optduel.components.prepare.resemblance import HASH_BYTES, perceptual_hashes, small_grey
 from optduel.components.prepare.room import Room
 from optduel.components.prepare.sources import Source
 from optduel.components.prepare.split import ImageContent
@@ -28,6 +29,7 @@ OMISSIONS_TOLD = 5
 """Lines of narration on what is left out."""
 
 _NAMES_SHOWN = 3
+_HASHED_TOGETHER = 64
 _TASK_IMAGES = 32
 _FULL_BITS = 16
 
@@ -66,7 +68,6 @@ class Traits:
     Attributes:
         peaks: int16, the greatest high byte of a 16-bit image; -1 for other depths.
         have_more: bool, whether it is the first of several frames or pages.
-        hashes: uint8 [count, HASH_BYTES].
         have_hash: bool, whether there is a hash.
         sizes: int32 [count, 2], width and height.
     """
@@ -74,7 +75,9 @@ class Traits:
     def __init__(self, count: int) -> None:
         self.peaks = np.full(count, -1, np.int16)
         self.have_more = np.zeros(count, np.bool_)
-        self.hashes = np.zeros((count, HASH_BYTES), np.uint8)
+        self._hashes = np.zeros((count, HASH_BYTES), np.uint8)
+        self._waiting: list[tuple[int, NDArray[np.uint8]]] = []
+        self._lock = threading.Lock()
         self.have_hash = np.zeros(count, np.bool_)
         self.sizes = np.zeros((count, 2), np.int32)
 
@@ -84,9 +87,30 @@ class Traits:
             self.peaks[position] = decoded.peak
         self.have_more[position] = decoded.has_more
         self.sizes[position] = decoded.size
-        if (bits := perceptual_hash(decoded.image)) is not None:
-            self.hashes[position] = np.frombuffer(bits, np.uint8)
-            self.have_hash[position] = True
+        if (small := small_grey(decoded.image)) is None:
+            return
+        with self._lock:
+            self._waiting.append((position, small))
+            full = self._take() if len(self._waiting) >= _HASHED_TOGETHER else []
+        self._hash(full)
+
+    @property
+    def hashes(self) -> NDArray[np.uint8]:
+        """The perceptual hashes, uint8 [count, HASH_BYTES]."""
+        with self._lock:
+            rest = self._take()
+        self._hash(rest)
+        return self._hashes
+
+    def _take(self) -> list[tuple[int, NDArray[np.uint8]]]:
+        taken, self._waiting = self._waiting, []
+        return taken
+
+    def _hash(self, taken: Sequence[tuple[int, NDArray[np.uint8]]]) -> None:
+        if taken:
+            positions = [position for position, _ in taken]
+            self._hashes[positions] = perceptual_hashes(np.array([small for _, small in taken]))
+            self.have_hash[positions] = True
 
 
 def read_contents(images: Images, threads: int) -> Survey:

@@ -162,11 +162,12 @@ def alike_images(
     """
     if not is_searched(survey, data):
         return [], True
+    hashes = traits.hashes
     first = {content.digest: position for position, content in survey.contents.items()}
     positions = np.array([position for position in first.values() if traits.have_hash[position]], np.int64)
     if not len(positions):
         return [], True
-    pairs, is_complete = alike_pairs(traits.hashes[positions], threads)
+    pairs, is_complete = alike_pairs(hashes[positions], threads)
     if not is_complete and data.near_duplicates != "tell":
         raise DataError(
             f"data.near_duplicates = {data.near_duplicates}: more than {len(pairs):,} pairs of images look "

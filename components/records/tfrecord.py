@@ -28,17 +28,15 @@ def frame(example: bytes) -> bytes:
 
     Reference: tensorflow/core/lib/io/record_writer.h; the mask is rotate right by 15, plus 0xa282ead8.
     """
-    return _framed(example)
+    length = struct.pack("<Q", len(example))
+    return b"".join([length, _masked_crc(length), example, _masked_crc(example)])
 
 
-def frame_image(image: bytes, label: int) -> bytes:
-    """`frame(serialize_example(image, label))`, with one copy of the image instead of seven."""
-    return _framed(_head(len(image), label), image)
-
-
-def _framed(*parts: bytes) -> bytes:
-    length = struct.pack("<Q", sum(map(len, parts)))
-    return b"".join([length, _masked_crc(length), *parts, _masked_crc(*parts)])
+def frame_image(image: bytes, label: int) -> tuple[bytes, bytes, bytes]:
+    """The parts of `frame(serialize_example(image, label))`, of which the second is the image, not copied."""
+    head = _head(len(image), label)
+    length = struct.pack("<Q", len(head) + len(image))
+    return b"".join([length, _masked_crc(length), head]), image, _masked_crc(head, image)
 
 
 def _masked_crc(*parts: bytes) -> bytes:

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 from optduel.components.core import DataError
 from optduel.components.prepare import resemblance
 from optduel.components.prepare.prepare import prepare_source
-from optduel.components.prepare.resemblance import alike_pairs, perceptual_hash
+from optduel.components.prepare.resemblance import alike_pairs, perceptual_hashes, small_grey
 from optduel.components.settings import Data, Split
 
 Settings = Callable[..., Data]
@@ -34,7 +34,7 @@ def scene(seed: int, width: int = 256, height: int = 192) -> Image.Image:
     draw = ImageDraw.Draw(image)
     for _ in range(4):
         x, y = generator.integers(0, (width, height))
-        radius = int(generator.integers(8, 50))
+        radius = int(generator.integers(width // 32, width // 5))
         colour = tuple(int(value) for value in generator.integers(0, 256, 3))
         draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)
     return image
@@ -48,9 +48,9 @@ def encoded(image: Image.Image, quality: int = 90) -> bytes:
 
 def hash_of(content: bytes) -> np.ndarray:
     image = Image.open(io.BytesIO(content)).convert("RGB").resize((SIDE, SIDE), Image.Resampling.BILINEAR)
-    found = perceptual_hash(image)
-    assert found is not None
-    return np.frombuffer(found, np.uint8)
+    small = small_grey(image)
+    assert small is not None
+    return perceptual_hashes(small[np.newaxis])[0]
 
 
 def changed(image: Image.Image, change: str) -> bytes:
@@ -84,16 +84,16 @@ def test_of_a_thousand_scenes_no_two_are_alike_but_the_planted_ones() -> None:
 
 
 def test_the_hash_is_that_of_imagehash() -> None:
-    image = scene(1, 64, 64)
-    small = image.convert("L").reduce(2)
-    expected = imagehash.phash(small, 16, 2).hash
-    found = np.unpackbits(np.frombuffer(perceptual_hash(image) or b"", np.uint8)).reshape(16, 16)
-    np.testing.assert_array_equal(found, expected)
+    images = [scene(seed, 64, 64) for seed in range(20)]
+    found = perceptual_hashes(np.array([small_grey(image) for image in images]))
+    for image, bits in zip(images, found, strict=True):
+        expected = imagehash.phash(image.convert("L").reduce(2), 16, 2).hash
+        np.testing.assert_array_equal(np.unpackbits(bits).reshape(16, 16), expected)
 
 
 def test_flat_and_tiny_images_have_no_hash() -> None:
-    assert perceptual_hash(Image.new("RGB", (64, 64), (200, 10, 30))) is None
-    assert perceptual_hash(scene(0, 31, 64)) is None
+    assert small_grey(Image.new("RGB", (64, 64), (200, 10, 30))) is None
+    assert small_grey(scene(0, 31, 64)) is None
 
 
 def test_pairs_are_those_of_a_comparison_of_all_with_all(monkeypatch: pytest.MonkeyPatch) -> None:
