@@ -19,6 +19,7 @@ from optduel.pipeline.cli.arguments import (
     print_json,
     tell_cautions,
 )
+from optduel.pipeline.cli.schedules_as_code_commands import add_schedules_as_code_commands
 
 if TYPE_CHECKING:
     from optduel.pipeline.kfp.connection import Connection
@@ -29,7 +30,7 @@ def add_schedule_commands(schedule: argparse.ArgumentParser) -> None:
     commands = schedule.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     def add(
-        command: Callable[[argparse.Namespace], None], name: str, purpose: str, example: str
+        command: Callable[[argparse.Namespace], int | None], name: str, purpose: str, example: str
     ) -> argparse.ArgumentParser:
         sub = commands.add_parser(
             name,
@@ -51,13 +52,19 @@ def add_schedule_commands(schedule: argparse.ArgumentParser) -> None:
     pausing = add(
         _pause, "pause", "Pause a schedule: it starts no runs.", "optduel schedule pause optduel-digits"
     )
-    resuming = add(_resume, "resume", "Resume a paused schedule.", "optduel schedule resume optduel-digits")
+    resuming = add(
+        _resume,
+        "resume",
+        "Resume a paused schedule: the last time that it has missed has its run at once.",
+        "optduel schedule resume optduel-digits",
+    )
     deleting = add(
         _delete,
         "delete",
         "Delete a schedule of which no run is under way; results and records of its runs stay.",
         "optduel schedule delete optduel-digits",
     )
+    add_schedules_as_code_commands(add)
     creating.add_argument(
         "--cron",
         required=True,

@@ -28,8 +28,8 @@ SILENT_SECONDS = 300.0
 SETTLING_SECONDS = 60.0
 """So long a run that has ended is looked at for the end of its Workflow."""
 
-VERDICT = f"{MARK}verdict: "
-"""Begins the lines of the task `compare` that answer the experiment's question."""
+VERDICTS = {"compare": f"{MARK}verdict: ", "promote": f"{MARK}promote: ", "skip": f"{MARK}promote: "}
+"""Of the tasks that answer the experiment's question, what begins the lines that do."""
 
 _LAUNCHER = re.compile(r"^[IWEF]\d{4} ")
 """A line of KFP's launcher, which runs a task's code."""
@@ -271,10 +271,14 @@ def _words(connection: Connection, run_id: str, workflow: Workflow, task: RunTas
 
 
 def _verdict(connection: Connection, run_id: str, workflow: Workflow, tasks: Sequence[RunTask]) -> list[str]:
-    pods = [task.pods[-1] for task in tasks if task.name == "compare" and task.pods]
-    log = log_of(connection, run_id, workflow, pods[0]) if pods else None
-    lines = (log or "").splitlines()
-    return [line.removeprefix(VERDICT) for line in lines if line.startswith(VERDICT)]
+    told = []
+    for task in tasks:
+        mark = VERDICTS.get(task.name)
+        log = log_of(connection, run_id, workflow, task.pods[-1]) if mark and task.pods else None
+        told += [
+            line.removeprefix(mark) for line in (log or "").splitlines() if mark and line.startswith(mark)
+        ]
+    return told
 
 
 def _is_identifier(text: str) -> bool:

@@ -4,7 +4,7 @@ import dataclasses
 import datetime
 import hashlib
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -228,8 +228,8 @@ def _pipeline(connection: Connection, submission: Submission) -> str:
             pipeline=body,
         )
 
-    found = find() or create() or find()
-    return _identifier(found, connection, f"pipeline {submission.pipeline}", "pipeline_id")
+    what = f"pipeline {submission.pipeline}"
+    return _found_or_made(connection, what, "pipeline_id", find, create)
 
 
 def _version(connection: Connection, submission: Submission, pipeline_id: str) -> str:
@@ -259,8 +259,8 @@ def _version(connection: Connection, submission: Submission, pipeline_id: str) -
                 description=submission.description,
             )
 
-    found = find() or upload() or find()
-    return _identifier(found, connection, f"version {submission.version}", "pipeline_version_id")
+    what = f"version {submission.version}"
+    return _found_or_made(connection, what, "pipeline_version_id", find, upload)
 
 
 def _experiment(connection: Connection, submission: Submission) -> str:
@@ -285,13 +285,16 @@ def _experiment(connection: Connection, submission: Submission) -> str:
             experiment=body,
         )
 
-    found = find() or create() or find()
-    return _identifier(found, connection, f"experiment {submission.pipeline}", "experiment_id")
+    what = f"experiment {submission.pipeline}"
+    return _found_or_made(connection, what, "experiment_id", find, create)
 
 
-def _identifier(found: Any, connection: Connection, what: str, field: str) -> str:
-    """The identifier, of what the server had, made, or has said that it has."""
-    if found is None or not getattr(found, field):
+def _found_or_made(
+    connection: Connection, what: str, field: str, find: Callable[[], Any], make: Callable[[], Any]
+) -> str:
+    """The identifier of what the server had, or made, or has said that it has: somebody else was faster."""
+    found = find() or make() or find()
+    identifier: str | None = getattr(found, field, None)
+    if not identifier:
         raise ClusterError(f"{connection.host}: {what}: exists, but cannot be found; try again, or rename it")
-    identifier: str = getattr(found, field)
     return identifier

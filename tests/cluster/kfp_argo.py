@@ -201,7 +201,11 @@ class Compiled:
             {
                 "name": one["envVar"],
                 "valueFrom": {
-                    "secretKeyRef": {"name": secret["secretName"], "key": one["secretKey"], "optional": False}
+                    "secretKeyRef": {
+                        "name": secret["secretName"],
+                        "key": one["secretKey"],
+                        "optional": secret.get("optional", False),
+                    }
                 },
             }
             for secret in settings.get("secretAsEnv", ())

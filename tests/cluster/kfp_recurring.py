@@ -34,10 +34,13 @@ class RecurringRuns:
 
     def pass_time(self, seconds: float) -> None:
         end = self.time + datetime.timedelta(seconds=seconds)
-        while self.time < end:
-            self.time = min(end, self.time + datetime.timedelta(seconds=1))
-            for identifier in list(self.kept):
-                self._check(identifier, self.time - datetime.timedelta(seconds=LATE_SECONDS))
+        while due := [one for one in map(self._due, self.kept) if one and one[0] <= end]:
+            when, identifier, tick = min(due)
+            self.time = max(self.time, when)
+            self._start(identifier, tick)
+        self.time = end
+        for one in self.kept.values():
+            one["updated_at"] = end.isoformat()  # whenever the persistence agent reports a schedule
 
     def create(self, body: Object) -> Object:
         if not body["trigger"]["cron_schedule"]["cron"]:
@@ -78,13 +81,13 @@ class RecurringRuns:
     def runs_of(self, identifier: str) -> list[Object]:
         return [one for one in self.server.runs.values() if one.get("recurring_run_id") == identifier]
 
-    def _check(self, identifier: str, until: datetime.datetime) -> None:
+    def _due(self, identifier: str) -> tuple[datetime.datetime, str, datetime.datetime] | None:
+        """When it starts its next run, and for which tick."""
         one = self.kept[identifier]
         if one["status"] != "ENABLED":
-            return
+            return None
         tick = _cron(one).following(self._done[identifier])
-        if tick is not None and tick <= until:
-            self._start(identifier, tick)
+        return (tick + datetime.timedelta(seconds=LATE_SECONDS), identifier, tick) if tick else None
 
     def _start(self, identifier: str, tick: datetime.datetime) -> None:
         self._done[identifier] = tick
@@ -99,6 +102,7 @@ class RecurringRuns:
         copied = ("experiment_id", "pipeline_version_reference", "runtime_config")
         name = f"{one['display_name']}-{len(self.started) + 1}"
         run = {key: one[key] for key in copied} | {"display_name": name, "recurring_run_id": identifier}
+        run["scheduled_at"] = tick.isoformat()
         self.server.create_run(run)
         self.started.append((identifier, tick))
 

@@ -38,7 +38,7 @@ class KfpServer:
         logs: of pods.
         steps_per_look: how far a run's Workflow moves whenever it is looked at.
         late: so many looks at a Workflow show it as it was, when its run has ended already.
-        failing, saying, pending, stock: of Workflows, see `Workflow`.
+        failing, saying, pending, stock, outputs: of Workflows, see `Workflow`.
         away: how many requests get no answer but a broken connection.
         largest_page: elements of a list at a time, whatever is asked for.
     """
@@ -57,6 +57,7 @@ class KfpServer:
     saying: dict[str, str] = field(default_factory=dict)
     pending: dict[str, str] = field(default_factory=dict)
     stock: bool = True
+    outputs: dict[str, str] = field(default_factory=lambda: {"decide.Output": "train"})
     away: int = 0
     largest_page: int = 3
     requests: list[Request] = field(default_factory=list)
@@ -251,6 +252,7 @@ class KfpServer:
             self.stock,
             config.get("pipeline_root", "minio://mlpipeline/v2/artifacts"),
             config["parameters"],
+            self.outputs,
         )
         return made
 

@@ -1,6 +1,7 @@
 """A run as the Argo Workflow that Kubeflow Pipelines 2.17 makes of it: its nodes, one change at a time."""
 
 import json
+import re
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -34,6 +35,7 @@ class Workflow:
         stock: whether a Retry node stands around every node, DAGs and drivers included.
         root: of the run's artifacts.
         parameters: of the run.
+        outputs: parameters that tasks hand on, by `task.output`.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Workflow:
         stock: bool = True,
         root: str = "minio://mlpipeline/v2/artifacts",
         parameters: Mapping[str, Any] = {},
+        outputs: Mapping[str, str] = {},
     ) -> None:
         pipeline = package.get("pipeline_spec", package)
         self.compiled = Compiled(pipeline, package.get("platform_spec", {}))
@@ -58,7 +61,7 @@ class Workflow:
         self.pods: dict[str, list[Object]] = {}
         self._pipeline, self._run_id, self._now = pipeline, run_id, now
         self._failing, self._saying, self._pending = dict(failing), saying, pending
-        self._stock = stock
+        self._stock, self._outputs = stock, outputs
         self._place = f"{root}/{pipeline['pipelineInfo']['name']}/{run_id}"
         definitions = pipeline["root"].get("inputDefinitions", {}).get("parameters", {})
         self._parameters = {key: one.get("defaultValue") for key, one in definitions.items()} | parameters
@@ -209,7 +212,12 @@ class Workflow:
             given = self._parameters_of(task, parameters), self._artifacts_of(task, artifacts, made)
             name = f"{node['name']}.{key}"
             try:
-                if "dag" not in inner:
+                if not _holds(task, given[0]):
+                    driver = yield from self._dag_driver(f"{name}-driver", inner, task, last)
+                    told = {"phase": "Skipped", "message": "when 'false != false' evaluated false"}
+                    self._node(name, "Skipped", task["componentRef"]["name"], driver, **told)
+                    made[key] = {}
+                elif "dag" not in inner:
                     last, made[key] = yield from self._task(name, task, inner, *given, last)
                 elif "parameterIterator" in task:
                     made[key] = yield from self._loop(name, task, inner, *given, last)
@@ -385,6 +393,11 @@ class Workflow:
         for name, one in task.get("inputs", {}).get("parameters", {}).items():
             if "componentInputParameter" in one:
                 found[name] = outer.get(one["componentInputParameter"])
+            elif "taskOutputParameter" in one:
+                output = one["taskOutputParameter"]
+                found[name] = self._outputs.get(
+                    f"{output['producerTask']}.{output['outputParameterKey']}", ""
+                )
             elif "taskFinalStatus" in one:
                 found[name] = {
                     "state": "COMPLETE",
@@ -429,6 +442,16 @@ class Workflow:
             given["artifacts"] = {name: {"artifacts": one} for name, one in artifacts.items()}
         file = f"{place.replace('://', '/', 1)}/output_metadata.json"
         return made, {"inputs": given, "outputs": {"artifacts": outputs, "outputFile": f"/{file}"}}
+
+
+def _holds(task: Object, parameters: Object) -> bool:
+    """Whether a task's condition does: an output compared with a text, or the opposite."""
+    condition = task.get("triggerPolicy", {}).get("condition")
+    if condition is None:
+        return True
+    found = re.search(r"parameter_values\['([^']+)'\] == '([^']*)'", condition)
+    assert found, condition
+    return (parameters.get(found[1]) == found[2]) != condition.startswith("!")
 
 
 def _inputs(values: Object) -> Object:

@@ -426,6 +426,16 @@ def test_kubernetes_that_does_not_answer_is_told(
     assert "check the kubeconfig's context" in checks["kubernetes"]["detail"]
 
 
+def test_the_secret_of_the_alerts_has_to_be_there(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    alerts = ("--deploy", "alerts={secret_name: optduel-alerts}")
+    code, checks = world.examine(capsys, *alerts)
+    assert code == 1
+    told = checks["secret optduel-alerts"]["detail"]
+    assert told == "is not in namespace kubeflow; create it, or change the deployment (--deploy alerts=null)"
+    world.kubernetes.add("secrets", {"metadata": {"name": "optduel-alerts"}}, namespace="kubeflow")
+    assert world.examine(capsys, *alerts)[0] == 0
+
+
 @pytest.fixture
 def profile(world: World) -> World:
     """The world of a Kubeflow whose users have profiles, seen by `team`."""

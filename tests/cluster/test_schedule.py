@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from optduel.components.core import ExperimentError
 from optduel.pipeline.cli.command_line import main
-from optduel.pipeline.kfp import scheduling
+from optduel.pipeline.kfp import moments
 from optduel.pipeline.kfp.cron import parse_cron
 from tests.cluster.kfp_requests import Request
 from tests.cluster.kfp_server import KfpServer
+from tests.cluster.server_clock import ServerClock
 
 CREATE = ("create", "digits", "--cron", "0 0 6 * * 1", "--image", "i:1", "--set", "study.seeds=[0,1]")
 
@@ -24,23 +25,10 @@ OFTEN = ("--cron", "0 */5 * * * *")
 pytestmark = pytest.mark.usefixtures("compiled_once")
 
 
-class ServerClock(scheduling.Clock):
-    """The server's time, which passes when somebody waits."""
-
-    def __init__(self, server: KfpServer) -> None:
-        self._recurring = server.recurring
-
-    def now(self) -> datetime.datetime:
-        return self._recurring.now()
-
-    def sleep(self, seconds: float) -> None:
-        self._recurring.pass_time(seconds)
-
-
 @pytest.fixture
 def kfp(monkeypatch: pytest.MonkeyPatch) -> Iterator[KfpServer]:
     with KfpServer() as server:
-        monkeypatch.setattr(scheduling, "CLOCK", ServerClock(server))
+        monkeypatch.setattr(moments, "CLOCK", ServerClock(server))
         yield server
 
 
@@ -62,7 +50,9 @@ def test_a_schedule_is_pinned_to_its_version_one_run_at_a_time_without_catching_
         "pipeline_id": version["pipeline_id"],
         "pipeline_version_id": version["pipeline_version_id"],
     }
-    assert made["trigger"] == {"cron_schedule": {"cron": "0 0 6 * * 1"}}
+    start = made["trigger"]["cron_schedule"]["start_time"]
+    assert made["trigger"] == {"cron_schedule": {"cron": "0 0 6 * * 1", "start_time": start}}
+    assert datetime.datetime.fromisoformat(start) > kfp.recurring.now()
     assert (made["max_concurrency"], made["no_catchup"], made["mode"]) == ("1", True, "ENABLE")
     # What is compiled of it the server ignores.
     assert made["runtime_config"]["pipeline_root"] == "minio://mlpipeline/optduel/pipelines"
@@ -194,13 +184,13 @@ def test_a_quiet_moment_is_far_enough_from_every_time(crons: list[str], seconds:
     parsed = [parse_cron(cron) for cron in crons]
     now = datetime.datetime(2026, 11, 30, 5, 20, tzinfo=datetime.UTC) + datetime.timedelta(seconds=seconds)
     try:
-        moment = scheduling.quiet_moment(parsed, now)
+        moment = moments.quiet_moment(parsed, now)
     except ExperimentError:
         assert len(set(crons)) > 1, "each of them alone leaves time"
         return
     assert now <= moment
-    since = moment - datetime.timedelta(seconds=scheduling.AFTER_TICK_SECONDS)
-    until = moment + datetime.timedelta(seconds=scheduling.BEFORE_TICK_SECONDS)
+    since = moment - datetime.timedelta(seconds=moments.AFTER_TICK_SECONDS)
+    until = moment + datetime.timedelta(seconds=moments.BEFORE_TICK_SECONDS)
     for cron in parsed:
         tick = cron.following(since)
         assert tick is None or tick > until
@@ -260,6 +250,7 @@ def test_a_dry_run_contacts_nobody_and_shows_what_would_be_sent(
     schedule(kfp, *CREATE)
     (sent,) = kfp.sent("POST", "/recurringruns")
     ids = sent.body["pipeline_version_reference"]
+    del sent.body["trigger"]["cron_schedule"]["start_time"]  # a moment later
     text = json.dumps(planned["body"]).replace("<pipeline_id>", ids["pipeline_id"])
     text = text.replace("<pipeline_version_id>", ids["pipeline_version_id"])
     assert json.loads(text.replace("<experiment_id>", sent.body["experiment_id"])) == sent.body

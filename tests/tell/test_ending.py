@@ -32,6 +32,13 @@ def submission() -> Submission:
     return prepare(experiment, load_deployment("pod", ["image=registry.example/optduel:1", alerts]))
 
 
+@cache
+def retraining() -> Submission:
+    experiment = load_experiment("digits", ["study.seeds=[3]", "retraining={champion: digits}"])
+    alerts = "alerts={secret_name: optduel-alerts}"
+    return prepare(experiment, load_deployment("pod", ["image=registry.example/optduel:1", alerts]))
+
+
 @pytest.fixture
 def kfp(monkeypatch: pytest.MonkeyPatch) -> Iterator[KfpServer]:
     monkeypatch.setattr(ending, "SETTLING_SECONDS", 0.0)
@@ -77,6 +84,30 @@ def test_a_failure_is_told_by_the_task_that_runs_all_the_same(
     assert event["data"]["summary"] == f"The run {run} has failed. {TRIAL}: the loss is not finite"
     while kfp.look(run).get("state") != "FAILED":
         pass
+
+
+@pytest.mark.parametrize(
+    ("word", "runs", "left_out"), [("train", "promote", "skip"), ("skip", "skip", "gate")]
+)
+def test_a_retraining_takes_one_branch_and_tells_afterwards(
+    kfp: KfpServer, word: str, runs: str, left_out: str
+) -> None:
+    kfp.outputs = {"decide.Output": word}
+    kfp.before = lambda _: kfp.logs.update(
+        {
+            flow.pod(runs): "optduel: promote: refused: worse by 0.4 points\n"
+            for flow in kfp.workflows.values()
+            if runs in flow.pods
+        }
+    )
+    connection, lines = Connection(Access(host=kfp.url)), list[str]()
+    run = submit(connection, retraining())
+    verdict = follow(connection, run.run_id, lines.append, poll=0)
+    assert verdict == ["refused: worse by 0.4 points"]
+    assert [line for line in lines if line.startswith("tell")][-1] == "tell: succeeded"
+    assert f"{runs}: succeeded" in lines
+    assert [line for line in lines if line.startswith(left_out)] == [f"{left_out}: not run"]
+    assert ending_of(run.run_id, "RUNNING") == Ending("done"), "what KFP tells after a branch was left out"
 
 
 def test_a_cancelled_run_is_no_failure(kfp: KfpServer) -> None:

@@ -1,7 +1,9 @@
 """What the double of Kubeflow Pipelines promises, of a real one: needs the image on the cluster's nodes."""
 
 import json
+import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -77,3 +79,45 @@ def test_a_cancelled_run_is_cancelled(kubeflow: Addresses, optduel: Command) -> 
     assert optduel("cancel", run)[0] == 0
     assert optduel("cancel", run)[0] == 2
     wait_until(lambda: state_of(find_run(connection, run)) == "CANCELLED", 300)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(2400)
+def test_a_schedule_is_replaced_under_a_running_run_which_tells_at_its_end(
+    kubeflow: Addresses, optduel: Command, tmp_path: Path
+) -> None:
+    name, file = f"test-{os.getpid()}", tmp_path / "schedules.yaml"
+    deploy = ["prepare.cpu=200m", *(f"{task}={{cpu: 500m, memory: 2Gi}}" for task in ("train", "evaluate"))]
+    entry = {
+        "name": name,
+        "experiment": "digits",
+        "image": str(IMAGE),
+        "cron": "0 */5 * * * *",
+        "deploy": deploy,
+    }
+    entry["alerts"] = {"secret_name": "a-secret-that-is-not-there"}
+
+    def apply(epochs: int) -> None:
+        settings = ["study.seeds=[0]", f"training.epochs={epochs}"]
+        file.write_text(json.dumps({"schedules": [{**entry, "set": settings}]}))
+        code, _, err = optduel("schedule", "apply", "-f", str(file))
+        assert code == 0, err
+
+    def last_run() -> str | None:
+        found = {one["name"]: one for one in json.loads(optduel("schedule", "status", "--json")[1])}
+        run: str | None = found[name]["last_run_id"]
+        return run
+
+    apply(1)
+    wait_until(lambda: last_run() is not None, 500)
+    run = str(last_run())
+    apply(2)
+    connection = Connection(Access(host=kubeflow.ui))
+    connection.open()
+    wait_until(lambda: state_of(find_run(connection, run)) == "SUCCEEDED", 1200)
+    tasks = {task.name: task.state for task in following.run_tasks(workflow_of(connection, run))}
+    assert tasks["tell"] == "SUCCEEDED"
+    optduel("schedule", "pause", name)
+    if (newest := str(last_run())) != run:
+        optduel("cancel", newest)
+    wait_until(lambda: optduel("schedule", "delete", name)[0] == 0, 600)
