@@ -183,6 +183,7 @@ _RUN_COLUMNS = (
     Shown("cross-entropy", "median_cross_entropy", _fixed(4)),
     Shown("p", "p_value", lambda value: f"{value:.2g}"),
     Shown("verdict", "answer"),
+    Shown("other images", "images_answer"),
 )
 
 _TRIAL_COLUMNS = (

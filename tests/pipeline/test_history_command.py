@@ -73,6 +73,7 @@ def leave(root: str, run: str, *trials: TrialHistory) -> None:
     """What a finished run leaves for this command."""
     write_history_table(join(root, "runs", run, "history.parquet"), trials)
     verdict = {"baseline": "sgd-l2", "p_value": 0.03125, "answer": "shown", "sentence": "adamw is better."}
+    verdict |= {"images_answer": "not shown"}
     arms = [
         IndexedArm.model_validate(
             {
@@ -261,6 +262,8 @@ def test_without_a_run_the_index_is_listed(ask: Ask) -> None:
         "%",
         "0.1250",
         "0.031",
+        "shown",
+        "not",
         "shown",
     ]
     _, document, _ = ask("--format", "json")
