@@ -63,22 +63,25 @@ def table_of_differences(
 
 
 def predictions_of_study(
-    generator: np.random.Generator, seeds: int, images: int, gap: float
+    generator: np.random.Generator, seeds: int, images: int, gap: float, even: bool = False
 ) -> dict[tuple[str, int], Predictions]:
     """Two arms on three unbalanced classes, with effects of seeds and images on every logit.
 
     Args:
         gap: by which the true class's logit of the second arm is higher.
+        even: whether seeds are spread evenly over their distribution instead of drawn, to find the truth.
     """
+    drawn = scipy.special.ndtri((np.arange(seeds) + 0.5) / seeds) if even else None
     labels = generator.choice(3, images, p=[0.6, 0.3, 0.1])
     truth = labels[:, None] == np.arange(3)
     shared = generator.normal(size=(images, 3))
     every = {}
     for arm, skill in (("a", 2.0), ("b", 2.0 + gap)):
         own = 0.5 * generator.normal(size=(images, 3))
+        luck = generator.normal(size=seeds) if drawn is None else drawn
         for number in range(seeds):
             logits = shared + own + generator.normal(size=(images, 3))
-            logits += truth * (skill + 0.1 * generator.normal())
+            logits += truth * (skill + 0.1 * luck[number])
             every[arm, number] = Predictions(
                 arm=arm,
                 seed=number,
