@@ -70,7 +70,10 @@ def compare_arms(
     }
     level = significance_level(study.confidence)
     p_values = _corrected([one.flips.p_value(level) if one.flips else None for one in found.values()])
-    of_images = _corrected([one.estimate.p_value if one.estimate else None for one in found.values()])
+    # In the units of `level`, as if there were one look.
+    of_images = _corrected(
+        [min(one.estimate.p_value * level / one.level, 1) if one.estimate else None for one in found.values()]
+    )
     return Comparison(
         split=split,
         arms=tuple(_summarize(arm, study.metric, paired[arm], lost[arm]) for arm in arms),
@@ -117,12 +120,15 @@ def _evidence(
         table = _by_image(other, study.metric, predictions) - _by_image(base, study.metric, predictions)
         variances = variance_components(table)
         estimate = variances.estimate(float(differences.mean()), len(seeds), examples)
+    past = tuple(sorted(set(looks) - {0}))
+    flips = SignFlips(differences, past) if len(seeds) > 1 else None
     return Evidence(
         seeds=seeds,
-        looks=tuple(sorted(set(looks) - {0})),
+        looks=past,
         differences=differences,
-        flips=SignFlips(differences, sorted(set(looks) - {0})) if len(seeds) > 1 else None,
+        flips=flips,
         estimate=estimate,
+        level=flips.level_left(significance_level(study.confidence)) if flips else 0,
         variances=variances,
         examples=examples,
         are_the_same=diverged_alike and _are_the_same(base, other),

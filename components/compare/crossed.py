@@ -26,9 +26,9 @@ class Estimate(NamedTuple):
     standard_error: float
     degrees: float
 
-    def interval(self, confidence: float) -> tuple[float, float]:
-        """Student's t interval."""
-        half = float(scipy.stats.t.ppf((1 + confidence) / 2, self.degrees)) * self.standard_error
+    def interval(self, level: float) -> tuple[float, float]:
+        """Student's t interval, which misses the mean with the chance `level`."""
+        half = float(scipy.stats.t.isf(level / 2, self.degrees)) * self.standard_error
         return self.mean - half, self.mean + half
 
     @property

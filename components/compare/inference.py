@@ -73,6 +73,18 @@ class SignFlips:
         """`rejects` of each look."""
         return [bool(rejected[0]) for rejected in self._rejected(mean, level)]
 
+    def level_left(self, level: float) -> float:
+        """What an ordinary test may spend at the last look, so as to be wrong no more often than this one.
+
+        Tests whose looks have more in common than their seeds, such as the same images, are wrong less often.
+        """
+        looks = len(self._sums)
+        if looks == 1:
+            return level * FIRST_SHARE
+        # With few seeds no pattern may be extreme enough: then what is this look's own.
+        own = level * (share_spent(looks) - share_spent(looks - 1))
+        return max(self.nominal_levels(level)[-1], own)
+
     def nominal_levels(self, level: float) -> list[float]:
         """Of each look the share of all patterns that it calls shown: what an ordinary test would spend."""
         return [float(rejected.mean()) for rejected in self._rejected(0, level)]

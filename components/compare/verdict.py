@@ -9,7 +9,13 @@ from numpy.typing import NDArray
 
 from optduel.components.compare.crossed import Estimate, Variances
 from optduel.components.compare.inference import SignFlips, smallest_p_value
-from optduel.components.compare.planning import MOST_SEEDS, POWER, images_to_show, seeds_to_show
+from optduel.components.compare.planning import (
+    MOST_SEEDS,
+    POWER,
+    images_to_show,
+    nominal_levels,
+    seeds_to_show,
+)
 from optduel.components.compare.wording import (
     count,
     differences_in_words,
@@ -42,6 +48,7 @@ class Evidence:
         differences: float64 [seeds], challenger minus baseline.
         flips: of them; None with one seed.
         estimate: of the difference on other images; None where there is too little to tell.
+        level: at which this look asks whether that is zero.
         variances: of seeds and images; None without estimate, and where seeds draw their own splits.
         examples: images that were measured.
         are_the_same: whether all that was measured of the two arms is equal; a coarse metric alone may be.
@@ -52,6 +59,7 @@ class Evidence:
     differences: NDArray[np.float64]
     flips: SignFlips | None
     estimate: Estimate | None
+    level: float
     variances: Variances | None
     examples: int
     are_the_same: bool
@@ -86,7 +94,7 @@ def judge(
     better = (challenger if gains.mean() > 0 else baseline) if answer == "shown" else None
     if better and diverged[better]:
         answer, better = "not shown", None
-    other = _other_images(evidence, answer, p_of_images, study.confidence)
+    other = _other_images(evidence, answer, p_of_images, level)
     comparison = PairedComparison(
         baseline=baseline,
         challenger=challenger,
@@ -127,14 +135,12 @@ def _left_out(diverged: Mapping[str, int], seeds: int) -> str:
 
 
 def _other_images(
-    evidence: Evidence, answer: Answer, p_value: float | None, confidence: float
+    evidence: Evidence, answer: Answer, p_value: float | None, level: float
 ) -> OtherImages | None:
     if evidence.estimate is None or p_value is None:
         return None
-    low, high = evidence.estimate.interval(confidence)
+    low, high = evidence.estimate.interval(evidence.level)
     variances = evidence.variances
-    # Its p is that of a single look; with the other one it holds at all.
-    unlikely = p_value < significance_level(confidence)
     return OtherImages(
         interval_low=low,
         interval_high=high,
@@ -144,7 +150,7 @@ def _other_images(
         seed_variance=variances.seeds if variances else None,
         image_variance=variances.images if variances else None,
         rest_variance=variances.rest if variances else None,
-        answer="not shown" if answer == "shown" and not unlikely else answer,
+        answer="not shown" if answer == "shown" and p_value >= level else answer,
     )
 
 
@@ -157,7 +163,12 @@ def _needed(evidence: Evidence, answer: Answer, other: OtherImages | None, level
     examples = None
     if evidence.variances and seeds:
         mean = float(evidence.differences.mean())
-        examples = images_to_show(mean, evidence.variances, seeds, evidence.examples, level)
+        looked = (
+            evidence.level
+            if seeds == len(evidence.seeds)
+            else nominal_levels(evidence.looks[0], level)[seeds]
+        )
+        examples = images_to_show(mean, evidence.variances, seeds, evidence.examples, looked)
     return Needed(power=POWER, seeds=seeds, examples=examples)
 
 

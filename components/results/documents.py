@@ -237,7 +237,7 @@ class OtherImages(Section):
 
     Attributes:
         interval_low, interval_high: of the mean difference, for other seeds and other images.
-        p_value: of the same Student's t, two-sided, Holm-corrected.
+        p_value: of the same Student's t, two-sided, valid at all looks, Holm-corrected.
         degrees_of_freedom: of the t.
         examples: images that were measured; of a study whose seeds draw their own splits, by one seed.
         seed_variance, image_variance, rest_variance: of the difference, from one seed to the next, from one

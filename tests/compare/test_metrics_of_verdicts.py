@@ -96,7 +96,7 @@ def test_the_estimate_for_other_images_worked_by_hand() -> None:
     assert estimate.standard_error**2 == pytest.approx(variance)
     parts = (by_seed / 40) ** 2 / 3 + (by_image / 40) ** 2 / 9 + (6 / 40) ** 2 / 27
     assert estimate.degrees == pytest.approx(variance**2 / parts)
-    low, high = estimate.interval(0.95)
+    low, high = estimate.interval(0.05)
     assert (low + high) / 2 == pytest.approx(0.5)
     # The bound that p calls just not excluded.
     edge = estimate._replace(mean=(high - low) / 2)
