@@ -29,24 +29,24 @@ class Curve:
 
 
 def curve(trials: Sequence[Trial], split: HistorySplit, column: Column) -> Curve:
-    """The curve of one arm.
+    """The curve of one arm; where trials ended early, of those that had not ended yet.
 
     Raises:
-        DataError: a history has no epochs, or other ones than the first history.
+        DataError: a history has no epochs, or lacks one before its last.
     """
     histories = [epochs_of(trial.history, split) for trial in trials]
-    epochs = [row.epoch for row in histories[0]]
-    for trial, rows in zip(trials, histories, strict=True):
+    epochs = list(range(1, max(map(len, histories)) + 1))
+    values = np.full((len(trials), len(epochs)), np.nan)
+    for place, (trial, rows) in enumerate(zip(trials, histories, strict=True)):
         measured = [row.epoch for row in rows]
-        if not measured or measured != epochs:
+        if not measured or measured != epochs[: len(measured)]:
             raise DataError(
                 f"trial {trial.training.arm}, seed {trial.training.seed}: {split} epochs = {measured}: "
-                f"must be those of its arm's first seed, {epochs}; train again"
+                "must be 1, 2, 3, ..., without a gap; train again"
             )
-    values = np.array([[getattr(row, column) for row in rows] for rows in histories], dtype=np.float64)
-    return Curve(
-        np.array(epochs, dtype=np.float64), np.median(values, axis=0), values.min(axis=0), values.max(axis=0)
-    )
+        values[place, : len(rows)] = [getattr(row, column) for row in rows]
+    reduced = (reduce(values, axis=0) for reduce in (np.nanmedian, np.nanmin, np.nanmax))
+    return Curve(np.array(epochs, dtype=np.float64), *reduced)
 
 
 @dataclass(frozen=True)

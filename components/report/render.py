@@ -11,7 +11,7 @@ import yaml
 
 from optduel.components.core import DataError, say
 from optduel.components.records import DESCRIPTION_TEMPLATES, Records, data_cautions, describe
-from optduel.components.report import diagnostics, differences, numbers, outcomes, plots
+from optduel.components.report import diagnostics, differences, numbers, outcomes, plots, training_recipe
 from optduel.components.report import provenance as lineage
 from optduel.components.report.arm_cards import (
     SPARKLINE_HEIGHT,
@@ -95,6 +95,9 @@ def build_report(experiment: Experiment, records: Records, trials: Trials, compa
             described=plots.describe(arms),
             few_arms=len(arms) <= plots.FEW_ARMS,
             subject=plots.plot_subject(experiment.arms),
+            recipe=training_recipe.recipe_rows(experiment),
+            samples=training_recipe.samples(experiment, records),
+            best_and_last=training_recipe.best_and_last(experiment, arms),
             metrics=outcomes.metric_rows(arms),
             classes=outcomes.class_rows(arms) if compared.trials else [],
             confusions={name: outcomes.frequent_confusions(members) for name, members in arms.items()},
@@ -130,6 +133,13 @@ def _check_parts(experiment: Experiment, records: Records, trials: Trials, compa
             raise DataError(
                 f"trial {trial.training.arm}, seed {trial.training.seed}: was trained on other records, "
                 f"{trial.training.data_fingerprint}; the report needs {records.manifest.fingerprint}"
+            )
+
+    for trial in trials.trials if experiment.training.early_stopping is None else ():
+        if (last := trial.history[-1].epoch if trial.history else 0) != experiment.training.epochs:
+            raise DataError(
+                f"trial {trial.training.arm}, seed {trial.training.seed}: its history ends with epoch {last} "
+                f"of {experiment.training.epochs}; train again"
             )
 
 

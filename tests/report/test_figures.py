@@ -133,11 +133,22 @@ def test_one_seed_has_lines_without_bands_and_one_epoch_has_marks(make_study) ->
 
 def test_history_with_a_missing_epoch_is_named(study) -> None:
     first, second, *_ = study.trials.of("adamw")
-    shorter = second.model_copy(update={"history": second.history[:-3]})
-    with pytest.raises(DataError, match=r"trial adamw, seed 1: train epochs = \[1, 2, 3, 4, 5, 6, 7\]"):
-        curve([first, shorter], "train", "total")
+    late = [row for row in second.history if row.epoch > 2]
+    gap = second.model_copy(update={"history": tuple(late)})
+    with pytest.raises(DataError, match=r"trial adamw, seed 1: train epochs = \[3, 4, "):
+        curve([first, gap], "train", "total")
     with pytest.raises(DataError, match=r"validation epochs = \[\]"):
         curve([first.model_copy(update={"history": ()})], "validation", "total")
+
+
+def test_a_curve_goes_on_with_the_trials_that_have_not_ended(study) -> None:
+    first, second, *_ = study.trials.of("adamw")
+    whole, alone = curve([first, second], "validation", "accuracy"), curve([first], "validation", "accuracy")
+    early = tuple(row for row in second.history if row.epoch <= 3)
+    cut = curve([first, second.model_copy(update={"history": early})], "validation", "accuracy")
+    np.testing.assert_array_equal(cut.epochs, whole.epochs)
+    np.testing.assert_array_equal(cut.median[:3], whole.median[:3])
+    np.testing.assert_array_equal(cut.median[3:], alone.median[3:])
 
 
 def test_files_are_a_picture_and_a_drawing_and_reproducible(study) -> None:
