@@ -33,7 +33,9 @@ def main(arguments: list[str]) -> int:
     scratch = options.out.absolute() / "scratch"
     workload = _workload(options, scratch)
     names = options.names or [name for name in CATALOGUE if name not in ON_REQUEST]
-    torch, problem = torch_python(scratch / "torch", is_to_install="step" in names and not options.quick)
+    torch, problem = torch_python(
+        scratch / "torch", is_to_install=bool({"step", "resnet"} & {*names}) and not options.quick
+    )
     first_core, second_core = measured_cores()
     setting = Setting(
         workload=workload,

@@ -57,9 +57,11 @@ def _ours(
     threads: int | None = None,
     batch_size: int = BATCH_SIZE,
     cores: tuple[tuple[int, ...], ...] | None = None,
+    recipe: tuple[str, ...] = (),
     **arguments: Any,
 ) -> Contestant:
     assignments = [
+        *recipe,
         f"training.epochs={epochs}",
         f"training.precision={precision}",
         f"training.global_batch_size={batch_size}",
@@ -81,26 +83,30 @@ def _script(setting: Setting) -> Contestant:
 
 
 def _keras(
-    setting: Setting, name: str, images: str, epochs: int, precision: str, is_validated: bool
+    setting: Setting, name: str, images: str, epochs: int, precision: str, is_validated: bool, depth: int = 0
 ) -> Contestant:
     arguments = {
         "arrays": setting.workload.arrays(images),
         "epochs": epochs,
         "precision": precision,
         "is_validated": is_validated,
+        "depth": depth,
     }
     return Contestant(name, "keras_fit", arguments, (f"arrays {images}",), (setting.cores,))
 
 
-def _torch(setting: Setting, name: str, precision: str, is_compiled: bool) -> Contestant:
+def _torch(
+    setting: Setting, name: str, precision: str, is_compiled: bool, images: str = "short", depth: int = 0
+) -> Contestant:
     arguments = {
-        "arrays": setting.workload.arrays("short"),
+        "arrays": setting.workload.arrays(images),
         "epochs": setting.short_epochs,
         "precision": precision,
         "is_compiled": is_compiled,
+        "depth": depth,
     }
     environment = (setting.torch_python, setting.torch_problem)
-    return Contestant(name, "torch_step", arguments, ("arrays short",), (setting.cores,), *environment)
+    return Contestant(name, "torch_step", arguments, (f"arrays {images}",), (setting.cores,), *environment)
 
 
 def arm(setting: Setting) -> Benchmark:
@@ -279,12 +285,90 @@ def memory(setting: Setting) -> Benchmark:
     )
 
 
+AUGMENTATIONS = {
+    "flip, crop after padding": "{flip: true, crop_padding: 8}",
+    "all of one image": (
+        "{flip: true, random_resized_crop: {}, brightness: 0.2, contrast: 0.2, saturation: 0.2, cutout: 16}"
+    ),
+    "all, and mixup": (
+        "{flip: true, random_resized_crop: {}, brightness: 0.2, contrast: 0.2, saturation: 0.2, cutout: 16, "
+        "mixup: 0.2}"
+    ),
+}
+"""What is measured, as `training.augmentation`; the second may cost a tenth of a step."""
+
+
+def augmentation(setting: Setting) -> Benchmark:
+    """What augmentation costs of a step of the network `cnn` at 96 px."""
+
+    def train(name: str, *recipe: str) -> Contestant:
+        # Large enough for a quick run's 32 px, too.
+        recipe = ("model={name: cnn}", *recipe)
+        return _ours(setting, name, "small", setting.short_epochs, "float32", recipe=recipe)
+
+    plain = train("none")
+    others = [train(name, f"training.augmentation={fields}") for name, fields in AUGMENTATIONS.items()]
+    return Benchmark(
+        "augmentation",
+        "training steps of `cnn` with augmentation, 96 px, batches of 32, float32",
+        setting.seeds,
+        (plain, *others),
+        (RATE,),
+        tuple(
+            Comparison(f"cost of {other.name}: part of a step", RATE.key, plain.name, other.name, _part_more)
+            for other in others
+        ),
+    )
+
+
+def _part_more(plain: float, other: float) -> float:
+    """By which part a step is longer, from two rates."""
+    return plain / other - 1
+
+
+RESNET_DEPTH = 20
+
+
+def resnet(setting: Setting) -> Benchmark:
+    """A residual network: optduel, Keras and PyTorch."""
+    contestants, comparisons = [], []
+    for precision in PRECISIONS:
+        recipe = (f"model={{name: resnet, depth: {RESNET_DEPTH}}}",)
+        ours = _ours(setting, f"optduel {precision}", "small", setting.short_epochs, precision, recipe=recipe)
+        others = [
+            _keras(
+                setting,
+                f"Keras fit {precision}",
+                "small",
+                setting.short_epochs,
+                precision,
+                False,
+                RESNET_DEPTH,
+            ),
+            _torch(setting, f"PyTorch {precision}", precision, False, "small", RESNET_DEPTH),
+        ]
+        contestants += [ours, *others]
+        comparisons += [
+            Comparison(f"{ours.name} / {each.name}", RATE.key, ours.name, each.name) for each in others
+        ]
+    return Benchmark(
+        "resnet",
+        f"training steps of ResNet-{RESNET_DEPTH} in its form for CIFAR, 96 px, batches of 32, 2 cores",
+        setting.seeds,
+        tuple(contestants),
+        (RATE,),
+        tuple(comparisons),
+    )
+
+
 CATALOGUE: dict[str, Callable[[Setting], Benchmark]] = {
     "arm": arm,
     "step": step,
     "input": input_rate,
     "scaling": scaling,
     "memory": memory,
+    "augmentation": augmentation,
+    "resnet": resnet,
     "storage": lambda setting: copies(setting.seeds, setting.cores, setting.is_quick),
     "accuracy": accuracy,
 }

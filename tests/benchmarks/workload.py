@@ -39,7 +39,7 @@ class Workload:
     image_size: tuple[int, int]
 
     def records(self, name: str) -> str:
-        """The Records document of "tutorial", "short" (about 20 batches), "jpeg" or "digits"."""
+        """The Records document of "tutorial", "jpeg", "digits", "short" (20 batches) or "small" (96 px)."""
         return str(Path(self.root) / f"{name}-records.json")
 
     def arrays(self, name: str) -> str:
@@ -91,7 +91,7 @@ def run(
 def _data(workload: Workload, name: str, archive: Path) -> Data:
     if name == "digits":
         return load_experiment("digits").data
-    height, width = workload.image_size
+    height, width = (96, 96) if name == "small" and workload.archive else workload.image_size
     assignments = [f"data.image_size=[{height}, {width}]"]
     if name == "jpeg":
         assignments.append("data.encoding=jpeg")
@@ -101,7 +101,7 @@ def _data(workload: Workload, name: str, archive: Path) -> Data:
         assignments.append(f"data.source={{kind: folder, path: '{workload.photos}'}}")
     else:
         assignments.append(f"data.source.archive={archive}")
-        if name == "short":
+        if name in ("short", "small"):
             assignments.append('data.source.split="train[:22%]"')
     return load_experiment("tutorial", assignments).data
 
