@@ -132,6 +132,8 @@ def _diverged(
 
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import keras
 
 MOST_EXAMPLES = 256
@@ -147,8 +149,17 @@ def examples_at_once(model: "keras.Model") -> int:
     Args:
         model: of layers that are called once each, as training exports it.
     """
-    widths = [math.prod(layer.output.shape[1:]) for layer in model.layers]
+    widths = [math.prod(layer.output.shape[1:]) for layer in _layers_of(model)]
     return max(1, min(MOST_EXAMPLES, ACTIVATION_BYTES // (4 * max(widths))))
+
+
+def _layers_of(model: "keras.Model") -> "Iterator[keras.layers.Layer]":
+    """Its layers, and those of models within it."""
+    for layer in model.layers:
+        if hasattr(layer, "layers"):
+            yield from _layers_of(layer)
+        else:
+            yield layer
 
 
 def predict(

@@ -76,11 +76,10 @@ def _stopping_text(rule: EarlyStopping, epochs: int) -> str:
 def best_and_last(experiment: Experiment, arms: Mapping[str, Sequence[Trial]]) -> list[BestAndLast]:
     """Validation at the best and at the last epoch, for each arm that finished a trial.
 
-    Best by the rule of early stopping, or by the study's metric where there is none.
+    Best by the rule of early stopping, or by cross-entropy where there is none.
     """
-    rule = experiment.training.early_stopping or EarlyStopping(
-        metric=experiment.study.metric, patience=experiment.training.epochs
-    )
+    training = experiment.training
+    rule = training.early_stopping or EarlyStopping(patience=training.epochs)
     rows = []
     for arm, trials in arms.items():
         histories = [epochs_of(trial.history, "validation") for trial in trials]

@@ -24,10 +24,11 @@ class Row(Section):
         step: optimizer steps done.
         epoch: epochs done, 1 after the first; for a step row the epoch that it belongs to.
         examples: how many examples the means are taken over.
-        cross_entropy: mean, in nats, without any penalty.
+        cross_entropy: mean, in nats, without any penalty; in training to the labels as they were mixed and
+            smoothed.
         penalty: the L2 term, l2 * sum(w^2) over decayed weights; for training the mean over the steps.
         total: cross_entropy + penalty: what the gradient minimizes.
-        accuracy: fraction of examples whose largest logit is the label's.
+        accuracy: fraction of examples whose largest logit is the label's; of mixtures the label's share.
         learning_rate: of the last step.
         decay: what multiplies a decayed weight and is subtracted in the last step, before momentum or
             preconditioning: learning rate * weight_decay, or learning rate * 2 * l2.

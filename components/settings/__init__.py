@@ -62,6 +62,7 @@ from optduel.components.settings.networks import (
     CnnModel,
     LinearModel,
     Model,
+    PretrainedModel,
     ResnetModel,
     TutorialCnnModel,
 )
@@ -110,6 +111,7 @@ __all__ = [
     "MAX_CHARACTERS",
     "Metric",
     "Model",
+    "PretrainedModel",
     "Prices",
     "REPLACED_BY_PIPELINES",
     "Range",

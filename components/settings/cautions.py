@@ -87,6 +87,7 @@ def cautions(
         *_large_batch(experiment, train_examples),
         *_different_schedules(experiment),
         *_unreached(experiment),
+        *_cut_schedules(experiment),
         # Tuning finds how strong each arm's decay is to be; what it may find is looked at instead.
         *(
             _searches(experiment, train_examples)
@@ -229,6 +230,18 @@ def _searches(experiment: Experiment, train_examples: int | None) -> list[str]:
     return search_cautions([arm for arm in experiment.arms if arm.search], epoch_steps, epochs)
 
 
+def _cut_schedules(experiment: Experiment) -> list[str]:
+    rule, epochs = experiment.training.early_stopping, experiment.training.epochs
+    falling = [arm.name for arm in experiment.arms if _end(arm, epochs) < 1]
+    if rule is None or rule.patience >= epochs or not falling:
+        return []
+    return [
+        f"training.early_stopping: a trial that ends early never comes to the low rates at the end of its "
+        f"schedule ({', '.join(falling)}); with patience = {epochs} every trial trains to the end, and the "
+        "best epoch's weights are kept all the same."
+    ]
+
+
 def _decays(experiment: Experiment, train_examples: int | None) -> list[str]:
     """Decays that do nothing, that do too much, that only some arms have, and that lie far apart."""
     arms, epochs, batch = experiment.arms, experiment.training.epochs, experiment.training.global_batch_size
@@ -286,11 +299,11 @@ def refuse_misplaced(experiment: Experiment, deployment: Deployment) -> None:
     Raises:
         ExperimentError: all reasons, a line each.
     """
-    source, workers = experiment.data.source, experiment.compute.workers
+    workers = experiment.compute.workers
     problems = [
-        f"data.source.{field} = {place}: is a place of this machine, which pods cannot read; name one in a "
-        "store (a folder's path, or the data_dir of TensorFlow Datasets)"
-        for field, place in source.places.items()
+        f"{field} = {place}: is a place of this machine, which pods cannot read; name one in a "
+        "store (a folder's path, the data_dir of TensorFlow Datasets, a model's file)"
+        for field, place in experiment.places.items()
         if not is_remote(place)
     ]
     accelerators = deployment.train.accelerators

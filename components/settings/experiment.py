@@ -5,6 +5,7 @@ This module reads no files and knows no framework.
 """
 
 import hashlib
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -12,7 +13,7 @@ from pydantic import Field, field_validator, model_validator
 from optduel.components.settings.arms import Arm
 from optduel.components.settings.image_sources import Source
 from optduel.components.settings.looks import LOOK_EVERY, looks_until
-from optduel.components.settings.networks import Model
+from optduel.components.settings.networks import Model, PretrainedModel
 from optduel.components.settings.recipe import Augmentation, EarlyStopping
 from optduel.components.settings.retraining import Retraining
 from optduel.components.settings.section import (
@@ -272,6 +273,12 @@ class Experiment(Section):
         if misfits:
             raise ValueError("\n".join(f"training.augmentation.{misfit}" for misfit in misfits))
         return self
+
+    @property
+    def places(self) -> Mapping[str, str]:
+        """The paths and URIs that a run reads, by their fields."""
+        named = {f"data.source.{field}": place for field, place in self.data.source.places.items()}
+        return named | ({"model.start": self.model.start} if isinstance(self.model, PretrainedModel) else {})
 
     @property
     def fingerprint(self) -> str:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from optduel.components.settings.section import Fraction, PositiveInt, Section
+from optduel.components.settings.section import Fraction, Place, PositiveFloat, PositiveInt, Section
 
 
 class TutorialCnnModel(Section):
@@ -58,4 +58,32 @@ class ResnetModel(Section):
         return self
 
 
-Model = Annotated[TutorialCnnModel | CnnModel | LinearModel | ResnetModel, Field(discriminator="name")]
+class PretrainedModel(Section):
+    """Fine-tuning: a Keras model up to its head, and a new head, which alone is drawn from the seed.
+
+    Attributes:
+        start: a file in Keras' format (.keras), a path or a URI: one that optduel has trained, or one saved
+            from keras.applications.
+        sha256: of the file, in hexadecimal: other weights are another experiment.
+        preprocessing: what the model takes of pixels from 0 to 255, by the names of
+            keras.applications.imagenet_utils: "tf" -1 to 1, "torch" normalized by ImageNet's mean and
+            deviation, "caffe" BGR without ImageNet's mean; "none" where it normalizes by itself, as optduel's
+            models and EfficientNet do.
+        freeze: "body" trains the head only; a layer's name keeps that layer and all before it as they are.
+            Statistics of frozen normalization stay, too.
+        dropout: fraction of the features that is dropped before the head in training.
+        head_rate: the head's learning rate, as a multiple of the arm's.
+    """
+
+    name: Literal["pretrained"] = "pretrained"
+    start: Place
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    preprocessing: Literal["none", "tf", "torch", "caffe"] = "none"
+    freeze: str | None = None
+    dropout: Fraction = 0
+    head_rate: PositiveFloat = 1
+
+
+Model = Annotated[
+    TutorialCnnModel | CnnModel | LinearModel | ResnetModel | PretrainedModel, Field(discriminator="name")
+]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from optduel.components.core import ExperimentError
+from optduel.components.pretrained import check_start
 from optduel.components.records import load_records
 from optduel.components.results import Divergence, epochs_of, read_history, read_training_end, trial_folder
 from optduel.components.settings import canonical_json, decode, oversized_batch, validate
@@ -106,6 +107,7 @@ def train_trial(
         raise ExperimentError(oversized_batch(batch, examples))
     record = finished_record(task) or (take_over(task, root) if root else None)
     if record is None:
+        check_start(task.model, records.manifest.image_shape)
         launcher.run(task)
         record = read_training_end(task.record_file)
     if root:

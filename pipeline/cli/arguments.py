@@ -40,6 +40,19 @@ def experiment_of(options: argparse.Namespace) -> Experiment:
     return load_experiment(options.experiment, options.assignments)
 
 
+def refuse_bad_start(experiment: Experiment) -> None:
+    """Looks at the file that the model starts from, before anything is written.
+
+    Raises:
+        ExperimentError: the model cannot start from it.
+        StorageError: it cannot be read.
+    """
+    from optduel.components.pretrained import check_start
+
+    height, width = experiment.data.image_size
+    check_start(experiment.model, (height, width, experiment.data.channels))
+
+
 def tell_cautions(experiment: Experiment) -> None:
     """Says on standard error why the verdict may mislead, as `check` does before anything is spent."""
     for caution in cautions(experiment):

@@ -23,6 +23,7 @@ from optduel.pipeline.cli.arguments import (
     deployment_of,
     experiment_of,
     print_json,
+    refuse_bad_start,
     tell_cautions,
 )
 from optduel.pipeline.cli.champion_commands import add_champion_commands
@@ -312,6 +313,7 @@ def _check(options: argparse.Namespace) -> None:
     from optduel.components.settings import cautions
 
     experiment = experiment_of(options)
+    refuse_bad_start(experiment)
     found = [*cautions(experiment), *_on_class_names(experiment)]
     if options.json:
         print_json({"name": experiment.name, "fingerprint": experiment.fingerprint, "cautions": found})
@@ -366,6 +368,7 @@ def _run_here(experiment: "Experiment", root: str, options: argparse.Namespace) 
     from optduel.pipeline.cli.reporting import told
     from optduel.pipeline.local.run import run_experiment
 
+    refuse_bad_start(experiment)
     tell_cautions(experiment)
     folder, run, found = run_experiment(experiment, root, options.image)
     page = join(folder, str(run.page))

@@ -19,7 +19,7 @@ from docker.types import Mount
 from kfp.local import DockerRunner, docker_task_handler
 
 from optduel.components.core import TERMINATION_LOG_VARIABLE, ExperimentError, LaunchError
-from optduel.components.settings import USER, Source
+from optduel.components.settings import USER, Experiment, PretrainedModel
 from optduel.components.storage import is_remote, local_path, resolved
 from optduel.pipeline.local.tasks import LocalTasks, pass_on, replaced
 
@@ -48,17 +48,17 @@ def check_image(reference: str) -> None:
 
 @contextlib.contextmanager
 def docker_runner(
-    run: str, root: Path, source: Source, termination: Path, tasks: LocalTasks
+    run: str, root: Path, experiment: Experiment, termination: Path, tasks: LocalTasks
 ) -> Iterator[DockerRunner]:
     """A runner whose containers have a read-only root, no capabilities and no way to gain privileges.
 
     They run as the caller; where this is root, as user 65532, see `hand_over`. They reach a network only
-    where a source is not on this machine. The end of the context removes them.
+    where something that they read is not on this machine. The end of the context removes them.
 
     Args:
         run: the run's name.
         root: of records and runs; the same folder in the containers.
-        source: of the images; its folders are readable at the paths that it names.
+        experiment: the places that it reads are readable at the paths that it names.
         termination: the file below `root` in which a failed task says why.
         tasks: of the run.
 
@@ -69,8 +69,11 @@ def docker_runner(
     if user == 0:
         user = group = USER
         hand_over(root, run)
-    needs_network = source.is_downloaded or any(map(is_remote, source.places.values()))
-    readable = [local_path(place) for place in source.readable if not is_remote(place)]
+    source, model = experiment.data.source, experiment.model
+    start = (model.start,) if isinstance(model, PretrainedModel) else ()
+    places = experiment.places.values()
+    needs_network = source.is_downloaded or any(map(is_remote, places))
+    readable = [local_path(place) for place in (*source.readable, *start) if not is_remote(place)]
     if Path() in readable:
         raise ExperimentError(
             "data.source.path: lies in the current folder, which no container can have; give an absolute path"

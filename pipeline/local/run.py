@@ -293,8 +293,8 @@ def _execute(
         else:
             from optduel.pipeline.local.containers import docker_runner
 
-            source = experiment.data.source
-            runner = stack.enter_context(docker_runner(name, Path(root), source, termination, local_tasks))
+            containers = docker_runner(name, Path(root), experiment, termination, local_tasks)
+            runner = stack.enter_context(containers)
         local.init(runner, pipeline_root=str(tasks))
         try:
             finished = build(experiment, None, name, image or LOCAL_IMAGE)(root=root)

@@ -22,6 +22,7 @@ SHARED = {
     "numerics",
     "workflows",
     "augmentation",
+    "pretrained",
 }
 MODULES = [ast.parse((COMPONENTS / stage / "component.py").read_text()) for stage in STAGES]
 FUNCTIONS = [

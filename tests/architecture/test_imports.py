@@ -18,6 +18,7 @@ SHARED = (
     "numerics",
     "workflows",
     "augmentation",
+    "pretrained",
     "records",
     "results",
     "champions",

@@ -26,6 +26,7 @@ FACED = (
     "numerics",
     "workflows",
     "augmentation",
+    "pretrained",
     "prepare.sources",
 )
 """Rooms of components that others enter by their face, the names that `__init__` shows."""

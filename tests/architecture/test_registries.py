@@ -3,6 +3,7 @@
 Each contract takes a class or a registry, so that an incomplete one can be planted.
 """
 
+import hashlib
 import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -37,6 +38,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "folder": {"path": "photos"},
     "table": {"path": "photos/labels.csv"},
     "tfds": {"name": "beans"},
+    "pretrained": {"start": "start.keras", "sha256": "0" * 64},
 }
 """Fields that have no default, by the tag of their class."""
 
@@ -232,10 +234,15 @@ def test_a_word_without_a_row_fails_its_contract() -> None:
 
 
 @pytest.mark.parametrize(("name", "one"), MODELS.items())
-def test_every_model_can_be_built(name: str, one: type[Section]) -> None:
+def test_every_model_can_be_built(name: str, one: type[Section], tmp_path: Path) -> None:
     from optduel.components.train.model.models import build_model, parameter_kind
 
-    built = build_model(cast(Any, made(name, one)), (12, 12, 3), 4)
+    fields = {}
+    if "start" in one.model_fields:
+        start = tmp_path / "start.keras"
+        build_model(cast(Any, made("cnn", MODELS["cnn"])), (12, 12, 3), 4).save(start)
+        fields = {"start": str(start), "sha256": hashlib.sha256(start.read_bytes()).hexdigest()}
+    built = build_model(cast(Any, made(name, one, **fields)), (12, 12, 3), 4)
     assert built.output_shape == (None, 4)
     assert "kernel" in {parameter_kind(variable.path) for variable in built.trainable_variables}
 

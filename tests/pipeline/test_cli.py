@@ -1,5 +1,6 @@
 """The command line in process: answers on stdout, narration on stderr, one message for a wrong request."""
 
+import hashlib
 import json
 import re
 import subprocess
@@ -336,6 +337,24 @@ def test_check_names_images_that_are_not_there(capsys: pytest.CaptureFixture[str
     code, out, _ = run(capsys, "check", "digits", "--set", f"data.source={{kind: folder, path: {absent}}}")
     assert code == 0
     assert f"caution: data.source.path = {absent}: is not on this machine" in out
+
+
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_a_file_that_training_cannot_start_from_is_one_message(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, command: str
+) -> None:
+    """Before anything is written."""
+    path, root = tmp_path / "start.keras", tmp_path / "root"
+    path.write_bytes(b"no model")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    model = f"model={{name: pretrained, start: '{path}', sha256: {digest}}}"
+    code, _, err = run(
+        capsys, command, "digits", "--set", model, *(["--root", str(root)] if command == "run" else [])
+    )
+    assert code == 2
+    assert err.strip().splitlines()[-1].endswith("save it with Keras 3")
+    assert f"model.start = {path}: no model in Keras' format (.keras)" in err
+    assert not root.exists()
 
 
 def test_an_answer_that_nobody_reads_ends_as_if_by_its_signal() -> None:

@@ -242,6 +242,16 @@ def refusal(experiment: Experiment, **fields: Any) -> str:
     return str(raised.value)
 
 
+def test_a_local_file_to_start_from_is_refused_on_a_cluster() -> None:
+    def starting(place: str) -> Experiment:
+        return experiment_of(model={"name": "pretrained", "start": place, "sha256": "0" * 64})
+
+    assert refusal(starting("start.keras")).startswith(
+        "model.start = start.keras: is a place of this machine"
+    )
+    refuse_misplaced(starting("gs://bucket/start.keras"), deployment_of())
+
+
 @pytest.mark.parametrize(
     ("source", "field"),
     [
@@ -297,3 +307,17 @@ def test_unbalanced_classes_are_told_where_accuracy_is_asked(
     assert bool(found) == told
     if told:
         assert "from 30 images (b) to 90 (a): always answering a would be right on 75 %" in found[0]
+
+
+# --- early stopping -------------------------------------------------------------------------------
+
+
+def test_a_schedule_that_may_be_cut_off_is_told() -> None:
+    falling = {"schedule": "cosine"}
+    stopping = {"epochs": 10, "global_batch_size": 10, "early_stopping": {"patience": 2}}
+    (caution,) = told(sgd("a", 0, **falling), adamw("b", 0, **falling), training=stopping)
+    assert caution.startswith("training.early_stopping: a trial that ends early never comes to the low rates")
+    assert "(a, b); with patience = 10 every trial trains to the end" in caution
+    assert told(training=stopping) == []
+    patient = stopping | {"early_stopping": {"patience": 10}}
+    assert told(sgd("a", 0, **falling), adamw("b", 0, **falling), training=patient) == []

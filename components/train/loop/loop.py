@@ -42,7 +42,7 @@ from optduel.components.train.model.batches import (
 )
 from optduel.components.train.model.engine import MOST_STEPS, Decision, Engine, Totals, Wishes, is_agreed
 from optduel.components.train.model.layer_sets import TrainingLayers
-from optduel.components.train.model.models import build_model
+from optduel.components.train.model.models import build_model, rate_multipliers
 from optduel.components.train.model.optimizers import Optimizer
 from optduel.components.train.model.precision import resolve_precision
 
@@ -103,7 +103,9 @@ def train(task: Task, strategy: tf.distribute.Strategy, control: Control) -> Non
             model, average = built(), None
             if training.moving_average:
                 average = MovingAverage(model, built(), training.moving_average)
-            optimizer = Optimizer(task.arm, model.trainable_variables, sampler.epoch_steps, total_steps)
+            weights = model.trainable_variables
+            rates = rate_multipliers(task.model, [weight.path for weight in weights])
+            optimizer = Optimizer(task.arm, weights, sampler.epoch_steps, total_steps, rates)
             engine = Engine(strategy, model, optimizer, task.seed, training, average)
         variables = named_variables(model, optimizer, average)
         kept: dict[str, np.ndarray] = {}  # the best epoch's weights
@@ -189,6 +191,8 @@ def train(task: Task, strategy: tf.distribute.Strategy, control: Control) -> Non
         if recorder:
             control.report("exporting", state.step)
             recorder.finish(state.rows)
+            if state.epochs < training.epochs:
+                say(f"train {task.name}: ends early, after epoch {state.epochs}; best was {state.best_epoch}")
             for name, variable in named_weights(_BEST, engine.validated).items() if kept else ():
                 variable.assign(kept[name])
             model_sha256 = export(task, engine.validated, scratch)

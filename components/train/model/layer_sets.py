@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from optduel.components.train.model.layers import (
+    OF_SOME,
     BatchDropout,
     Conv2D,
     FactoredDense,
@@ -18,6 +19,11 @@ _CONV: dict[str, Any] = {"kernel_size": 3, "padding": "same", "use_bias": False}
 _POOLING: dict[str, Any] = {"padding": "same"}
 
 
+def scaled(pixels: Any) -> Any:
+    """From 0 to 1."""
+    return keras.layers.Rescaling(1 / 255)(pixels)
+
+
 class KerasLayers:
     """The layers that a model is made of, as Keras has them: what is exported and loaded without our code."""
 
@@ -26,9 +32,9 @@ class KerasLayers:
         """Of the images that a model takes."""
         return "uint8"
 
-    def dropout(self, rate: float) -> keras.layers.Layer:
+    def dropout(self, rate: float, name: str | None = None) -> keras.layers.Layer:
         """Drops a fraction of the features."""
-        return keras.layers.Dropout(rate)
+        return keras.layers.Dropout(rate, name=name)
 
     def dense(self, units: int) -> keras.layers.Layer:
         """Dense with ReLU."""
@@ -60,6 +66,15 @@ class KerasLayers:
         pooling = keras.layers.MaxPooling2D()
         return lambda features: pooling(convolution(features))
 
+    def cloned(self, layer: keras.layers.Layer, config: dict[str, Any]) -> keras.layers.Layer:
+        """A layer of another model, anew.
+
+        Args:
+            layer: one of Keras'.
+            config: to make it from.
+        """
+        return type(layer).from_config(config)
+
 
 KERAS_LAYERS = KerasLayers()
 
@@ -81,9 +96,9 @@ class TrainingLayers(KerasLayers):
         """Augmented pixels are no whole numbers."""
         return "float64" if keras.config.dtype_policy().name == "float64" else "float32"
 
-    def dropout(self, rate: float) -> keras.layers.Layer:
+    def dropout(self, rate: float, name: str | None = None) -> keras.layers.Layer:
         """Masks do not depend on the number of replicas."""
-        return BatchDropout(rate)
+        return BatchDropout(rate, name=name)
 
     def dense(self, units: int) -> keras.layers.Layer:
         """The kernel's gradient travels as its factors where they are smaller."""
@@ -104,3 +119,9 @@ class TrainingLayers(KerasLayers):
     def pooled_conv(self, filters: int) -> Callable[[Any], Any]:
         """Pools before bias and ReLU."""
         return PooledConv2D(filters, 3, padding="same")
+
+    def cloned(self, layer: keras.layers.Layer, config: dict[str, Any]) -> keras.layers.Layer:
+        """Takes a batch without an example, too, and masks do not depend on the number of replicas."""
+        if isinstance(layer, keras.layers.Dropout):
+            return BatchDropout(layer.rate, layer.noise_shape)
+        return OF_SOME.get(type(layer), type(layer)).from_config(config)

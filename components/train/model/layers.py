@@ -6,7 +6,7 @@ different examples, a run with another number of workers is another run, and no 
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -25,18 +25,22 @@ class Batch:
 
 
 class BatchDropout(keras.layers.Layer):
-    """Drops units of [n, features] inputs within `BatchDropout.batch`; passes them on outside of training.
+    """Drops units of [n, ...] inputs within `BatchDropout.batch`; passes them on outside of training.
 
     Args:
         rate: fraction of units that is dropped; the others are scaled by 1 / (1 - rate).
+        noise_shape: as Keras' Dropout takes it: an axis of length 1 is dropped, or kept, as a whole.
     """
 
     # Several replicas of one process are traced in a thread each, in turns.
     _traced: ClassVar[threading.local] = threading.local()
 
-    def __init__(self, rate: float) -> None:
-        super().__init__()
+    def __init__(
+        self, rate: float, noise_shape: Sequence[int | None] | None = None, name: str | None = None
+    ) -> None:
+        super().__init__(name=name)
         self.rate = rate
+        self.noise_shape = noise_shape
 
     @classmethod
     @contextlib.contextmanager
@@ -49,7 +53,7 @@ class BatchDropout(keras.layers.Layer):
             cls._traced.batch = None
 
     def call(self, inputs: Any, training: bool = False) -> Any:
-        """Inputs and outputs: float [n, features]."""
+        """Inputs and outputs: float [n, ...]."""
         batch: Batch | None = getattr(self._traced, "batch", None)
         if not training or not self.rate or batch is None:
             return inputs
@@ -57,7 +61,9 @@ class BatchDropout(keras.layers.Layer):
         # which there is no need to know how the batch is spread. Each layer of the model has its own.
         seed = tf.stack([batch.seed * 64 + self._traced.layers, batch.step])
         self._traced.layers += 1
-        shape = tf.stack([batch.batch_size, tf.cast(tf.shape(inputs)[1], tf.int64)])
+        noise = self.noise_shape or inputs.shape
+        sizes = [size if wanted is None else wanted for size, wanted in zip(inputs.shape, noise, strict=True)]
+        shape = tf.stack([batch.batch_size, *(tf.constant(size, tf.int64) for size in sizes[1:])])
         draws = tf.random.stateless_uniform(shape, seed, dtype=tf.float32)
         kept = tf.gather(draws, batch.places) >= self.rate
         return tf.where(kept, inputs / (1 - self.rate), tf.zeros_like(inputs))
@@ -79,20 +85,42 @@ def of_some(operation: Callable[[Any], Any], inputs: Any) -> Any:
     return tf.ensure_shape(result, (None, *outputs.shape[1:]))
 
 
-class Conv2D(keras.layers.Conv2D):
-    """Keras' Conv2D, of any number of examples."""
+class _OfSome:
+    """A layer of Keras' that treats every example alike, of any number of examples."""
 
     def call(self, inputs: Any) -> Any:
-        """Inputs [n, height, width, channels], outputs [n, new height, new width, filters]."""
-        return of_some(super().call, inputs)
+        """Inputs [n, height, width, channels], outputs [n, new height, new width, new channels]."""
+        return of_some(super().call, inputs)  # type: ignore[misc]
 
 
-class MaxPooling2D(keras.layers.MaxPooling2D):
-    """Keras' MaxPooling2D, of any number of examples."""
+class Conv2D(_OfSome, keras.layers.Conv2D):
+    """Keras' Conv2D."""
 
-    def call(self, inputs: Any) -> Any:
-        """Inputs [n, height, width, channels], outputs [n, new height, new width, channels]."""
-        return of_some(super().call, inputs)
+
+class DepthwiseConv2D(_OfSome, keras.layers.DepthwiseConv2D):
+    """Keras' DepthwiseConv2D."""
+
+
+class SeparableConv2D(_OfSome, keras.layers.SeparableConv2D):
+    """Keras' SeparableConv2D."""
+
+
+class MaxPooling2D(_OfSome, keras.layers.MaxPooling2D):
+    """Keras' MaxPooling2D."""
+
+
+class AveragePooling2D(_OfSome, keras.layers.AveragePooling2D):
+    """Keras' AveragePooling2D."""
+
+
+OF_SOME: dict[type[keras.layers.Layer], type[keras.layers.Layer]] = {
+    keras.layers.Conv2D: Conv2D,
+    keras.layers.DepthwiseConv2D: DepthwiseConv2D,
+    keras.layers.SeparableConv2D: SeparableConv2D,
+    keras.layers.MaxPooling2D: MaxPooling2D,
+    keras.layers.AveragePooling2D: AveragePooling2D,
+}
+"""For layers of Keras' whose gradient fails without an example, those that take one."""
 
 
 class PlainShortcut(keras.layers.Layer):

@@ -31,6 +31,7 @@ class Optimizer:
         variables: the model's trainable variables; slots are made in their shape.
         epoch_steps: steps per epoch, for the schedule.
         total_steps: steps of the whole run, for the schedule.
+        multipliers: for each variable, by what the learning rate is multiplied; 1 unless given.
 
     Attributes:
         slots: moments of each variable, part of a checkpoint.
@@ -38,13 +39,19 @@ class Optimizer:
     """
 
     def __init__(
-        self, arm: Arm, variables: Sequence[keras.Variable], epoch_steps: int, total_steps: int
+        self,
+        arm: Arm,
+        variables: Sequence[keras.Variable],
+        epoch_steps: int,
+        total_steps: int,
+        multipliers: Sequence[float] = (),
     ) -> None:
         slot_count, self._own, self._update = OPTIMIZERS[arm.optimizer]
         self._epoch_steps = epoch_steps
         self._total_steps = total_steps
         self._is_coupled = arm.decay_field == "l2"
         self.variables = list(variables)
+        self._multipliers = list(multipliers) or [1.0] * len(self.variables)
         self.decayed = [parameter_kind(variable.path) in arm.decayed for variable in variables]
         self.slots = [
             [tf.Variable(tf.zeros_like(variable.value), trainable=False) for _ in range(slot_count)]
@@ -119,11 +126,12 @@ class Optimizer:
         """
 
         def update_all(strategy: tf.distribute.Strategy, reduced: Sequence[tf.Tensor]) -> None:
-            for variable, slots, decayed, gradient in zip(
-                self.variables, self.slots, self.decayed, reduced, strict=True
+            for variable, slots, decayed, multiplier, gradient in zip(
+                self.variables, self.slots, self.decayed, self._multipliers, reduced, strict=True
             ):
+                own = {**numbers, "learning_rate": multiplier * numbers["learning_rate"]}
                 strategy.extended.update(
-                    variable.value, self._update_one, args=(tuple(slots), gradient, step, numbers, decayed)
+                    variable.value, self._update_one, args=(tuple(slots), gradient, step, own, decayed)
                 )
 
         tf.distribute.get_replica_context().merge_call(update_all, args=(list(gradients),))

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 
 from optduel.components.settings import ResnetModel
-from optduel.components.train.model.layer_sets import KerasLayers
+from optduel.components.train.model.layer_sets import KerasLayers, scaled
 
 _BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
 """Of each stage, in the form for ImageNet."""
@@ -21,8 +21,9 @@ _EXPANSION = 4
 _EPSILON = 1e-5
 
 
-def residual_network(model: ResnetModel, images: Any, layers: KerasLayers) -> Any:
-    """From images [n, height, width, channels] to features [n, channels of the last stage]."""
+def residual_network(model: ResnetModel, pixels: Any, layers: KerasLayers) -> Any:
+    """From pixels, 0 to 255, [n, height, width, channels] to features [n, channels of the last stage]."""
+    images = scaled(pixels)
     make = _Blocks(layers)
     if model.form == "cifar":
         features = make.convolution(images, 16, 3, 1)

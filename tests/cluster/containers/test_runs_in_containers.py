@@ -12,8 +12,8 @@ import pytest
 from kfp import dsl, local
 
 from optduel.components.results import read_history
-from optduel.components.settings import DigitsSource
 from optduel.pipeline.cli.command_line import main
+from optduel.pipeline.cli.shipped import load_experiment
 from optduel.pipeline.local.containers import docker_runner
 from optduel.pipeline.local.tasks import LocalTasks
 from tests.cluster.containers.podman import Podman
@@ -110,7 +110,7 @@ def test_a_containers_last_line_and_its_exit_code_are_not_lost(
     for attempt in range(3):
         termination, tasks = tmp_path / "termination", LocalTasks()
         run = f"run-{attempt}"
-        with docker_runner(run, tmp_path, DigitsSource(kind="digits"), termination, tasks) as runner:
+        with docker_runner(run, tmp_path, load_experiment("digits"), termination, tasks) as runner:
             local.init(runner, pipeline_root=str(tmp_path / "tasks"))
             with pytest.raises(RuntimeError, match="failing"):
                 failing()

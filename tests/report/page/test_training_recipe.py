@@ -48,11 +48,11 @@ def test_nothing_is_told_of_what_is_off(study) -> None:
 def test_best_is_by_the_rule_and_last_is_last(study) -> None:
     arms = {"adamw": study.trials.of("adamw")[:1]}
     validated = epochs_of(arms["adamw"][0].history, "validation")
-    accuracies = [row.accuracy for row in validated]
+    losses = [row.cross_entropy for row in validated]
     (row,) = best_and_last(study.experiment, arms)
-    assert row.best_epoch == str(1 + int(np.argmax(accuracies)))
-    assert row.best_accuracy == f"{100 * max(accuracies):.2f} %"
-    assert (row.last_epoch, row.last_accuracy) == ("8", f"{100 * accuracies[-1]:.2f} %")
+    assert row.best_epoch == str(1 + int(np.argmin(losses)))
+    assert row.best_cross_entropy == f"{min(losses):.4f}"
+    assert (row.last_epoch, row.last_cross_entropy) == ("8", f"{losses[-1]:.4f}")
     patient = EarlyStopping(metric="accuracy", patience=8, min_change=0.9)
     (row,) = best_and_last(with_training(study, early_stopping=patient).experiment, arms)
     assert row.best_epoch == "1"

@@ -1,5 +1,6 @@
 """A whole recipe, augmentation to early stopping, on a residual network: one history in any case."""
 
+import hashlib
 import json
 import subprocess
 from collections.abc import Callable
@@ -34,6 +35,7 @@ EVERYTHING = {
     # No epoch is so much better than the first one: the second one is the last, and the first one is kept.
     "early_stopping": {"metric": "accuracy", "patience": 1, "min_change": 0.9},
 }
+RESNET = {"name": "resnet", "depth": 8}
 MakeTask = Callable[..., Task]
 Run = Callable[[Task], tuple[Row, ...]]
 TOLERANCES = {"float32": 1e-5, "float64": 1e-9}
@@ -46,10 +48,10 @@ PRECISIONS = pytest.mark.parametrize(
 def make(records: Records, tmp_path_factory: pytest.TempPathFactory) -> MakeTask:
     folder = tmp_path_factory.mktemp("recipes")
 
-    def made(name: str, precision: str, workers: int = 1) -> Task:
+    def made(name: str, precision: str, workers: int = 1, model: object = RESNET) -> Task:
         training = {"epochs": 4, "global_batch_size": 64, "log_every_steps": 7, "precision": precision}
         authored = {
-            "model": {"name": "resnet", "depth": 8},
+            "model": model,
             "arm": ADAMW,
             "training": training | EVERYTHING,
             "compute": {"workers": workers, "threads_per_worker": 1},
@@ -117,3 +119,34 @@ def test_early_stopping_exports_the_average_of_the_best_epoch(
     losses = -scipy.special.log_softmax(logits, axis=1)[positions, labels]
     found = [row.cross_entropy == pytest.approx(float(losses.mean()), rel=1e-4) for row in validated]
     assert found == [True, False]
+
+
+@pytest.mark.slow
+@pytest.mark.exhaustive
+def test_fine_tuning_has_one_history_and_leaves_what_is_frozen(
+    make: MakeTask, run: Run, forking_python: str
+) -> None:
+    """From a model that was trained here, on two workers, and through a stop."""
+    before = make("alone", "float64")
+    run(before)
+    start = Path(before.model_file)
+    frozen = [layer for layer in keras.saving.load_model(start).layers if layer.weights][:2]
+    model = {
+        "name": "pretrained",
+        "start": str(start),
+        "sha256": hashlib.sha256(start.read_bytes()).hexdigest(),
+        "freeze": frozen[-1].name,
+        "dropout": 0.2,
+        "head_rate": 5,
+    }
+    alone, stopped = make("tuned", "float64", 1, model), make("tuned-stopped", "float64", 1, model)
+    expected = run(alone)
+    assert largest_deviation(expected, run(make("tuned-by-2", "float64", 2, model))) < 1e-9
+    command = [forking_python, "-c", STOPPED, stopped.canonical_json(), json.dumps([("training", 11)])]
+    subprocess.run(command, check=True, timeout=400, stdout=subprocess.DEVNULL)
+    assert reproducible(run(stopped)) == reproducible(expected)
+    tuned = keras.saving.load_model(alone.model_file, safe_mode=True).get_weights()
+    kept = [weight for layer in frozen for weight in layer.get_weights()]
+    for one, other in zip(kept, tuned, strict=False):
+        np.testing.assert_array_equal(one, other)
+    assert not np.array_equal(tuned[-1], np.zeros_like(tuned[-1]))

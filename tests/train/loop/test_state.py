@@ -4,6 +4,7 @@ import json
 import time
 
 from optduel.components.results import Row
+from optduel.components.settings import EarlyStopping, Training
 from optduel.components.train.loop.state import State
 from optduel.components.train.model.engine import Totals
 
@@ -46,3 +47,34 @@ def test_later_rows_do_not_reach_what_is_being_saved() -> None:
     values = state.to_json(0.0)
     state.rows.append(ROW)
     assert len(values["rows"]) == 1
+
+
+def validated(epoch: int, accuracy: float) -> Row:
+    return ROW.model_copy(
+        update={"event": "epoch", "split": "validation", "epoch": epoch, "accuracy": accuracy}
+    )
+
+
+def test_a_trial_ends_when_it_no_longer_improves() -> None:
+    """And knows so again after its state was saved."""
+    rule = EarlyStopping(metric="accuracy", patience=2, min_change=0.01)
+    training = Training(epochs=9, global_batch_size=1, early_stopping=rule)
+    state = State()
+    best, over = [], []
+    for epoch, accuracy in enumerate((0.5, 0.6, 0.605, 0.7, 0.69, 0.705, 0.9), start=1):
+        assert not state.is_over(training)
+        state.rows.append(validated(epoch, accuracy))
+        state.close_epoch()
+        best.append(state.is_best(rule))
+        over.append(state.is_over(training))
+        state = State.from_json(json.loads(json.dumps(state.to_json(0.0))))
+        if state.is_over(training):
+            break
+    assert best == [True, True, False, True, False, False]
+    assert over == [False, False, False, False, False, True]
+    assert state.best_epoch == 4
+
+
+def test_without_early_stopping_a_trial_trains_all_epochs() -> None:
+    training = Training(epochs=2, global_batch_size=1)
+    assert [State(epochs=epochs).is_over(training) for epochs in (0, 1, 2)] == [False, False, True]

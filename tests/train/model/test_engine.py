@@ -15,7 +15,7 @@ from optduel.components.train.model.layer_sets import TrainingLayers
 from optduel.components.train.model.layers import BatchDropout
 from optduel.components.train.model.models import build_model
 from optduel.components.train.model.optimizers import Optimizer
-from tests.train.conftest import ADAMW, CNN
+from tests.train.conftest import ADAMW, CNN, SGD
 
 GO_ON = Wishes(stop=False, pace=5)
 
@@ -23,9 +23,11 @@ GO_ON = Wishes(stop=False, pace=5)
 class Bench:
     """An engine with a model of its own and batches from real records, ragged last ones included."""
 
-    def __init__(self, records: Records, rate: float = 0.001) -> None:
+    def __init__(
+        self, records: Records, rate: float = 0.001, arm: dict[str, Any] = ADAMW, **recipe: Any
+    ) -> None:
         reader = SplitReader(records, "train")
-        training = validate(Training, {"epochs": 2, "global_batch_size": 64}, "training")
+        training = validate(Training, {"epochs": 2, "global_batch_size": 64} | recipe, "training")
         self.sampler: BatchSampler = training_sampler(reader, training, 0)
         strategy = tf.distribute.get_strategy()
         keras.utils.set_random_seed(0)
@@ -33,10 +35,10 @@ class Bench:
         model = build_model(
             validate(Model, CNN, "model"), manifest.image_shape, len(manifest.classes), TrainingLayers(64)
         )
-        arm = validate(Arm, ADAMW | {"learning_rate": {"schedule": "constant", "base": rate}}, "arm")
-        self.arm = arm
+        schedule = {"schedule": "constant", "base": rate}
+        self.arm = validate(Arm, arm | {"learning_rate": schedule}, "arm")
         self.optimizer = optimizer = Optimizer(
-            arm, model.trainable_variables, self.sampler.epoch_steps, 2 * self.sampler.epoch_steps
+            self.arm, model.trainable_variables, self.sampler.epoch_steps, 2 * self.sampler.epoch_steps
         )
         self.engine = Engine(strategy, model, optimizer, 0, training)
         self.done = 0
@@ -95,3 +97,21 @@ def test_the_first_step_that_is_not_finite_is_the_last(records: Records) -> None
 
 def test_one_worker_agrees_with_itself(records: Records) -> None:
     assert is_agreed(tf.distribute.get_strategy(), "the same text")
+
+
+def test_gradients_are_clipped_to_the_norm_and_told_as_they_were(records: Records) -> None:
+    """Of plain SGD with a rate of 1 the first step is the gradient."""
+    moved = {}
+    for clip in (None, 1e-3):
+        bench = Bench(records, 1, SGD | {"momentum": 0}, clip_norm=clip)
+        before = [variable.numpy() for variable in bench.optimizer.variables]
+        trained = bench.train(1, Totals())
+        steps = [
+            old - variable.numpy() for old, variable in zip(before, bench.optimizer.variables, strict=True)
+        ]
+        moved[clip] = trained.gradient_norm, np.sqrt(sum((step**2).sum() for step in steps))
+    (norm, length), (clipped_norm, clipped_length) = moved.values()
+    assert norm == clipped_norm
+    assert norm > 1e-3
+    assert length == pytest.approx(norm, rel=1e-3)
+    assert clipped_length == pytest.approx(1e-3, rel=1e-2)
