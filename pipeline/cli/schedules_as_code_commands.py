@@ -185,6 +185,7 @@ def _status(options: argparse.Namespace) -> int:
             Shown("last run", "last_run"),
             Shown("ended", "last_state"),
             Shown("next", "next"),
+            Shown("outcome", "outcome"),
             Shown("problem", "problem"),
         )
         print(as_text(records, columns), end="")

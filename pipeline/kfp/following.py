@@ -180,7 +180,7 @@ def follow(
         time.sleep(poll)
     if state_of(run) != "SUCCEEDED":
         raise RunError(_why(connection, run, workflow, tasks))
-    return _verdict(connection, run_id, workflow, tasks)
+    return verdict_of(connection, run_id, workflow)
 
 
 def cancel(connection: Connection, run: Any) -> None:
@@ -270,9 +270,14 @@ def _words(connection: Connection, run_id: str, workflow: Workflow, task: RunTas
     return "\n".join(part for part in (task.message, words) if part)
 
 
-def _verdict(connection: Connection, run_id: str, workflow: Workflow, tasks: Sequence[RunTask]) -> list[str]:
+def verdict_of(connection: Connection, run_id: str, workflow: Workflow) -> list[str]:
+    """What a run has answered, in sentences; none where the logs of its tasks are gone.
+
+    Raises:
+        ClusterError: the server does not answer.
+    """
     told = []
-    for task in tasks:
+    for task in run_tasks(workflow):
         mark = VERDICTS.get(task.name)
         log = log_of(connection, run_id, workflow, task.pods[-1]) if mark and task.pods else None
         told += [

@@ -8,7 +8,7 @@ from optduel.components.workflows import FINAL
 from optduel.pipeline.kfp import moments
 from optduel.pipeline.kfp.connection import Connection
 from optduel.pipeline.kfp.cron import Cron, parse_cron
-from optduel.pipeline.kfp.following import state_of
+from optduel.pipeline.kfp.following import state_of, verdict_of, workflow_of
 from optduel.pipeline.kfp.scheduling import Kept, latest_of, survey
 
 _WINDOWS = tuple(datetime.timedelta(days=days) for days in (1 / 720, 1 / 24, 1, 7, 31, 366, 5 * 366))
@@ -24,6 +24,7 @@ class ScheduleHealth:
         last_run: name of the newest run, also of what this schedule has replaced.
         last_run_id: its identifier.
         last_state: what became of it, as `optduel status` says it.
+        outcome: what that run has answered, as `submit --wait` prints it; None where its logs are gone.
         last_begun: when it was created.
         next: time, where it is enabled and has one.
         overdue_since: the time at which a run should have begun.
@@ -35,6 +36,7 @@ class ScheduleHealth:
     last_run: str | None
     last_run_id: str | None
     last_state: str | None
+    outcome: str | None
     last_begun: str | None
     next: str | None
     overdue_since: str | None
@@ -78,11 +80,16 @@ def _health(
         last_run=last.display_name if last else None,
         last_run_id=last.run_id if last else None,
         last_state=state.lower() if state else None,
+        outcome=_outcome(connection, last.run_id) if last and state == "SUCCEEDED" else None,
         last_begun=_text(last.created_at) if last else None,
         next=_text(upcoming),
         overdue_since=_text(overdue),
         problem=_problem(state, overdue),
     )
+
+
+def _outcome(connection: Connection, run_id: str) -> str | None:
+    return " ".join(verdict_of(connection, run_id, workflow_of(connection, run_id))) or None
 
 
 def _problem(state: str | None, overdue: datetime.datetime | None) -> str | None:
