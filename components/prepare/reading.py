@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import shutil
 import tempfile
 import threading
 from pathlib import Path
@@ -11,7 +10,7 @@ import numpy as np
 
 from optduel.components.core import DataError, usable_memory
 from optduel.components.prepare.sources import Source, read_encoded
-from optduel.components.records import staging_folder
+from optduel.components.records import free_room, staging_folder
 from optduel.components.storage import as_storage_error
 
 _MEMORY_SHARE = 4
@@ -45,9 +44,9 @@ class Images:
         try:
             # Without a name: it goes with the process, whatever ends it.
             self._file = tempfile.TemporaryFile(dir=place, buffering=0)  # noqa: SIM115
-            room = max(0, shutil.disk_usage(place).free - reserved) // _DISK_SHARE
         except OSError as error:
             raise as_storage_error(error, Path(place)) from error
+        room = max(0, free_room() - reserved) // _DISK_SHARE
         self._limit = min(room, usable_memory() // _MEMORY_SHARE) if is_near else room
 
     def close(self) -> None:

@@ -45,9 +45,6 @@ from optduel.components.storage import (
 SHARD_BYTES = 256 * 2**20
 """About what a shard takes at most: an upload, or a copy that broke off, is not begun anew for more."""
 
-HELD_SHARDS = 256
-"""Shards that are held back at most, each an open file, of which many systems allow a process 1,024."""
-
 JPEG_QUALITY = 95
 """Pillow's upper end: above it files grow without a visible gain."""
 

@@ -1,5 +1,6 @@
 """Writes a data set: decodes and checks all images, divides them, and makes the shards that are not there."""
 
+import resource
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,6 @@ from optduel.components.prepare.reading import Images
 from optduel.components.prepare.resemblance import IMAGES_LIMIT, LEAST_PIXELS, alike_pairs
 from optduel.components.prepare.room import Room, writing_threads
 from optduel.components.prepare.shards import (
-    HELD_SHARDS,
     ShardPlan,
     count_shards,
     finished_shards,
@@ -31,9 +31,12 @@ from optduel.components.prepare.survey import (
     refuse_fewer_bits,
     remarks,
 )
-from optduel.components.records import Manifest, Records, Resemblances, Shard, remove_stale_parts
+from optduel.components.records import SPLITS, Manifest, Records, Resemblances, Shard, remove_stale_parts
 from optduel.components.settings import Data
 from optduel.components.storage import is_remote, local_path
+
+_OPEN_FILES_SHARE = 2
+"""Each shard that is held back is an open file; they may be this part of those that a process may have."""
 
 
 def write_records(
@@ -140,7 +143,8 @@ def _threads(folder: str, missing: Sequence[ShardPlan], data: Data, threads: int
 def _can_hold(survey: Survey, data: Data, folder: str) -> bool:
     """Whether all shards can wait for the last image to be decoded: for a store in temporary files."""
     count = len(survey.contents)
-    if 3 * count_shards(count, data) > HELD_SHARDS:
+    shards = count_shards(count, data) + (len(SPLITS) - 1) * data.shards
+    if shards > resource.getrlimit(resource.RLIMIT_NOFILE)[0] // _OPEN_FILES_SHARE:
         return False
     if not is_remote(folder):
         return True

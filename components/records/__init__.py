@@ -2,6 +2,7 @@
 
 from optduel.components.records.copies import (
     STAGING_VARIABLE,
+    free_room,
     hold,
     make_room,
     staging_folder,
@@ -63,6 +64,7 @@ __all__ = [
     "example_offsets",
     "first_examples",
     "frame",
+    "free_room",
     "frame_image",
     "hold",
     "inspect_shards",

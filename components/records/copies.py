@@ -117,6 +117,20 @@ def make_room(needed_bytes: int, what: str) -> None:
         raise StorageError(f"{staging}: copies of {what} need {needed_bytes:,} bytes, but {shortage}")
 
 
+def free_room() -> int:
+    """Bytes that may still lie in the folder of copies: what the disk has, and no more than the budget.
+
+    Raises:
+        StorageError: there is no such folder.
+        SetupError: the budget is no number.
+    """
+    staging = staging_folder()
+    free, budget = shutil.disk_usage(staging).free, _budget()
+    if budget is None:
+        return free
+    return max(0, min(free, budget - sum(entry.bytes for entry in list_entries(staging))))
+
+
 def _shortage(staging: Path, needed_bytes: int, budget: int | None) -> str | None:
     """What is wrong with the room for so many bytes, or None."""
     free = shutil.disk_usage(staging).free
