@@ -17,7 +17,18 @@ from optduel.components.storage import (
 )
 from tests.servers.places import PlaceOf
 
-ODD_NAMES = ["a b.json", "é ü/c.bin", "100%.txt", "c%20d", "image #1.jpg", "q?x=1&y=2", "plus+", "a/b/c/d"]
+ODD_NAMES = [
+    "a b.json",
+    ".hidden",
+    "x.part",
+    "é ü/c.bin",
+    "100%.txt",
+    "c%20d",
+    "image #1.jpg",
+    "q?x=1&y=2",
+    "plus+",
+    "a/b/c/d",
+]
 
 
 def crc32c(content: bytes) -> str:
