@@ -289,8 +289,8 @@ def _decays(experiment: Experiment, train_examples: int | None) -> list[str]:
 
 
 def _digits(value: Any) -> str:
-    """A number with two significant digits."""
-    return f"{value:,.0f}" if abs(value) >= 99.5 else f"{value:.2g}"
+    """A number with two significant digits, or all of its digits where they are few."""
+    return f"{value:,.0f}" if 99.5 <= abs(value) < 1e6 else f"{value:.2g}"
 
 
 def refuse_misplaced(experiment: Experiment, deployment: Deployment) -> None:
