@@ -4,7 +4,7 @@ from typing import Literal, TypeVar
 
 from optduel.components.champions.champion import Candidate, Said, champion_folder
 from optduel.components.core import DataError, ExperimentError
-from optduel.components.results import Interval, run_folder
+from optduel.components.results import Interval, RunCost, run_folder
 from optduel.components.settings import Section, decode
 from optduel.components.storage import join, list_entries, publish, read
 
@@ -137,6 +137,7 @@ class RetrainingRun(Section):
         outcome: "late" and "shrunk" are refusals of the data: such a run fails.
         reason: in a sentence.
         judgement: of the gate, where it was asked.
+        cost: of the tasks that had ended.
     """
 
     schema_version: Literal[1] = 1
@@ -144,6 +145,7 @@ class RetrainingRun(Section):
     reason: Said
     decision: RetrainingDecision
     judgement: Judgement | None = None
+    cost: RunCost | None = None
 
 
 def gate_file(root: str, run: str) -> str:

@@ -28,11 +28,11 @@ def compare(
 
     from optduel.components.compare.compare import compare_documents
     from optduel.components.core import exit_on_error
+    from optduel.components.results import metered
     from optduel.components.settings import canonical_json
     from optduel.components.storage import publish
 
-    with exit_on_error("compare"):
+    with exit_on_error("compare"), metered("compare", root, run):
         paths = [Path(artifact.path) for artifact in (collected, comparison, summary)]
-        scalars = compare_documents(experiment, root, run, *paths)
-        publish(Path(metrics.path), canonical_json(scalars).encode())
-    metrics.metadata.update(scalars)
+        metrics.metadata.update(compare_documents(experiment, root, run, *paths))
+        publish(Path(metrics.path), canonical_json(metrics.metadata).encode())

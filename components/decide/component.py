@@ -28,8 +28,9 @@ def decide(
 
     from optduel.components.core import exit_on_error
     from optduel.components.decide.deciding import decide_run
+    from optduel.components.results import metered
 
-    with exit_on_error("decide"):
+    with exit_on_error("decide"), metered("decide", root, run):
         paths = [Path(artifact.path) for artifact in (records, changes, metrics)]
         decided = decide_run(experiment, root, run, *paths)
         metrics.metadata.update(decided.scalars)

@@ -32,8 +32,9 @@ def evaluate(
     from optduel.components.core import exit_on_error
     from optduel.components.evaluate.display import show_classification, show_metrics
     from optduel.components.evaluate.evaluate import evaluate_trials
+    from optduel.components.results import metered
 
-    with exit_on_error("evaluate"):
+    with exit_on_error("evaluate"), metered("evaluate", root, run):
         files = Path(records.path), model.uri
         evaluations, diverged = evaluate_trials(*files, seeds, confidence, root, run)
         show_metrics(evaluations, diverged, metrics)
@@ -62,6 +63,7 @@ def evaluate_champion(
     from optduel.components.core import exit_on_error
     from optduel.components.evaluate.display import show_measured
     from optduel.components.evaluate.incumbent import measure_champion
+    from optduel.components.results import metered
 
-    with exit_on_error("evaluate"):
+    with exit_on_error("evaluate"), metered("evaluate champion", root, run):
         show_measured(measure_champion(Path(records.path), champion, root, run), metrics)

@@ -28,7 +28,8 @@ def gate(
 
     from optduel.components.core import exit_on_error
     from optduel.components.gate.judging import judge_run
+    from optduel.components.results import metered
 
-    with exit_on_error("gate"):
+    with exit_on_error("gate"), metered("gate", root, run):
         paths = [Path(artifact.path) for artifact in (records, page, metrics)]
         metrics.metadata.update(judge_run(experiment, sections, root, run, *paths))

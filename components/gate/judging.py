@@ -34,6 +34,7 @@ from optduel.components.results import (
     predictions_file,
     read_predictions,
     run_folder,
+    task_costs,
     write_lineage,
 )
 from optduel.components.settings import (
@@ -98,7 +99,9 @@ def judge_run(
     write_judgement(root, judgement)
     trained = [trial for trial in run_trials(root, run, arms, seeds) if isinstance(trial, Trial)]
     parents = _parents(root, retraining.champion, measured)
-    write_lineage(run_folder(root, run), lineage_of(run, study, records, trained, parents))
+    write_lineage(
+        run_folder(root, run), lineage_of(run, study, records, trained, task_costs(root, run), parents)
+    )
     html = render_page(Path(__file__).parent / "templates" / "gate.html", judgement=judgement)
     publish(page, html.encode())
     publish(join(run_folder(root, run), "gate.html"), html.encode())

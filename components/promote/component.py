@@ -22,8 +22,9 @@ def promote(
 
     from optduel.components.core import exit_on_error
     from optduel.components.promote.concluding import promote_run
+    from optduel.components.results import metered
 
-    with exit_on_error("promote"):
+    with exit_on_error("promote"), metered("promote", root, run):
         promote_run(retraining, root, run, Path(timeline.path))
 
 
@@ -46,6 +47,7 @@ def skip(
 
     from optduel.components.core import exit_on_error
     from optduel.components.promote.concluding import skip_run
+    from optduel.components.results import metered
 
-    with exit_on_error("skip"):
+    with exit_on_error("skip"), metered("skip", root, run):
         skip_run(retraining, root, run, Path(timeline.path))

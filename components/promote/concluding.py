@@ -16,7 +16,7 @@ from optduel.components.core import ConflictError, ExperimentError, say
 from optduel.components.promote.hand_over import hand_over
 from optduel.components.promote.promotion import promote
 from optduel.components.promote.timeline import timeline_page, write_timeline
-from optduel.components.results import Notice, run_folder, write_notice
+from optduel.components.results import Notice, run_folder, sum_costs, task_costs, write_notice
 from optduel.components.settings import Event, Retraining, decode
 from optduel.components.storage import join, publish
 
@@ -77,7 +77,8 @@ def _ended(
     reason: str,
     timeline: Path,
 ) -> RetrainingRun:
-    record = RetrainingRun(outcome=outcome, reason=reason, decision=decision, judgement=judgement)
+    cost = sum_costs(task_costs(root, decision.run))
+    record = RetrainingRun(outcome=outcome, reason=reason, decision=decision, judgement=judgement, cost=cost)
     write_retraining_run(root, record)
     details: dict[str, str | int | float | bool | None] = {"run": decision.run, "images": decision.images}
     for role, standing in zip(

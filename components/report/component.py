@@ -32,8 +32,9 @@ def report(
 
     from optduel.components.core import exit_on_error
     from optduel.components.report.report import write_report
+    from optduel.components.results import metered
 
-    with exit_on_error("report"):
+    with exit_on_error("report"), metered("report", root, run):
         inputs = [Path(artifact.path) for artifact in (records, collected, comparison)]
         outputs = [Path(artifact.path) for artifact in (page, plots, summary)]
         write_report(experiment, root, run, *inputs, *outputs)

@@ -24,10 +24,12 @@ from optduel.components.report.outcomes import metric_rows
 from optduel.components.results import (
     Comparison,
     DivergedTrial,
+    TaskCost,
     Trial,
     Trials,
     divergence_cautions,
     markdown_table,
+    sum_costs,
 )
 from optduel.components.settings import FIRST_SHARE, Experiment, cautions
 
@@ -50,12 +52,19 @@ class Report:
     summary: str
 
 
-def build_report(experiment: Experiment, records: Records, trials: Trials, comparison: Comparison) -> Report:
+def build_report(
+    experiment: Experiment,
+    records: Records,
+    trials: Trials,
+    comparison: Comparison,
+    costs: Sequence[TaskCost] = (),
+) -> Report:
     """Renders a finished study. Equal input gives equal bytes.
 
     Args:
         trials: of all arms and seeds of the experiment.
         comparison: of these trials.
+        costs: of the run's tasks, as far as they are known.
 
     Raises:
         DataError: the parts do not belong to one study, or a history is incomplete.
@@ -104,6 +113,8 @@ def build_report(experiment: Experiment, records: Records, trials: Trials, compa
             roc_classes=len(diagnostics.hardest_classes(arms)),
             records=describe(records),
             data_fingerprint=records.manifest.fingerprint,
+            costs=costs,
+            cost=sum_costs(costs),
             environments=lineage.environments(list(ended.values())),
             trial_times=lineage.trial_times,
             yaml=_as_yaml(experiment),

@@ -19,6 +19,7 @@ from optduel.components.results import (
     lineage_of,
     read_document,
     run_folder,
+    task_costs,
     write_history_table,
     write_index,
     write_lineage,
@@ -53,13 +54,14 @@ def write_report(
     study = decode(Experiment, experiment, "experiment")
     trials = read_document(collected, Trials)
     verdict = read_document(comparison, Comparison)
-    report = build_report(study, load_records(records), trials, verdict)
+    costs = task_costs(root, run)
+    report = build_report(study, load_records(records), trials, verdict, costs)
     for name, content in report.figures.items():
         publish(plots / name, content)
     publish(summary, report.summary.encode())
     publish(page, report.html.encode())
     write_tables(root, run, study, trials, verdict)
-    write_lineage(run_folder(root, run), lineage_of(run, study, load_records(records), trials.trials))
+    write_lineage(run_folder(root, run), lineage_of(run, study, load_records(records), trials.trials, costs))
     say(f"report: a page and {len(report.figures)} figures")
 
 

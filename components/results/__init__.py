@@ -37,6 +37,15 @@ from optduel.components.results.documents import (
 )
 from optduel.components.results.history import Row, decode_history, epochs_of, read_history, write_history
 from optduel.components.results.lineage import Environment, code_version, environment, now
+from optduel.components.results.metering import (
+    METER_VARIABLE,
+    Meter,
+    RunCost,
+    TaskCost,
+    metered,
+    sum_costs,
+    task_costs,
+)
 from optduel.components.results.notices import Notice, read_notices, write_notice
 from optduel.components.results.predictions import (
     Predictions,
@@ -130,4 +139,11 @@ __all__ = [
     "lineage_of",
     "read_lineage",
     "write_lineage",
+    "METER_VARIABLE",
+    "Meter",
+    "RunCost",
+    "TaskCost",
+    "metered",
+    "sum_costs",
+    "task_costs",
 ]

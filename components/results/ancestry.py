@@ -8,6 +8,7 @@ from optduel.components.core import DataError, ExperimentError
 from optduel.components.records import Records
 from optduel.components.results.documents import Trial
 from optduel.components.results.lineage import Environment, code_version, environment, now
+from optduel.components.results.metering import TaskCost
 from optduel.components.settings import Experiment, Section, decode
 from optduel.components.storage import join, publish, read
 
@@ -59,6 +60,7 @@ class Lineage(Section):
         image: the container image, by the reference that the deployment names.
         environment: of the process that wrote this.
         parents: the champion that was in use; empty where there was none.
+        costs: of the tasks that had ended.
     """
 
     schema_version: Literal[1] = 1
@@ -76,6 +78,7 @@ class Lineage(Section):
     environment: Environment
     models: tuple[TrainedModel, ...]
     parents: tuple[Parent, ...] = ()
+    costs: tuple[TaskCost, ...] = ()
 
 
 def lineage_of(
@@ -83,6 +86,7 @@ def lineage_of(
     experiment: Experiment,
     records: Records,
     trials: Sequence[Trial],
+    costs: Sequence[TaskCost],
     parents: Sequence[Parent] = (),
 ) -> Lineage:
     """The lineage of a run of this code, in this environment."""
@@ -112,6 +116,7 @@ def lineage_of(
             for trial in trials
         ),
         parents=tuple(parents),
+        costs=tuple(costs),
     )
 
 

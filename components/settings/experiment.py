@@ -253,6 +253,11 @@ class Experiment(Section):
                 f"retraining.arm = {self.retraining.arm}: is no arm of the experiment; take one of "
                 f"{', '.join(names)}"
             )
+        if self.study.vary_split:
+            raise ValueError(
+                "retraining is set: candidate and champion are judged on one test split; set "
+                "study.vary_split to false"
+            )
         if not (self.data.split.test or self.data.source.has_test_split):
             raise ValueError(
                 "retraining is set: candidate and champion are judged on a test split; give "

@@ -8,6 +8,7 @@ def train(
     sections: str,
     seeds: str,
     root: str,
+    run: str,
     records: dsl.Input[dsl.Dataset],
     model: dsl.Output[dsl.Model],
     metrics: dsl.Output[dsl.Metrics],
@@ -18,6 +19,7 @@ def train(
         sections: The experiment's model, arm, training and compute, as one JSON object.
         seeds: Of initial weights, data order and dropout: a JSON list, a trial for each.
         root: Folder of data sets, trials and runs, a path or a URI: a trial that it has is not trained again.
+        run: The run's name, unique below root.
         records: The data set's manifest and place.
         model: Holds seed-<seed>/ with model.keras, training.json, history.jsonl; checkpoints meanwhile.
         metrics: The last epoch in numbers; of several trials each number's median.
@@ -25,9 +27,10 @@ def train(
     from pathlib import Path
 
     from optduel.components.core import exit_on_error
+    from optduel.components.results import metered
     from optduel.components.train.stage import models_folder, train_trials
 
-    with exit_on_error("train"):
+    with exit_on_error("train"), metered("train", root, run):
         model.uri = models_folder(model.uri, sections)
         files = Path(records.path), model.uri, Path(metrics.path)
         metrics.metadata.update(train_trials(sections, seeds, root, *files))
@@ -74,15 +77,15 @@ def train_on_cluster(
     from pathlib import Path
 
     from optduel.components.core import exit_on_error
+    from optduel.components.results import metered
     from optduel.components.train.cluster.cluster_launcher import ClusterLauncher
     from optduel.components.train.stage import train_trials
 
-    with exit_on_error("train"):
+    with exit_on_error("train"), metered("train", root, run):
         files = Path(records.path), model.uri, Path(metrics.path)
         # A trial's folder names its job: the same in every attempt of the task, another in every run of it.
-        settings = vars(task_config)
         numbers = train_trials(
-            sections, seeds, root, *files, lambda folder: ClusterLauncher(job, run, folder, settings)
+            sections, seeds, root, *files, lambda folder: ClusterLauncher(job, run, folder, vars(task_config))
         )
         metrics.metadata.update(numbers)
     model.metadata["framework"] = "tensorflow"

@@ -8,16 +8,24 @@ from optduel.components.report.report import write_tables
 from optduel.components.results import (
     COMPARISON_NAME,
     EXPERIMENT_NAME,
+    LINEAGE_NAME,
     RECORDS_NAME,
     Comparison,
+    TaskCost,
     Trials,
     indexed_runs,
     read_document,
+    read_lineage,
     write_document,
 )
 from optduel.components.settings import Experiment, decode
 from optduel.components.storage import join, publish, read, stat
 from optduel.pipeline.local.run import load_run
+
+
+def _costs(folder: str) -> tuple[TaskCost, ...]:
+    """What the run had cost when its report was made: the same page again has the same bytes."""
+    return read_lineage(folder).costs if stat(join(folder, LINEAGE_NAME)) else ()
 
 
 def told(found: Comparison | RetrainingRun) -> list[str]:
@@ -45,7 +53,9 @@ def rebuild(folder: str) -> str:
     experiment = _experiment(folder)
     trials = gather(experiment, folder)
     comparison = _comparison(folder, experiment, trials)
-    report = build_report(experiment, load_records(join(folder, RECORDS_NAME)), trials, comparison)
+    report = build_report(
+        experiment, load_records(join(folder, RECORDS_NAME)), trials, comparison, _costs(folder)
+    )
     for name, content in report.figures.items():
         publish(join(folder, "plots", name), content)
     page = join(folder, "report.html")

@@ -116,13 +116,17 @@ def build(
         A KFP pipeline (a GraphComponent) with the parameters `run_parameters`, of which `root` counts: the
         place for records, runs and index. The others are there to be seen beside a run.
     """
-    placement = Placement(deployment, local_image)
+    placement = Placement(deployment, local_image, experiment.compute.workers)
 
     def trials(name: str, seeds: Any, told: str, inputs: Mapping[str, Any]) -> tuple[Any, Any]:
         """Trains and evaluates; returns both tasks."""
         if deployment is None or deployment.job is None:
             training_task = train(
-                sections=inputs["sections"], seeds=seeds, root=inputs["root"], records=inputs["records"]
+                sections=inputs["sections"],
+                seeds=seeds,
+                root=inputs["root"],
+                run=run,
+                records=inputs["records"],
             )
         else:
             training_task = train_on_cluster(
@@ -210,12 +214,14 @@ def build(
     def tasks(root: Any) -> RunOutputs | RetrainingOutputs:
         # Only records are worth caching: a stale model would be worse than a second training. Of them only
         # those whose name stands for the content: KFP's cache does not look behind a path.
+        cached = experiment.data.source.is_downloaded and (deployment is None or deployment.cached)
         preparation_task = prepare(
             data=_constant(experiment.data.canonical_json()),
             seeds=canonical_json(experiment.study.seeds if experiment.study.vary_split else []),
             root=root,
+            # With the run's name no run would find another one's records.
+            run="" if cached else run,
         )
-        cached = experiment.data.source.is_downloaded and (deployment is None or deployment.cached)
         prepared = placement.place(preparation_task, "prepare", "prepare", cached)
         records = prepared.outputs["records"]
         if experiment.retraining is None:

@@ -6,7 +6,7 @@ from typing import Any
 from kfp import dsl, kubernetes
 
 from optduel.components.core import POD_TERMINATION_LOG, TERMINATION_LOG_VARIABLE
-from optduel.components.results import IMAGE_VARIABLE
+from optduel.components.results import IMAGE_VARIABLE, METER_VARIABLE, Meter
 from optduel.components.settings import USER, Deployment, Resources
 
 LOCAL_IMAGE = "python"
@@ -16,8 +16,11 @@ LOCAL_IMAGE = "python"
 class Placement:
     """Puts tasks on a cluster, or without a deployment on this machine, whose runner knows none of this."""
 
-    def __init__(self, deployment: Deployment | None, local_image: str = LOCAL_IMAGE) -> None:
+    def __init__(
+        self, deployment: Deployment | None, local_image: str = LOCAL_IMAGE, workers: int = 1
+    ) -> None:
         self._deployment = deployment
+        self._workers = workers
         self._local_image = local_image
 
     def place(self, task: Any, name: str, stage: str, cached: bool = False) -> Any:
@@ -37,10 +40,23 @@ class Placement:
             return task.set_container_image(self._local_image)
         task.set_container_image(self._deployment.image)
         _retry(task, self._deployment)
-        _resources(task, getattr(self._deployment, stage))
+        resources = getattr(self._deployment, stage)
+        _resources(task, resources)
         _environment(task, self._deployment)
+        task.set_env_variable(METER_VARIABLE, self._meter(resources, stage).canonical_json())
         kubernetes.set_security_context(task, run_as_user=USER, run_as_group=USER, run_as_non_root=True)
         return task
+
+    def _meter(self, resources: Resources, stage: str) -> Meter:
+        """What a task holds: with `job` a training task waits for workers that have these resources each."""
+        deployment = self._deployment
+        assert deployment is not None  # noqa: S101  # of the callers
+        pods = self._workers if stage == "train" and deployment.job else 1
+        return Meter(
+            processors=_cores(resources.cpu) * pods,
+            accelerators=resources.accelerators * pods,
+            prices=deployment.prices,
+        )
 
     def place_training(self, task: Any, name: str) -> Any:
         """Gives a training task its place: as `place`, and the nodes that train.
@@ -69,6 +85,11 @@ def pipeline_config(deployment: Deployment | None) -> dsl.PipelineConfig | None:
     return dsl.PipelineConfig(
         ttl_seconds_after_finished=kept, ttl_seconds_after_success=kept, ttl_seconds_after_failure=kept
     )
+
+
+def _cores(amount: str) -> float:
+    """An amount of processors, such as 4, 0.5 or 500m, as a number."""
+    return float(amount.removesuffix("m")) / 1000 if amount.endswith("m") else float(amount)
 
 
 def _retry(task: Any, deployment: Deployment) -> None:

@@ -20,7 +20,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from optduel.components.champions import current, history, retraining_runs
-from optduel.components.results import read_notices
+from optduel.components.results import read_notices, task_costs
 from optduel.components.storage import delete, join, read, stat
 from optduel.pipeline.cli.command_line import main
 from tests.servers import stores
@@ -146,6 +146,9 @@ def test_four_weeks(story: Story) -> None:
     assert more["decision"]["reason"].startswith("images have changed (180 added, 0 removed, 0 relabelled)")
     second = story.champion()
     assert second[0] == 2
+    costs = {cost.task for cost in task_costs(story.root, more["decision"]["run"])}
+    assert costs == {"prepare", "decide", "train", "evaluate", "evaluate champion", "gate", "promote"}
+    assert more["cost"]["processor_seconds"] > same["cost"]["processor_seconds"] > 0
 
     story.deliver(0, 1797, shuffled=True)
     code, said = story.run("poisoned")

@@ -28,7 +28,9 @@ def artifacts(folder: Path) -> dict[str, dsl.Artifact]:
 
 def test_the_component_writes_records_card_and_metrics(tmp_path: Path) -> None:
     outputs = artifacts(tmp_path / "out")
-    prepare.python_func(data=DIGITS.canonical_json(), seeds="[]", root=str(tmp_path / "root"), **outputs)
+    prepare.python_func(
+        data=DIGITS.canonical_json(), seeds="[]", root=str(tmp_path / "root"), run="", **outputs
+    )
     records = load_records(Path(outputs["records"].path))
     assert records.folder.parent == tmp_path / "root" / "datasets" / "digits"
     for split in records.manifest.splits.values():
@@ -46,7 +48,7 @@ def test_the_component_writes_records_card_and_metrics(tmp_path: Path) -> None:
 def test_every_seed_can_have_a_split_of_its_own(tmp_path: Path) -> None:
     outputs = artifacts(tmp_path / "out")
     root = str(tmp_path / "root")
-    prepare.python_func(data=DIGITS.canonical_json(), seeds="[7, 3]", root=root, **outputs)
+    prepare.python_func(data=DIGITS.canonical_json(), seeds="[7, 3]", root=root, run="", **outputs)
     place = Path(outputs["records"].path)
     of_seeds = {seed: load_records(place, seed) for seed in (7, 3)}
     assert load_records(place) == of_seeds[7], "the first seed's stand for all"
@@ -86,7 +88,9 @@ def test_a_wrong_request_ends_with_one_message_and_a_documented_code(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], data: str, code: int, message: str
 ) -> None:
     with pytest.raises(SystemExit) as caught:
-        prepare.python_func(data=data, seeds="[]", root=str(tmp_path / "root"), **artifacts(tmp_path / "out"))
+        prepare.python_func(
+            data=data, seeds="[]", root=str(tmp_path / "root"), run="", **artifacts(tmp_path / "out")
+        )
     assert caught.value.code == code
     error = capsys.readouterr().err
     assert error.startswith("prepare failed: ")
@@ -99,7 +103,7 @@ def test_the_component_runs_in_kfps_local_runner(tmp_path: Path, monkeypatch: py
     monkeypatch.chdir(REPOSITORY)  # the runner's processes import from the working directory
     runner = kfp.local.SubprocessRunner(use_venv=False)
     kfp.local.init(runner, pipeline_root=str(tmp_path / "outputs"), raise_on_error=True)
-    task = prepare(data=DIGITS.canonical_json(), seeds="[]", root=str(tmp_path / "root"))
+    task = prepare(data=DIGITS.canonical_json(), seeds="[]", root=str(tmp_path / "root"), run="")
     records = load_records(Path(task.outputs["records"].path))
     assert records.manifest.name == "digits"
     assert task.outputs["metrics"].metadata["classes"] == 10.0
