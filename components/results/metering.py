@@ -30,7 +30,7 @@ class Meter(Section):
     """
 
     processors: float
-    accelerators: int
+    accelerators: int = 0
     prices: Prices | None = None
 
 

@@ -7,7 +7,7 @@ from kfp import dsl, kubernetes
 
 from optduel.components.core import POD_TERMINATION_LOG, TERMINATION_LOG_VARIABLE
 from optduel.components.results import IMAGE_VARIABLE, METER_VARIABLE, Meter
-from optduel.components.settings import USER, Deployment, Resources
+from optduel.components.settings import USER, Deployment, Resources, canonical_json
 
 LOCAL_IMAGE = "python"
 """The local runner ignores images, and warns of a name without this word."""
@@ -43,7 +43,11 @@ class Placement:
         resources = getattr(self._deployment, stage)
         _resources(task, resources)
         _environment(task, self._deployment)
-        task.set_env_variable(METER_VARIABLE, self._meter(resources, stage).canonical_json())
+        # Short, for Argo repeats it in its record of the run.
+        meter = self._meter(resources, stage).model_dump(mode="json", exclude_defaults=True)
+        task.set_env_variable(METER_VARIABLE, canonical_json(meter))
+        if stage == "report":  # whose tasks write lineages
+            task.set_env_variable(IMAGE_VARIABLE, self._deployment.image)
         kubernetes.set_security_context(task, run_as_user=USER, run_as_group=USER, run_as_non_root=True)
         return task
 
@@ -115,7 +119,6 @@ def _resources(task: Any, resources: Resources) -> None:
 def _environment(task: Any, deployment: Deployment) -> None:
     for name, value in _sorted(deployment.environment):
         task.set_env_variable(name, value)
-    task.set_env_variable(IMAGE_VARIABLE, deployment.image)
     # By what it holds Argo knows a final failure: manifests/components/retry-policy.
     task.set_env_variable(TERMINATION_LOG_VARIABLE, POD_TERMINATION_LOG)
     for secret in deployment.secrets:
