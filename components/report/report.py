@@ -13,12 +13,14 @@ from optduel.components.results import (
     Divergence,
     IndexedArm,
     PairedComparison,
+    RunCost,
     Trial,
     TrialHistory,
     Trials,
     lineage_of,
     read_document,
     run_folder,
+    sum_costs,
     task_costs,
     write_history_table,
     write_index,
@@ -81,7 +83,8 @@ def write_tables(root: str, run: str, experiment: Experiment, trials: Trials, co
     wanted = [(arm.name, seed) for arm in experiment.arms for seed in experiment.study.seeds]
     histories = [_history(run, experiment, ended[trial]) for trial in wanted]
     write_history_table(join(run_folder(root, run), HISTORY_NAME), histories)
-    write_index(root, run, _arms(experiment, histories, comparison))
+    cost = sum_costs(task_costs(root, run))
+    write_index(root, run, _arms(experiment, histories, comparison, cost))
 
 
 def _history(run: str, experiment: Experiment, trial: Trial | DivergedTrial) -> TrialHistory:
@@ -105,7 +108,9 @@ def _history(run: str, experiment: Experiment, trial: Trial | DivergedTrial) -> 
     )
 
 
-def _arms(experiment: Experiment, histories: list[TrialHistory], comparison: Comparison) -> list[IndexedArm]:
+def _arms(
+    experiment: Experiment, histories: list[TrialHistory], comparison: Comparison, cost: RunCost
+) -> list[IndexedArm]:
     first = min(histories, key=lambda history: history.started)
     run = {
         "run": first.run,
@@ -116,6 +121,7 @@ def _arms(experiment: Experiment, histories: list[TrialHistory], comparison: Com
         "code_version": first.code_version,
         "started": first.started,
         "split": comparison.split,
+        **cost.model_dump(exclude={"tasks"}),
     }
     verdicts = {pair.challenger: _verdict(pair) for pair in comparison.comparisons}
     arms = []

@@ -168,6 +168,8 @@ class IndexedArm(Section):
         baseline: the arm that this one is compared with, by `metric`.
         better: the better one of the two where the answer is "shown".
         sentence: the verdict in words.
+        processor_seconds: of the whole run until its report was made, as are the next three; the same for
+            all of its arms.
     """
 
     run: str
@@ -198,6 +200,10 @@ class IndexedArm(Section):
     seeds_needed: int | None = None
     images_needed: int | None = None
     sentence: str | None = None
+    processor_seconds: float | None = None
+    accelerator_seconds: float | None = None
+    price: float | None = None
+    currency: str | None = None
 
 
 RUNS = Schema(
@@ -232,6 +238,10 @@ RUNS = Schema(
         Column("seeds_needed", "int64", "seeds", "that would show such a difference with 80 % chance"),
         Column("images_needed", "int64", "images", "that would show it for others of the kind, too"),
         Column("sentence", "string", "", "the verdict in words"),
+        Column("processor_seconds", "float64", "s", "of the whole run until its report was made"),
+        Column("accelerator_seconds", "float64", "s", "likewise"),
+        Column("price", "float64", "currency", "likewise; null where the deployment names no prices"),
+        Column("currency", "string", "", "of the price"),
     ),
 )
 
