@@ -1,17 +1,25 @@
-"""Data that takes long to arrive is progress: the supervisor sees bytes, not whole shards."""
+"""Data that takes long to arrive is progress: supervisors see bytes of every worker, not whole shards."""
 
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
-from optduel.components.records import Records, stage
+import numpy as np
+import pytest
+
+from optduel.components.records import Records, StagedRecords, stage
 from optduel.components.storage import Upload, upload
 from optduel.components.train.contract.control import STAGING, Control
-from optduel.components.train.loop.loop import _wait_for_shards
+from optduel.components.train.loop.arrival import Arrival
 from tests.faults.conftest import make_task
 from tests.faults.proxy import Fault
 from tests.records.test_reader import write_raw
 from tests.servers.places import Place
 from tests.train.processes import wait_until
+
+
+def alone(values: Sequence[float]) -> np.ndarray:
+    return np.asarray(values)
 
 
 def test_half_a_shard_is_told_to_the_supervisor(place: Place, staging: Path, tmp_path: Path) -> None:
@@ -26,8 +34,9 @@ def test_half_a_shard_is_told_to_the_supervisor(place: Place, staging: Path, tmp
     place.proxy.inject(Fault(before=lambda: _wait(rest), **content))
     task = make_task(records, tmp_path / "trial", workers=1)
     control = Control(tmp_path / "progress")
+    arrival = Arrival(task, 0, control, alone)
     with stage(records, [shard]) as staged:
-        waiting = threading.Thread(target=_wait_for_shards, args=(task, 0, staged, control))
+        waiting = threading.Thread(target=arrival.wait, args=(staged, "train", STAGING, 0))
         waiting.start()
         first.set()
         wait_until(lambda: control.progress.phase == STAGING)
@@ -42,3 +51,66 @@ def test_half_a_shard_is_told_to_the_supervisor(place: Place, staging: Path, tmp
 
 def _wait(event: threading.Event) -> None:
     event.wait(60)
+
+
+class Arriving(StagedRecords):
+    """Shards of which as much is there as is said: each look takes the next of these counts of bytes.
+
+    Args:
+        looks: bytes that have arrived; all shards are there after the last look.
+    """
+
+    def __init__(self, looks: Sequence[int]) -> None:
+        self._looks = list(looks)
+        self._seen = 0
+
+    def wait(self, shards: object, seconds: float | None = None) -> bool:
+        self._seen = self._looks.pop(0) if self._looks else self._seen
+        return not self._looks
+
+    @property
+    def arrived_bytes(self) -> int:
+        return self._seen
+
+
+class Together:
+    """What two workers in two threads agree on."""
+
+    def __init__(self) -> None:
+        self._barrier = threading.Barrier(2, timeout=60)
+        self._given: list[Sequence[float]] = []
+
+    def minima(self, values: Sequence[float]) -> np.ndarray:
+        self._given.append(values)
+        self._barrier.wait()
+        found = np.min(self._given[-2:], axis=0)
+        self._barrier.wait()
+        return found
+
+
+@pytest.mark.parametrize(
+    ("looks", "reports"),
+    [([1, 2, 3, 4], 4), ([1, 1, 1, 4], 2), ([0, 0, 0, 0], 0)],
+    ids=["all the time", "with a pause", "never"],
+)
+def test_what_arrives_at_one_worker_is_progress_for_all(
+    looks: list[int], reports: int, records: Records, tmp_path: Path
+) -> None:
+    """The first has all that it needs, and would hang in silence until its supervisor ends the group."""
+    task = make_task(records, tmp_path / "trial", workers=2)
+    together = Together()
+    controls = [Control(None), Control(None)]
+    arriving = [Arriving([0]), Arriving(looks)]
+    threads = [
+        threading.Thread(
+            target=Arrival(task, worker, controls[worker], together.minima).wait,
+            args=(arriving[worker], "train", STAGING, 0),
+        )
+        for worker in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+        assert not thread.is_alive()
+    assert [control.progress.count for control in controls] == [reports, reports]

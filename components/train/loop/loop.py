@@ -9,6 +9,7 @@ import math
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,12 +18,13 @@ import numpy as np
 import tensorflow as tf
 
 from optduel.components.core import LaunchError, OptduelError, StoppedError, say
-from optduel.components.records import SplitReader, StagedRecords
+from optduel.components.records import SplitReader
 from optduel.components.results import Divergence, Row, TrainingRecord, environment, now, write_document
 from optduel.components.settings import canonical_json
 from optduel.components.train.contract.control import STAGING, STARTING, Control
 from optduel.components.train.contract.task import Task
 from optduel.components.train.loop import checkpoint
+from optduel.components.train.loop.arrival import Arrival
 from optduel.components.train.loop.export import export
 from optduel.components.train.loop.recorder import Recorder
 from optduel.components.train.loop.state import (
@@ -35,12 +37,18 @@ from optduel.components.train.loop.state import (
 from optduel.components.train.model.averaging import MovingAverage
 from optduel.components.train.model.batches import (
     distribute,
-    own_shards,
-    stage_own_shards,
     training_sampler,
     validation_sampler,
 )
-from optduel.components.train.model.engine import MOST_STEPS, Decision, Engine, Totals, Wishes, is_agreed
+from optduel.components.train.model.engine import (
+    MOST_STEPS,
+    Decision,
+    Engine,
+    Totals,
+    Wishes,
+    is_agreed,
+    minima,
+)
 from optduel.components.train.model.layer_sets import TrainingLayers
 from optduel.components.train.model.models import build_model, rate_multipliers
 from optduel.components.train.model.optimizers import Optimizer
@@ -71,15 +79,16 @@ def train(task: Task, strategy: tf.distribute.Strategy, control: Control) -> Non
     control.report(STARTING, 0)
     with contextlib.ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="optduel-")))
-        staged = stack.enter_context(stage_own_shards(task, worker, lambda: control.report(STAGING, 0)))
 
         # --- records: those of training have to be there, those of validation may still arrive -----------
+        arrival = Arrival(task, worker, control, partial(minima, strategy))
+        staged = stack.enter_context(arrival.stage(STAGING))
         threads = task.compute.threads_per_worker
         readers = {split: SplitReader(staged, split, threads) for split in ("train", "validation")}
         sampler = training_sampler(readers["train"], training, task.seed)
         held_out_sampler = validation_sampler(readers["validation"], training)
         total_steps = sampler.epoch_steps * training.epochs
-        _wait_for_shards(task, worker, staged, control)
+        arrival.wait(staged, "train", STAGING, 0)
 
         # --- precision: the one in which the trial began, wherever it goes on ----------------------------
         identity = canonical_json(task.model_dump(mode="json", exclude={"compute", "records", "output"}))
@@ -143,6 +152,7 @@ def train(task: Task, strategy: tf.distribute.Strategy, control: Control) -> Non
         stack.enter_context(_causes_first(errors))
         stack.enter_context(contextlib.suppress(_Diverged))
 
+        has_validated = False
         pace = wished_pace = 1  # steps in a call, of about `CALL_SECONDS`
         while not state.is_over(training):
             # --- optimizer steps, up to the end of the epoch ---------------------------------------------
@@ -168,6 +178,9 @@ def train(task: Task, strategy: tf.distribute.Strategy, control: Control) -> Non
                     journal.save()
 
             # --- validation of the epoch's weights -------------------------------------------------------
+            if not has_validated:
+                arrival.wait(staged, "validation", "receiving", state.step)
+                has_validated = True
             measured, done, validation_clock = Totals(), 0, time.perf_counter()
             validation_pace = wished_validation_pace = 1
             while done < held_out_sampler.epoch_steps:
@@ -329,15 +342,6 @@ class _Journal:
         if not math.isfinite(value):
             raise self.diverged(what)
         return value
-
-
-def _wait_for_shards(task: Task, worker: int, staged: StagedRecords, control: Control) -> None:
-    """Returns when the worker's shards of training are there; tells the supervisor while some arrive."""
-    arrived = staged.arrived_bytes
-    while not staged.wait(own_shards(task, "train", worker), CALL_SECONDS):
-        if staged.arrived_bytes > arrived:
-            control.report(STAGING, 0)
-        arrived = staged.arrived_bytes
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ for the order within a step, on the number of replicas.
 """
 
 import enum
+import functools
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -310,17 +311,24 @@ class Engine:
 
 def minima(strategy: tf.distribute.Strategy, values: Sequence[float]) -> np.ndarray:
     """The smallest of each value over all workers, float64 [n]; all workers give n values."""
+    gathered = _gathering(strategy)(tf.constant([list(values)], tf.float64))
+    smallest: np.ndarray = strategy.experimental_local_results(gathered)[0].numpy().min(axis=0)
+    return smallest
+
+
+@functools.lru_cache(maxsize=1)
+def _gathering(strategy: tf.distribute.Strategy) -> Any:
+    """Traced once, however often workers agree."""
 
     @tf.function(autograph=False)
-    def gathered() -> Any:
+    def gathered(own: tf.Tensor) -> Any:
         def gather() -> tf.Tensor:
-            own = tf.constant([list(values)], tf.float64)
-            return tf.distribute.get_replica_context().all_gather(own, axis=0)
+            here = tf.identity(own)  # on the replica's device, which a captured tensor has not
+            return tf.distribute.get_replica_context().all_gather(here, axis=0)
 
         return strategy.run(gather)
 
-    smallest: np.ndarray = strategy.experimental_local_results(gathered())[0].numpy().min(axis=0)
-    return smallest
+    return gathered
 
 
 def is_agreed(strategy: tf.distribute.Strategy, text: str) -> bool:
