@@ -5,6 +5,7 @@ import hashlib
 import io
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import IO, Protocol
 
 import google_crc32c
@@ -148,12 +149,22 @@ class Sink:
         """Takes the next bytes."""
         self._attempt.check()
         self._attempt.allow(len(block))
-        self._file.write(block)
-        self._checksum = google_crc32c.extend(self._checksum, block)
-        self.bytes += len(block)
+        self._take(block)
         if self._received:
             self._received(len(block))
         return len(block)
+
+    def resume(self, path: Path) -> None:
+        """Takes what an earlier attempt has received, and goes on behind it."""
+        with path.open("rb") as kept:
+            while block := kept.read(BLOCK_BYTES):
+                self._attempt.check()
+                self._take(block)
+
+    def _take(self, block: bytes) -> None:
+        self._file.write(block)
+        self._checksum = google_crc32c.extend(self._checksum, block)
+        self.bytes += len(block)
 
     def flush(self) -> None:
         """Nothing waits here."""

@@ -3,12 +3,13 @@
 import contextlib
 import io
 import os
+import shutil
 import threading
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Protocol
+from typing import Protocol
 
 from optduel.components.core import ConflictError, DamagedError, StorageError
 from optduel.components.storage.content import Content, Sink
@@ -18,6 +19,7 @@ from optduel.components.storage.failures import (
     ConditionFailure,
     DamagedFailure,
     PermanentFailure,
+    TransientFailure,
 )
 from optduel.components.storage.local import unfinished
 from optduel.components.storage.location import Address, parse_address
@@ -63,7 +65,7 @@ def read(uri: str) -> bytes:
 
     def attempt_read(attempt: Attempt) -> bytes:
         buffer = io.BytesIO()
-        _fetch(address, buffer, attempt)
+        _fetch(address, Sink(buffer, attempt))
         return buffer.getvalue()
 
     return persist(address.uri, attempt_read)
@@ -93,36 +95,61 @@ def fetch(
 ) -> Entry:
     """Writes an object's content to a local file, which appears whole and checked.
 
+    Where size and checksum are known, a transfer that breaks off goes on where it broke off.
+
     Args:
         size: bytes that the object must have; None where only the store's own word is there to check against.
         crc32c: that the object must have; None likewise.
         received: is told of bytes as they arrive, those of attempts that fail included.
     """
     address = parse_address(uri)
+    with unfinished(target) as (_, kept):
 
-    def attempt_fetch(attempt: Attempt) -> Entry:
-        # An attempt that was left behind may still be writing, so each has a file of its own.
-        with unfinished(target) as (file, temporary):
-            entry = _fetch(address, file, attempt, size, crc32c, received)
-            file.flush()
-            attempt.check()
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, target)
-        return entry
+        def attempt_fetch(attempt: Attempt) -> Entry:
+            # An attempt that was left behind may still be writing, so each has a file of its own.
+            with unfinished(target) as (file, temporary):
+                sink = Sink(file, attempt, received)
+                try:
+                    entry = _fetch(address, sink, size, crc32c, Path(kept))
+                except DamagedFailure:
+                    os.truncate(kept, 0)
+                    raise
+                except TransientFailure:
+                    attempt.check()
+                    if size and crc32c and sink.bytes > os.path.getsize(kept):
+                        file.flush()
+                        shutil.copyfile(temporary, kept)
+                    raise
+                file.flush()
+                attempt.check()
+                os.chmod(temporary, 0o644)
+                os.replace(temporary, target)
+            return entry
 
-    return persist(address.uri, attempt_fetch, stopped=stopped)
+        return persist(address.uri, attempt_fetch, stopped=stopped)
 
 
 def _fetch(
     address: Address,
-    file: IO[bytes],
-    attempt: Attempt,
+    sink: Sink,
     size: int | None = None,
     crc32c: str | None = None,
-    received: Callable[[int], None] | None = None,
+    kept: Path | None = None,
 ) -> Entry:
-    sink = Sink(file, attempt, received)
-    entry = _open_store(address).fetch(address.key, sink)
+    """Sends an object's content to `sink`, and checks it.
+
+    Args:
+        size: as `fetch` takes it.
+        crc32c: likewise.
+        kept: what has arrived of it before a transfer broke off; the rest is asked for where there is any.
+    """
+    store = _open_store(address)
+    if kept and size and crc32c and 0 < kept.stat().st_size < size:
+        entry = store.stat(address.key)
+        sink.resume(kept)
+        store.fetch_part(address.key, sink.bytes, size - sink.bytes, sink)
+    else:
+        entry = store.fetch(address.key, sink)
     arrived = f"{size_and_checksum(sink.bytes, sink.crc32c)} arrived"
     if sink.bytes != entry.bytes or entry.crc32c not in (None, sink.crc32c):
         raise DamagedFailure(f"{arrived}, but the store has {size_and_checksum(entry.bytes, entry.crc32c)}")
