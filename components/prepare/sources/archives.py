@@ -16,7 +16,7 @@ from typing import IO, Any, cast
 from urllib.parse import unquote, urlsplit
 
 from optduel.components.core import DataError
-from optduel.components.storage import as_storage_error, local_path
+from optduel.components.storage import as_storage_error, kind_of, local_path
 
 MEMBER_LIMIT = 20_000_000
 """Members of an archive; the largest public image data sets have 14 million images."""
@@ -228,13 +228,16 @@ class Archive:
     def __init__(self, path: str, builder_class: Any) -> None:
         place = local_path(path).absolute()
         where = f"data.source.archive = {path}"
-        if not place.exists():
+        kind = kind_of(place)
+        if kind not in ("file", "folder"):
             raise DataError(f"{where}: no such file or folder")
         self._builder_name: str = builder_class.name
         self._url_infos = builder_class.url_infos or {}
         try:
             files = (
-                [place] if place.is_file() else [file for file in sorted(place.iterdir()) if file.is_file()]
+                [place]
+                if kind == "file"
+                else [file for file in sorted(place.iterdir()) if kind_of(file) == "file"]
             )
             self._by_url = {
                 url: file for url in self._url_infos for file in files if file.name in _names(url)

@@ -19,7 +19,15 @@ from optduel.components.prepare.sources.layout import (
     lay_out,
 )
 from optduel.components.settings import FolderSource
-from optduel.components.storage import as_storage_error, join, list_entries, local_path, read
+from optduel.components.storage import (
+    as_storage_error,
+    join,
+    kind_of,
+    list_entries,
+    local_path,
+    read,
+    resolved,
+)
 
 _LEVELS = 3
 """Of folders and files that are looked at: split, class, image."""
@@ -81,16 +89,9 @@ def existing_folder(path: str, where: str) -> Path:
         StorageError: it cannot be looked at.
     """
     place = local_path(path)
-    try:
-        found = stat.S_ISDIR(place.stat().st_mode)
-        folder = place.resolve()
-    except (FileNotFoundError, NotADirectoryError):
-        found = False
-    except OSError as error:
-        raise as_storage_error(error, place) from error
-    if not found:
+    if kind_of(place) != "folder":
         raise DataError(f"{where}: no such folder")
-    return folder
+    return resolved(place)
 
 
 def read_image_file(path: Path) -> bytes:
