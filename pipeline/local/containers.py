@@ -5,7 +5,6 @@ The engine is the one that docker's client reaches: podman's socket too, where D
 
 import codecs
 import contextlib
-import http
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,17 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import docker
-from docker.errors import APIError, DockerException, ImageNotFound
-from docker.models.containers import Container
+from docker.errors import DockerException, ImageNotFound
 from docker.types import Mount
 from kfp.local import DockerRunner, docker_task_handler
 
 from optduel.components.core import TERMINATION_LOG_VARIABLE, ExperimentError, LaunchError
 from optduel.components.settings import USER, Experiment, PretrainedModel
 from optduel.components.storage import is_remote, local_path, resolved
+from optduel.pipeline.local.engine import LABEL, open_engine, remove, removed_at_the_end
 from optduel.pipeline.local.tasks import LocalTasks, pass_on, replaced
-
-_LABEL = "optduel.run"
 
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 """Names the folder of records, below a folder with the data set's name."""
@@ -36,7 +33,7 @@ def check_image(reference: str) -> None:
         LaunchError: no engine answers.
         ExperimentError: it has no such image.
     """
-    with _engine() as engine:
+    with open_engine() as engine:
         try:
             engine.images.get(reference)
         except ImageNotFound as error:
@@ -92,7 +89,7 @@ def docker_runner(
         tmpfs={"/tmp": "mode=1777"},
         mounts=mounts,
         environment={TERMINATION_LOG_VARIABLE: str(termination)},
-        labels={_LABEL: run},
+        labels={LABEL: run},
         **({} if needs_network else {"network_mode": "none"}),
     )
 
@@ -100,7 +97,7 @@ def docker_runner(
         return tasks.run(lambda: _Container(client, image, command, options))
 
     execution = replaced(docker_task_handler, "run_docker_container", execute)
-    with _engine() as engine, _removed(engine, run), execution:
+    with open_engine() as engine, removed_at_the_end(engine, run), execution:
         try:
             yield runner
         except DockerException as error:
@@ -127,29 +124,6 @@ def hand_over(root: Path, run: str) -> None:
             os.chown(folder, USER, USER, follow_symlinks=False)
 
 
-@contextlib.contextmanager
-def _engine() -> Iterator[docker.DockerClient]:
-    try:
-        engine = docker.from_env()
-    except DockerException as error:
-        raise LaunchError(
-            "--image: no container engine answers; start docker, or `podman system service` with DOCKER_HOST "
-            f"set to its socket ({error})"
-        ) from error
-    with contextlib.closing(engine):
-        yield engine
-
-
-@contextlib.contextmanager
-def _removed(engine: docker.DockerClient, run: str) -> Iterator[None]:
-    """Removes what a run has left: containers are not our children, and outlive us."""
-    try:
-        yield
-    finally:
-        for container in engine.containers.list(all=True, filters={"label": f"{_LABEL}={run}"}):
-            _remove(container)
-
-
 class _Container:
     """Runs a task as KFP's own function does, but for two things.
 
@@ -170,13 +144,13 @@ class _Container:
             self.last_words = pass_on(_lines(texts))
             return int(self._container.wait()["StatusCode"])
         finally:
-            _remove(self._container)
+            remove(self._container)
 
     def stop(self) -> None:
-        _remove(self._container)
+        remove(self._container)
 
     def kill(self) -> None:
-        _remove(self._container)
+        remove(self._container)
 
 
 def _lines(texts: Iterable[str]) -> Iterator[str]:
@@ -187,12 +161,3 @@ def _lines(texts: Iterable[str]) -> Iterator[str]:
         yield from (f"{line}\n" for line in lines)
     if pending:
         yield pending
-
-
-def _remove(container: Container) -> None:
-    try:
-        container.remove(force=True)
-    except APIError as error:
-        # Another thread has removed it, or is at it.
-        if error.status_code not in (http.HTTPStatus.NOT_FOUND, http.HTTPStatus.CONFLICT):
-            raise

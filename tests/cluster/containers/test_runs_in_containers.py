@@ -18,7 +18,7 @@ from optduel.pipeline.local.containers import docker_runner
 from optduel.pipeline.local.tasks import LocalTasks
 from tests.cluster.containers.podman import Podman
 from tests.train.conftest import reproducible
-from tests.train.processes import ending
+from tests.train.processes import ending, wait_until
 
 Answer = tuple[int, str, str]
 
@@ -41,7 +41,7 @@ def command(
 def histories(run: Path) -> dict[str, str]:
     """The history of each trial of a run, by arm and seed."""
     found = {}
-    for record in (run / "tasks").rglob("model/training.json"):
+    for record in (run / "tasks").rglob("model/seed-*/training.json"):
         told = json.loads(record.read_text())
         rows = read_history(str(record.with_name("history.jsonl")))
         found[f"{told['arm']}-{told['seed']}"] = reproducible(rows)
@@ -147,6 +147,33 @@ def test_an_interrupt_removes_the_containers_and_starts_no_other(
     assert containers_of(podman, run) == ""
     log = (run / "run.log").read_text()
     assert "seed 2" not in log, "two trials run at a time, and four more were waiting"
+
+
+@pytest.mark.exhaustive
+@pytest.mark.slow
+def test_the_containers_of_a_run_that_is_killed_end_with_it(
+    podman: Podman, docker_host: str, image: str, tmp_path: Path
+) -> None:
+    """They are the engine's children, not ours: nobody else would end them."""
+    root = tmp_path / "study"
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-c", "from optduel.pipeline.cli import entry; entry()", "run", "digits"),
+            *("--root", str(root), "--image", image, "--set", "training.epochs=10000"),
+        ],
+        env={**os.environ, "DOCKER_HOST": docker_host},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    with ending(process):
+        assert process.stderr is not None
+        assert any(line.startswith("train ") for line in process.stderr)
+        (run,) = (root / "runs").iterdir()
+        assert containers_of(podman, run) != ""
+        process.kill()
+        process.wait(60)
+        wait_until(lambda: containers_of(podman, run) == "")
 
 
 def test_an_image_that_the_engine_has_not_is_refused_before_anything_is_made(
