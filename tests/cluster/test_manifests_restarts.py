@@ -10,6 +10,7 @@ from optduel.components.core import (
     OptduelError,
     OutOfMemoryError,
     StoppedError,
+    TrainingError,
 )
 from optduel.components.records import STAGING_VARIABLE
 from optduel.components.settings import Compute
@@ -18,6 +19,10 @@ from optduel.components.train.worker.group import INDEX_VARIABLE
 from tests.cluster.kustomize import OVERLAYS, Object, find, needs_kubectl, overlay, runtime_job
 
 pytestmark = [needs_kubectl, pytest.mark.parametrize("name", OVERLAYS)]
+
+
+PYTHON_FAILED = 1
+"""Python's own code, for an exception that nobody caught."""
 
 
 def action(objects: list[Object], code: int, disrupted: bool = False) -> str:
@@ -61,7 +66,7 @@ def test_rules_name_no_other_codes(name: str) -> None:
     rules = runtime_job(overlay(name))["podFailurePolicy"]["rules"]
     named = [code for rule in rules for code in rule.get("onExitCodes", {}).get("values", [])]
     final = {error.worker_exit_code for error in ERROR_TYPES.values() if expected(error) == "FailJobSet"}
-    assert sorted(named) == sorted(final | {StoppedError.worker_exit_code})
+    assert sorted(named) == sorted(final | {StoppedError.worker_exit_code, PYTHON_FAILED})
 
 
 @pytest.mark.parametrize("code", [0, 1, 64, OutOfMemoryError.worker_exit_code, StoppedError.worker_exit_code])
@@ -69,9 +74,15 @@ def test_drained_worker_restarts_all_without_counting(name: str, code: int) -> N
     assert action(overlay(name), code, disrupted=True) == "RestartJobSetAndIgnoreMaxRestarts"
 
 
+def test_what_python_cannot_begin_ends_the_job_at_once(name: str) -> None:
+    """As on one host: a package that the image lacks is not there the next time either."""
+    assert action(overlay(name), PYTHON_FAILED) == "FailJobSet"
+    assert not End(PYTHON_FAILED, TrainingError("")).may_be_repeated
+
+
 def test_undocumented_codes_restart_all_a_bounded_number_of_times(name: str) -> None:
     objects = overlay(name)
-    assert {action(objects, code) for code in (1, 2, 126, 127, 128, 139, 255)} == {"RestartJobSet"}
+    assert {action(objects, code) for code in (2, 126, 127, 128, 139, 255)} == {"RestartJobSet"}
     runtime = find(objects, "ClusterTrainingRuntime", "tensorflow-distributed")
     assert runtime["spec"]["template"]["spec"]["failurePolicy"]["maxRestarts"] == Compute().restarts
 
