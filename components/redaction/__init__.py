@@ -1,9 +1,9 @@
 """What may be shown: no credentials, and no characters that do something else than stand for themselves."""
 
 from optduel.components.redaction.characters import printable
-from optduel.components.redaction.credentials import is_secret, redacted
+from optduel.components.redaction.credentials import RedactedLines, is_secret, redacted
 
-__all__ = ["is_secret", "printable", "redacted", "showable"]
+__all__ = ["RedactedLines", "is_secret", "printable", "redacted", "showable"]
 
 
 def showable(text: str) -> str:

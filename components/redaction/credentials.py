@@ -90,6 +90,32 @@ def redacted(text: str) -> str:
     return text
 
 
+_KEY_BEGINS = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?!.*-----END )")
+_KEY_ENDS = re.compile(r"-----END [A-Z ]*PRIVATE KEY-----")
+_LONGEST_KEY = 200
+"""Lines: a key of 16,384 bits has 200. What never ends is not hidden for ever."""
+
+
+class RedactedLines:
+    """Hides credentials in text that comes line by line: a key file's lines alone look like nothing."""
+
+    def __init__(self) -> None:
+        self._left = 0
+
+    def line(self, text: str) -> str:
+        """A line as it may be shown.
+
+        Args:
+            text: the line, without its end.
+        """
+        if not self._left:
+            self._left = _LONGEST_KEY if _KEY_BEGINS.search(text) else 0
+            return redacted(text)
+        ended = _KEY_ENDS.search(text)
+        self._left = 0 if ended else self._left - 1
+        return f"{_HIDDEN}{redacted(text[ended.end() :])}" if ended else _HIDDEN
+
+
 def is_secret(name: str) -> bool:
     """Whether a setting or variable of this name holds a secret."""
     return _SECRET_NAME.fullmatch(name) is not None

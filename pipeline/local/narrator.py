@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TextIO
 
 from optduel.components.core import MARK, seconds_in_words
-from optduel.components.redaction import redacted, showable
+from optduel.components.redaction import RedactedLines, showable
 
 _TRIAL_DONE = f"{MARK}evaluate "
 """A trial's last line begins like this."""
@@ -36,6 +36,7 @@ class Narrator:
         self._done = 0
         self._started: float | None = None
         self._pending: dict[int, str] = {}  # by thread: print() writes a line in two pieces
+        self._lines: dict[int, RedactedLines] = {}  # by thread, too
         self._lock = threading.Lock()
 
     def write(self, text: str) -> int:
@@ -46,8 +47,9 @@ class Narrator:
             if rest:
                 self._pending[thread] = rest
             for line in lines:
-                self._keep(redacted(line) + "\n")
-                self._show(line)
+                shown = self._lines.setdefault(thread, RedactedLines()).line(line)
+                self._keep(shown + "\n")
+                self._show(shown)
         return len(text)
 
     def flush(self) -> None:
@@ -56,8 +58,8 @@ class Narrator:
     def close(self) -> None:
         """Completes the log."""
         with self._lock:
-            for rest in self._pending.values():
-                self._keep(redacted(rest))
+            for thread, rest in self._pending.items():
+                self._keep(self._lines.get(thread, RedactedLines()).line(rest))
             self._pending.clear()
             with self._telling_of_losses():
                 if self._log:

@@ -5,12 +5,12 @@ KFP's local runner has no way to stop: an exception waits until every task that 
 
 import contextlib
 import os
-import re
 import shlex
 import signal
 import subprocess
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Protocol
@@ -18,6 +18,7 @@ from typing import Protocol
 from kfp.local import subprocess_task_handler
 
 from optduel.components.core import LaunchError
+from optduel.components.train.contract.outcome import last_words
 from optduel.pipeline.local.scratch import scratch_folder
 
 
@@ -40,26 +41,17 @@ class RunningTask(Protocol):
         """Ends it at once."""
 
 
-_EXCEPTION = re.compile(r"(?:\w+\.)*[A-Z]\w*(?:: .*)?")
-"""The last line of a traceback: the exception's type and message."""
+_LAST_LINES = 400
+"""Of a task are looked through for its last words: libraries' tracebacks are long."""
 
 
 def pass_on(lines: Iterable[str]) -> str:
-    """Writes what a task says to standard output, and returns its last words.
-
-    Those are the last exception that it told of; without one, its last line.
-    """
-    exception = last = ""
-    is_traceback = False
+    """Writes what a task says to standard output, and returns its last words, see `last_words`."""
+    last: deque[str] = deque(maxlen=_LAST_LINES)
     for line in lines:
         sys.stdout.write(line)
-        text = line.strip()
-        if text.startswith("Traceback (most recent call last)"):
-            is_traceback = True
-        elif is_traceback and _EXCEPTION.fullmatch(line.rstrip()):
-            exception, is_traceback = text, False
-        last = text or last
-    return exception or last
+        last.append(line)
+    return last_words("".join(last))
 
 
 class LocalTasks:

@@ -100,3 +100,11 @@ def test_a_log_whose_disk_is_full_is_lost_and_that_is_said_once() -> None:
     told, *lines = sorted(screen.getvalue().splitlines(), key=lambda line: line.startswith("line"))
     assert lines == ["line 0", "line 1", "line 2"]
     assert told == "place/run.log: No space left on device; what the run prints from here on is lost"
+
+
+def test_a_key_file_reaches_neither_log_nor_screen() -> None:
+    kind = "PRIVATE " + "KEY"
+    lines = [f"-----BEGIN {kind}-----", f"{MARK}MIIEowIBAAKCAQEA", f"-----END {kind}-----", f"{MARK}on"]
+    log, screen = narrated(*(f"{line}\n" for line in lines))
+    assert log == f"***\n***\n***\n{MARK}on\n"
+    assert screen == "on\n"

@@ -7,7 +7,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from optduel.components.core import ExperimentError, say
-from optduel.components.redaction import is_secret, redacted
+from optduel.components.redaction import RedactedLines, is_secret, redacted
 
 INPUTS = 200
 """Of each property."""
@@ -178,3 +178,37 @@ def test_no_error_and_no_line_of_narration_holds_a_secret(capsys: pytest.Capture
     assert str(ExperimentError(f"{address}: no")) == "s3://***@bucket/a\\u001b[2J: no"
     say(address)
     assert capsys.readouterr().err == "optduel: s3://***@bucket/a\\u001b[2J\n"
+
+
+KEY = [
+    "-----BEGIN RSA PRIVATE " + "KEY-----",
+    "MIIEowIBAAKCAQEA",
+    "Zm9vYmFy",
+    "-----END RSA PRIVATE " + "KEY-----",
+]
+
+
+def shown_by_line(lines: list[str]) -> list[str]:
+    hiding = RedactedLines()
+    return [hiding.line(line) for line in lines]
+
+
+def test_a_private_key_that_comes_line_by_line() -> None:
+    """As a library prints a key file into a log: its lines alone look like nothing."""
+    assert shown_by_line(["before", *KEY, "after"]) == ["before", "***", "***", "***", "***", "after"]
+    assert shown_by_line([f"key: {KEY[0]}", KEY[1], f"{KEY[3]} is wrong"]) == [
+        "key: ***",
+        "***",
+        "*** is wrong",
+    ]
+    assert shown_by_line([" ".join(KEY), "after"]) == ["***", "after"], "one that stands in one line is over"
+
+
+def test_a_key_that_never_ends_does_not_hide_the_rest_of_a_log() -> None:
+    assert shown_by_line([KEY[0], *["line"] * 300])[-1] == "line"
+
+
+@given(lines=st.lists(st.text(st.characters(exclude_characters="\n"), max_size=30), max_size=8))
+@settings(max_examples=50)
+def test_lines_without_a_key_are_shown_as_ever(lines: list[str]) -> None:
+    assert shown_by_line(lines) == [redacted(line) for line in lines]

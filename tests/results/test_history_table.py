@@ -2,6 +2,8 @@
 
 import datetime
 import io
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, Literal
 
@@ -238,3 +240,23 @@ def test_a_part_of_the_index_that_cannot_be_read_hides_no_other_run(
     assert index.arms == [sound]
     (told,) = index.problems
     assert told.startswith(f"{damaged}: {problem}")
+
+
+COUNTED = """
+import os, sys
+from optduel.components.results import decode_history_table
+content = open(sys.argv[1], "rb").read()
+import pyarrow.parquet
+before = len(os.listdir("/proc/self/task"))
+decode_history_table(content, "h")
+print(len(os.listdir("/proc/self/task")) - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts threads in /proc")
+def test_reading_starts_no_threads(tmp_path: Path) -> None:
+    """Those of pyarrow's pool abort a process that ends right after reading, in some runs of a hundred."""
+    path = tmp_path / "history.parquet"
+    write_history_table(path, [trial()])
+    command = [sys.executable, "-P", "-c", COUNTED, str(path)]
+    assert subprocess.run(command, capture_output=True, check=True, timeout=60).stdout == b"0\n"
