@@ -19,7 +19,7 @@ from kfp.local import DockerRunner, docker_task_handler
 from optduel.components.core import TERMINATION_LOG_VARIABLE, ExperimentError, LaunchError
 from optduel.components.settings import USER, Experiment, PretrainedModel
 from optduel.components.storage import is_remote, local_path, resolved
-from optduel.pipeline.local.engine import LABEL, open_engine, remove, removed_at_the_end
+from optduel.pipeline.local.container_engine import LABEL, open_engine, remove, removed_at_the_end
 from optduel.pipeline.local.tasks import LocalTasks, pass_on, replaced
 
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")

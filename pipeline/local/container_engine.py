@@ -44,7 +44,7 @@ def removed_at_the_end(engine: docker.DockerClient, run: str) -> Iterator[None]:
     For the latter there is a process that outlives this one: it waits for the end of a pipe that only this
     one holds.
     """
-    command = [sys.executable, "-P", "-m", "optduel.pipeline.local.engine", run]
+    command = [sys.executable, "-P", "-m", "optduel.pipeline.local.container_engine", run]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, process_group=0
     ) as guard:
