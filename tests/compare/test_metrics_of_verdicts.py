@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from optduel.components.compare.compare import compare_arms
 from optduel.components.compare.crossed import Variances, per_image, resampled, variance_components
+from optduel.components.compare.inference import SignFlips
 from optduel.components.core import DataError
 from optduel.components.evaluate.metrics import evaluate_probabilities
 from optduel.components.results import Evaluation, Predictions, Trial, Trials
-from optduel.components.settings import Metric, Study
+from optduel.components.settings import FIRST_SHARE, Metric, Study
 from tests.compare.conftest import foretold
 
 METRICS: tuple[Metric, ...] = (
@@ -202,3 +203,28 @@ def test_an_area_without_a_value_is_refused(make_trial: Callable[..., Trial]) ->
     every = {(one.training.arm, one.training.seed): foretold(one) for one in trials.trials}
     with pytest.raises(DataError, match=r"study.metric = area_under_roc: has no value where all images"):
         compare_arms(Study(seeds=(0, 1), metric="area_under_roc"), ["a", "b"], trials, every)
+
+
+def test_looking_again_costs_the_answer_for_other_images_too(make_trial: Callable[..., Trial]) -> None:
+    every = predicted(gap=0.3, seeds=9)
+    trials = Trials(
+        trials=tuple(
+            make_trial(arm, seed).model_copy(update={"evaluation": evaluated(one)})
+            for (arm, seed), one in every.items()
+        )
+    )
+    once, again = (
+        compare_arms(Study(seeds=tuple(range(9)), first_look=first), ["a", "b"], trials, every).comparisons[0]
+        for first in (None, 6)
+    )
+    assert (once.looks, again.looks) == ((9,), (6, 9))
+    for pair in (once, again):
+        other = pair.other_images
+        estimate = variance_components(
+            np.stack([per_image("accuracy", every["b", seed]) for seed in range(9)])
+            - np.stack([per_image("accuracy", every["a", seed]) for seed in range(9)])
+        ).estimate(pair.mean_difference, 9, 400)
+        level = SignFlips(np.array(pair.differences), pair.looks).level_left(0.05)
+        assert level == 0.05 * FIRST_SHARE if len(pair.looks) == 1 else 0 < level < 0.02
+        assert (other.interval_low, other.interval_high) == pytest.approx(estimate.interval(level))
+        assert other.p_value == pytest.approx(min(estimate.p_value * 0.05 / level, 1))
