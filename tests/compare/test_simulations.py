@@ -7,15 +7,13 @@ import scipy.stats
 from optduel.components.compare.crossed import per_image, resampled, variance_components
 from optduel.components.compare.inference import SignFlips
 from optduel.components.compare.planning import POWER, images_to_show, seeds_to_show
-from optduel.components.settings import FIRST_SHARE, Metric, looks_until
+from optduel.components.settings import Metric, looks_until
 from tests.compare.simulated import MIXES, predictions_of_study, table_of_differences, told
 
 pytestmark = pytest.mark.exhaustive
 
 STUDIES = 400
 LOOKS = looks_until(6, 30)
-FIRST_LEVEL = 0.05 * FIRST_SHARE
-"""Of the intervals that a first verdict gives at 95 %."""
 
 SHAPES = {
     "normal": lambda generator: generator.normal(size=30),
@@ -84,7 +82,7 @@ def test_intervals_of_other_metrics_cover_the_difference(metric: Metric, seeds: 
     for _ in range(STUDIES):
         base, other = _tables(metric, predictions_of_study(generator, seeds, images, gap), seeds)
         table = other - base
-        low, high = variance_components(table).estimate(table.mean(), seeds, images).interval(FIRST_LEVEL)
+        low, high = variance_components(table).estimate(table.mean(), seeds, images).interval(0.05)
         covered += low <= truth <= high
     told(f"{metric}, {seeds} seeds, {images} images: covered {covered} of {STUDIES}")
     assert covered >= 0.93 * STUDIES
