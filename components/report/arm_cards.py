@@ -9,7 +9,6 @@ from optduel.components.report.drawing import COLOURS
 from optduel.components.settings import (
     Arm,
     Decay,
-    Experiment,
     Training,
     convert,
     learning_rates,
@@ -38,12 +37,13 @@ class ArmCard:
     decay: Decay
 
 
-def arm_cards(experiment: Experiment, train_examples: int) -> list[ArmCard]:
-    """The arms in the experiment's order."""
-    return [
-        _card(arm, COLOURS[index], experiment.training, train_examples)
-        for index, arm in enumerate(experiment.arms)
-    ]
+def arm_cards(arms: Sequence[Arm], training: Training, train_examples: int) -> list[ArmCard]:
+    """The arms in order.
+
+    Args:
+        arms: as they were trained.
+    """
+    return [_card(arm, COLOURS[index], training, train_examples) for index, arm in enumerate(arms)]
 
 
 def _card(arm: Arm, colour: str, training: Training, train_examples: int) -> ArmCard:

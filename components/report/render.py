@@ -1,17 +1,14 @@
 """Builds the report: one HTML page that needs nothing beside it, figures as files, and a short summary."""
 
-import base64
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-import jinja2
 import yaml
 
 from optduel.components.core import DataError, say
-from optduel.components.records import DESCRIPTION_TEMPLATES, Records, data_cautions, describe
-from optduel.components.report import diagnostics, differences, numbers, outcomes, plots, training_recipe
+from optduel.components.records import Records, data_cautions, describe
+from optduel.components.report import diagnostics, differences, outcomes, plots, training_recipe
 from optduel.components.report import provenance as lineage
 from optduel.components.report.arm_cards import (
     SPARKLINE_HEIGHT,
@@ -21,7 +18,10 @@ from optduel.components.report.arm_cards import (
 )
 from optduel.components.report.drawing import figure_files, figure_style, missing_letters
 from optduel.components.report.outcomes import metric_rows
+from optduel.components.report.page import data_uri, page_environment
+from optduel.components.report.tuning_page import tuning_figures, tuning_view
 from optduel.components.results import (
+    Choice,
     Comparison,
     DivergedTrial,
     TaskCost,
@@ -58,6 +58,7 @@ def build_report(
     trials: Trials,
     comparison: Comparison,
     costs: Sequence[TaskCost] = (),
+    choice: Choice | None = None,
 ) -> Report:
     """Renders a finished study. Equal input gives equal bytes.
 
@@ -65,6 +66,7 @@ def build_report(
         trials: of all arms and seeds of the experiment.
         comparison: of these trials.
         costs: of the run's tasks, as far as they are known.
+        choice: what tuning has found, where the study tuned.
 
     Raises:
         DataError: the parts do not belong to one study, or a history is incomplete.
@@ -74,7 +76,12 @@ def build_report(
     arms = {arm.name: compared.of(arm.name) for arm in experiment.arms}
     figures = _draw(experiment, arms) if compared.trials else {}
     train_examples = records.manifest.splits["train"].records
-    cards = arm_cards(experiment, train_examples)
+    arms_trained = choice.settled(experiment.arms) if choice else experiment.arms
+    cards = arm_cards(arms_trained, experiment.training, train_examples)
+    if choice:
+        with figure_style():
+            figures |= tuning_figures(experiment, choice)
+    images = {name: data_uri(content) for name, content in figures.items() if name.endswith(".svg")}
     known = trials.ended()
     ended = {trial: known[trial] for trial in itertools.product(arms, experiment.study.seeds)}
     found = [
@@ -83,7 +90,7 @@ def build_report(
         *cautions(experiment, train_examples, [trial.evaluation for trial in trials.trials]),
     ]
     html = (
-        _environment()
+        page_environment()
         .get_template("page.html")
         .render(
             experiment=experiment,
@@ -100,7 +107,8 @@ def build_report(
             components=differences.component_rows(comparison.comparisons),
             first_share=FIRST_SHARE,
             cautions=found,
-            images={name: _data_uri(content) for name, content in figures.items() if name.endswith(".svg")},
+            images=images,
+            tuning=tuning_view(experiment, choice, images) if choice else None,
             described=plots.describe(arms),
             few_arms=len(arms) <= plots.FEW_ARMS,
             subject=plots.plot_subject(experiment.arms),
@@ -181,30 +189,9 @@ def _draw(experiment: Experiment, arms: Mapping[str, Sequence[Trial]]) -> dict[s
     return files
 
 
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader([Path(__file__).parent / "templates", DESCRIPTION_TEMPLATES]),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "percentage": numbers.percentage,
-        "decimal": numbers.decimal,
-        "significant": numbers.significant,
-        "whole": numbers.whole,
-    }
-    return environment
-
-
 def _as_yaml(experiment: Experiment) -> str:
     fields = experiment.model_dump(mode="json")
     return yaml.safe_dump(fields, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)
-
-
-def _data_uri(svg: bytes) -> str:
-    return "data:image/svg+xml;base64," + base64.b64encode(svg).decode()
 
 
 def summary_page(

@@ -8,6 +8,7 @@ from optduel.components.records import load_records
 from optduel.components.report.render import build_report
 from optduel.components.results import (
     HISTORY_NAME,
+    Choice,
     Comparison,
     DivergedTrial,
     Divergence,
@@ -18,6 +19,7 @@ from optduel.components.results import (
     TrialHistory,
     Trials,
     lineage_of,
+    read_choice,
     read_document,
     run_folder,
     sum_costs,
@@ -26,7 +28,7 @@ from optduel.components.results import (
     write_index,
     write_lineage,
 )
-from optduel.components.settings import Experiment, decode
+from optduel.components.settings import Experiment, canonical_json, decode
 from optduel.components.storage import join, publish
 
 
@@ -56,18 +58,25 @@ def write_report(
     study = decode(Experiment, experiment, "experiment")
     trials = read_document(collected, Trials)
     verdict = read_document(comparison, Comparison)
-    costs = task_costs(root, run)
-    report = build_report(study, load_records(records), trials, verdict, costs)
+    costs, choice = task_costs(root, run), read_choice(run_folder(root, run))
+    report = build_report(study, load_records(records), trials, verdict, costs, choice)
     for name, content in report.figures.items():
         publish(plots / name, content)
     publish(summary, report.summary.encode())
     publish(page, report.html.encode())
-    write_tables(root, run, study, trials, verdict)
+    write_tables(root, run, study, trials, verdict, choice)
     write_lineage(run_folder(root, run), lineage_of(run, study, load_records(records), trials.trials, costs))
     say(f"report: a page and {len(report.figures)} figures")
 
 
-def write_tables(root: str, run: str, experiment: Experiment, trials: Trials, comparison: Comparison) -> None:
+def write_tables(
+    root: str,
+    run: str,
+    experiment: Experiment,
+    trials: Trials,
+    comparison: Comparison,
+    choice: Choice | None = None,
+) -> None:
     """Writes both; the index last, so that whatever it names is there.
 
     Args:
@@ -75,6 +84,7 @@ def write_tables(root: str, run: str, experiment: Experiment, trials: Trials, co
         run: the run's name, unique below root.
         trials: of all arms and seeds.
         comparison: of these trials.
+        choice: what tuning has found, where the study tuned.
 
     Raises:
         StorageError: a table cannot be written.
@@ -84,7 +94,7 @@ def write_tables(root: str, run: str, experiment: Experiment, trials: Trials, co
     histories = [_history(run, experiment, ended[trial]) for trial in wanted]
     write_history_table(join(run_folder(root, run), HISTORY_NAME), histories)
     cost = sum_costs(task_costs(root, run))
-    write_index(root, run, _arms(experiment, histories, comparison, cost))
+    write_index(root, run, _arms(experiment, histories, comparison, cost, choice))
 
 
 def _history(run: str, experiment: Experiment, trial: Trial | DivergedTrial) -> TrialHistory:
@@ -109,7 +119,11 @@ def _history(run: str, experiment: Experiment, trial: Trial | DivergedTrial) -> 
 
 
 def _arms(
-    experiment: Experiment, histories: list[TrialHistory], comparison: Comparison, cost: RunCost
+    experiment: Experiment,
+    histories: list[TrialHistory],
+    comparison: Comparison,
+    cost: RunCost,
+    choice: Choice | None,
 ) -> list[IndexedArm]:
     first = min(histories, key=lambda history: history.started)
     run = {
@@ -124,11 +138,15 @@ def _arms(
         **cost.model_dump(exclude={"tasks"}),
     }
     verdicts = {pair.challenger: _verdict(pair) for pair in comparison.comparisons}
+    tuned = {arm.arm: arm for arm in choice.arms} if choice else {}
     arms = []
     for summary in comparison.arms:
         medians = summary.model_dump(include={"arm", "median_accuracy", "median_cross_entropy"})
         verdict = verdicts.get(summary.arm, {})
         counts = {"seeds": len(summary.seeds), "diverged": len(summary.diverged)}
+        if found := tuned.get(summary.arm):
+            setting = {"settings": len(found.settings), "setting": canonical_json(found.values)}
+            verdict = verdict | setting
         arms.append(IndexedArm.model_validate(run | medians | counts | verdict))
     return arms
 

@@ -332,7 +332,7 @@ class Comparison(Section):
     cautions: tuple[str, ...]
 
 
-Document = TypeVar("Document", Evaluation, TrainingRecord, Trial, Trials, Comparison)
+Document = TypeVar("Document", bound=Section)
 
 
 def write_document(location: Location, document: Section) -> None:

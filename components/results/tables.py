@@ -164,6 +164,8 @@ class IndexedArm(Section):
         started: when the first trial's training began, in UTC without saying so.
         seeds: how many trials of the arm are compared.
         diverged: how many of its trials did.
+        settings: how many settings were tried for it; None where it was not tuned.
+        setting: what was chosen of these, as JSON: values by path.
         split: that the medians are taken on.
         baseline: the arm that this one is compared with, by `metric`.
         better: the better one of the two where the answer is "shown".
@@ -182,6 +184,8 @@ class IndexedArm(Section):
     arm: str
     seeds: int
     diverged: int = 0
+    settings: int | None = None
+    setting: str | None = None
     split: Literal["test", "validation"]
     median_accuracy: float | None
     median_cross_entropy: float | None
@@ -208,7 +212,7 @@ class IndexedArm(Section):
 
 RUNS = Schema(
     "runs",
-    2,
+    3,
     (
         Column("run", "string", "", "name of the run, unique below its root"),
         Column("experiment", "string", "", "name of the experiment"),
@@ -220,6 +224,8 @@ RUNS = Schema(
         Column("arm", "string", "", "name of the arm; the run's first one has no baseline"),
         Column("seeds", "int64", "trials", "of the arm that are compared"),
         Column("diverged", "int64", "trials", "of the arm that diverged"),
+        Column("settings", "int64", "settings", "that tuning tried; null where the arm was not tuned"),
+        Column("setting", "string", "", "that tuning chose, as JSON: values by path"),
         Column("split", "string", "", "that the medians are taken on: test or validation"),
         Column("median_accuracy", "float64", "fraction", "over the seeds that are compared"),
         Column("median_cross_entropy", "float64", "nat", "over the seeds that are compared"),

@@ -24,7 +24,7 @@ from optduel.components.settings.cautions import (
     refuse_misplaced,
     study_cautions,
 )
-from optduel.components.settings.decay import Decay, convert, learning_rates
+from optduel.components.settings.decay import Decay, convert, decay_coefficient, learning_rates
 from optduel.components.settings.deployment import (
     REPLACED_BY_PIPELINES,
     USER,
@@ -139,6 +139,7 @@ __all__ = [
     "canonical_json",
     "cautions",
     "convert",
+    "decay_coefficient",
     "decode",
     "image_reference",
     "json_schema",

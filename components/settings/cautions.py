@@ -94,6 +94,7 @@ def cautions(
             if experiment.tuning
             else _decays(experiment, train_examples)
         ),
+        *_unused_searches(experiment),
     ]
 
 
@@ -221,6 +222,16 @@ def _unreached(experiment: Experiment) -> list[str]:
         f"arms.{arm.name}.learning_rate.{reason}."
         for arm in experiment.arms
         for reason in arm.learning_rate.unreached(experiment.training.epochs)
+    ]
+
+
+def _unused_searches(experiment: Experiment) -> list[str]:
+    named = [arm.name for arm in experiment.arms if arm.search]
+    if not named or experiment.tuning:
+        return []
+    return [
+        f"tuning = null: nothing is searched, so {', '.join(named)} train{'s' if len(named) == 1 else ''} as "
+        "typed in. The comparison is as fair as these values are."
     ]
 
 

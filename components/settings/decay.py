@@ -5,6 +5,7 @@ coefficient of Keras and torch, and the paper's lambda. They differ by factors o
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -93,6 +94,17 @@ def strength(arm: Arm, epoch_steps: int, epochs: int) -> float | None:
     if arm.equivalent_decay is None:
         return None
     return arm.equivalent_decay * float(learning_rates(arm, epoch_steps, epochs).sum())
+
+
+def decay_coefficient(arm: Arm, setting: Mapping[str, float]) -> float:
+    """What a weight is multiplied by and a step subtracts, before the learning rate: 2 * l2, or weight_decay.
+
+    Args:
+        arm: of which this is a setting.
+        setting: values by path; those of the arm hold where it has none.
+    """
+    decay = setting.get(arm.decay_field, arm.numbers[arm.decay_field])
+    return 2 * decay if arm.decay_field == "l2" else decay
 
 
 def overshoots(arm: Arm) -> bool:

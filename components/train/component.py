@@ -6,6 +6,7 @@ from kfp import dsl
 @dsl.component(base_image="optduel", install_kfp_package=False)
 def train(
     sections: str,
+    chosen: str,
     seeds: str,
     root: str,
     run: str,
@@ -17,6 +18,7 @@ def train(
 
     Args:
         sections: The experiment's model, arm, training and compute, as one JSON object.
+        chosen: What tuning has found for every arm, as JSON; empty where nothing was tuned.
         seeds: Of initial weights, data order and dropout: a JSON list, a trial for each.
         root: Folder of data sets, trials and runs, a path or a URI: a trial that it has is not trained again.
         run: The run's name, unique below root.
@@ -33,7 +35,7 @@ def train(
     with exit_on_error("train"), metered("train", root, run):
         model.uri = models_folder(model.uri, sections)
         files = Path(records.path), model.uri, Path(metrics.path)
-        metrics.metadata.update(train_trials(sections, seeds, root, *files))
+        metrics.metadata.update(train_trials(sections, chosen, seeds, root, *files))
     model.metadata["framework"] = "tensorflow"
 
 
@@ -52,6 +54,7 @@ def train(
 )
 def train_on_cluster(
     sections: str,
+    chosen: str,
     seeds: str,
     root: str,
     records: dsl.Input[dsl.Dataset],
@@ -65,6 +68,7 @@ def train_on_cluster(
 
     Args:
         sections: The experiment's model, arm, training and compute, as one JSON object.
+        chosen: What tuning has found for every arm, as JSON; empty where nothing was tuned.
         seeds: Of initial weights, data order and dropout: a JSON list, a trial for each.
         root: Folder of data sets, trials and runs, a path or a URI: a trial that it has is not trained again.
         records: The data set's manifest and place.
@@ -85,7 +89,12 @@ def train_on_cluster(
         files = Path(records.path), model.uri, Path(metrics.path)
         # A trial's folder names its job: the same in every attempt of the task, another in every run of it.
         numbers = train_trials(
-            sections, seeds, root, *files, lambda folder: ClusterLauncher(job, run, folder, vars(task_config))
+            sections,
+            chosen,
+            seeds,
+            root,
+            *files,
+            lambda folder: ClusterLauncher(job, run, folder, vars(task_config)),
         )
         metrics.metadata.update(numbers)
     model.metadata["framework"] = "tensorflow"

@@ -178,6 +178,7 @@ _RUN_COLUMNS = (
     Shown("arm", "arm"),
     Shown("seeds", "seeds"),
     Shown("diverged", "diverged"),
+    Shown("settings tried", "settings"),
     Shown("split", "split"),
     Shown("accuracy", "median_accuracy", _percent),
     Shown("cross-entropy", "median_cross_entropy", _fixed(4)),
@@ -200,8 +201,8 @@ _TRIAL_COLUMNS = (
     Shown("seconds", "wall_seconds", _fixed(1)),
 )
 
-_OF_DIVERGENCES = ("diverged", "diverged_step")
-"""Columns that a table has only where a trial diverged."""
+_OF_SOME_RUNS = ("diverged", "diverged_step", "settings")
+"""Columns that a table has only where a trial diverged, or an arm was tuned."""
 
 _DEVIATION_COLUMN = Shown("deviation", "largest_deviation", _deviation_text)
 
@@ -255,7 +256,7 @@ def _needed(columns: Sequence[Shown], records: Sequence[dict[str, Any]]) -> list
     return [
         column
         for column in columns
-        if column.field not in _OF_DIVERGENCES or any(record[column.field] for record in records)
+        if column.field not in _OF_SOME_RUNS or any(record[column.field] for record in records)
     ]
 
 

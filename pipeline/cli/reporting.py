@@ -14,6 +14,7 @@ from optduel.components.results import (
     TaskCost,
     Trials,
     indexed_runs,
+    read_choice,
     read_document,
     read_lineage,
     write_document,
@@ -53,16 +54,15 @@ def rebuild(folder: str) -> str:
     experiment = _experiment(folder)
     trials = gather(experiment, folder)
     comparison = _comparison(folder, experiment, trials)
-    report = build_report(
-        experiment, load_records(join(folder, RECORDS_NAME)), trials, comparison, _costs(folder)
-    )
+    records, choice = load_records(join(folder, RECORDS_NAME)), read_choice(folder)
+    report = build_report(experiment, records, trials, comparison, _costs(folder), choice)
     for name, content in report.figures.items():
         publish(join(folder, "plots", name), content)
     page = join(folder, "report.html")
     publish(page, report.html.encode())
     root, _, run = folder.rpartition("/runs/")
     if root and "/" not in run and run not in indexed_runs(root):
-        write_tables(root, run, experiment, trials, comparison)
+        write_tables(root, run, experiment, trials, comparison, choice)
     return page
 
 

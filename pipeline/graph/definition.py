@@ -4,7 +4,9 @@ prepare -> for each arm, one after the other: trials (train -> evaluate) -> comp
 
 Where a deployment has alerts, a last task tells what became of these.
 
-On a cluster each task of an arm holds as many trials as `sizes.batches` says.
+Where arms are tuned, `tune` of each arm and then `choose` come first. What was chosen is known at run time
+only, and reaches the trials as a parameter of their pipelines. Each task of an arm holds as many trials as
+`sizes.batches` says; those of a task are trained by the same workers.
 """
 
 import re
@@ -17,6 +19,7 @@ from typing import Any, NamedTuple
 
 from kfp import dsl
 
+from optduel.components.choose import component as choosing
 from optduel.components.compare import component as comparing
 from optduel.components.core import ExperimentError
 from optduel.components.evaluate import component as evaluating
@@ -25,13 +28,15 @@ from optduel.components.report import component as reporting
 from optduel.components.settings import Arm, Deployment, Experiment, canonical_json, refuse_misplaced
 from optduel.components.storage import publish
 from optduel.components.train import component as training
+from optduel.components.tune import component as tuning
 from optduel.pipeline.graph.last_task import told_at_the_end
 from optduel.pipeline.graph.lean import lean
 from optduel.pipeline.graph.placement import LOCAL_IMAGE, Placement, pipeline_config
 from optduel.pipeline.graph.retraining_graph import RetrainingGraph, RetrainingOutputs
-from optduel.pipeline.graph.sizes import batches, check_size, seeds_in_words
+from optduel.pipeline.graph.sizes import LOCAL_TASKS, batches, check_size, seeds_in_words, shared_out
 
 prepare, evaluate = lean(preparing.prepare), lean(evaluating.evaluate)
+tune, tune_on_cluster, choose = lean(tuning.tune), lean(tuning.tune_on_cluster), lean(choosing.choose)
 train, train_on_cluster = lean(training.train), lean(training.train_on_cluster)
 compare, report = lean(comparing.compare), lean(reporting.report)
 
@@ -80,6 +85,17 @@ def _job(deployment: Deployment) -> dict[str, Any]:
     return {**job, "image": deployment.image, "kept_seconds": deployment.kept_seconds}
 
 
+def _sections(experiment: Experiment, arm: Arm) -> str:
+    """What determines the training of an arm, as JSON."""
+    parts = {
+        "model": experiment.model,
+        "arm": arm,
+        "training": experiment.training,
+        "compute": experiment.compute,
+    }
+    return canonical_json({name: part.model_dump(mode="json") for name, part in parts.items()})
+
+
 def _constant(json_text: str) -> str:
     r"""JSON that reaches the task as it is, whatever text it holds.
 
@@ -123,6 +139,7 @@ def build(
         if deployment is None or deployment.job is None:
             training_task = train(
                 sections=inputs["sections"],
+                chosen=inputs["chosen"],
                 seeds=seeds,
                 root=inputs["root"],
                 run=run,
@@ -131,6 +148,7 @@ def build(
         else:
             training_task = train_on_cluster(
                 sections=inputs["sections"],
+                chosen=inputs["chosen"],
                 seeds=seeds,
                 root=inputs["root"],
                 records=inputs["records"],
@@ -152,11 +170,13 @@ def build(
         """The arm's trials as a pipeline in the pipeline."""
 
         @dsl.pipeline(name=arm.name)
-        def arm_trials(root: str, sections: str, job: str, records: dsl.Input[dsl.Dataset]) -> None:
-            inputs = {"root": root, "sections": sections, "job": job, "records": records}
+        def arm_trials(
+            root: str, sections: str, chosen: str, job: str, records: dsl.Input[dsl.Dataset]
+        ) -> None:
+            inputs = {"root": root, "sections": sections, "chosen": chosen, "job": job, "records": records}
             if deployment is None:
                 # Of a loop KFP's local runner runs two iterations at a time, of other tasks one.
-                items = [canonical_json([seed]) for seed in experiment.study.seeds]
+                items = [canonical_json(batch) for batch in shared_out(experiment.study.seeds, LOCAL_TASKS)]
                 with dsl.ParallelFor(items, name=f"{arm.name}-seeds") as seeds:
                     trials(arm.name, seeds, "", inputs)
                 return
@@ -169,26 +189,64 @@ def build(
 
         return arm_trials
 
+    def tuning_of(arm: Arm) -> Any:
+        """The arm's tuning as a pipeline in the pipeline: a loop reads nothing but its pipeline's inputs."""
+
+        @dsl.pipeline(name=f"tune-{arm.name}")
+        def arm_tuning(
+            root: str, sections: str, section: str, job: str, records: dsl.Input[dsl.Dataset]
+        ) -> None:
+            given = {"sections": sections, "tuning": section, "root": root, "run": run, "records": records}
+
+            def settings(part: Any) -> None:
+                if deployment is None or deployment.job is None:
+                    task = tune(part=part, **given)
+                else:
+                    task = tune_on_cluster(part=part, job=job, **given)
+                placement.place_training(task, f"tune {arm.name}")
+
+            parts = experiment.tuning.tasks if experiment.tuning else 0
+            if parts == 1:
+                settings("0")
+                return
+            with dsl.ParallelFor([str(part) for part in range(parts)], name=f"{arm.name}-settings") as part:
+                settings(part)
+
+        return arm_tuning
+
     trials_of_arms = [(arm, trials_of(arm)) for arm in experiment.arms]
+    tunings = [(arm, tuning_of(arm)) for arm in experiment.arms if experiment.tuning]
 
     job = _constant(canonical_json(_job(deployment))) if deployment and deployment.job else ""
 
+    whole = _constant(experiment.canonical_json())
+
     def compare_arms(root: Any, records: Any) -> tuple[Any, Any]:
         """The whole comparison; returns the tasks that compare and report."""
+        chosen: Any = ""
+        if experiment.tuning:
+            section = _constant(experiment.tuning.canonical_json())
+            found = [
+                arm_tuning(
+                    root=root,
+                    sections=_constant(_sections(experiment, arm)),
+                    section=section,
+                    job=job,
+                    records=records,
+                )
+                .set_display_name(f"tune {arm.name}")
+                .set_caching_options(False)
+                for arm, arm_tuning in tunings
+            ]
+            choice_task = choose(experiment=whole, root=root, run=run).after(*found)
+            chosen = placement.place(choice_task, "choose", "report").outputs["Output"]
         arm_task: Any = None
         for arm, arm_trials in trials_of_arms:
             before = arm_task
-            sections = {
-                "model": experiment.model,
-                "arm": arm,
-                "training": experiment.training,
-                "compute": experiment.compute,
-            }
             arm_task = arm_trials(
                 root=root,
-                sections=_constant(
-                    canonical_json({name: one.model_dump(mode="json") for name, one in sections.items()})
-                ),
+                sections=_constant(_sections(experiment, arm)),
+                chosen=chosen,
                 job=job,
                 records=records,
             )
@@ -196,13 +254,13 @@ def build(
             if before is not None:
                 arm_task.after(before)
         comparison_task = compare(
-            experiment=_constant(experiment.canonical_json()),
+            experiment=whole,
             root=root,
             run=run,
         ).after(arm_task)
         compared = placement.place(comparison_task, "compare", "report")
         report_task = report(
-            experiment=_constant(experiment.canonical_json()),
+            experiment=whole,
             root=root,
             run=run,
             records=records,
@@ -236,12 +294,12 @@ def build(
             )
 
         def train_candidate(sections: Any, seeds: str) -> Any:
-            inputs = {"root": root, "sections": sections, "job": job, "records": records}
+            inputs = {"root": root, "sections": sections, "chosen": "", "job": job, "records": records}
             return trials("candidate", seeds, "", inputs)[1]
 
         decided = RetrainingGraph(
             experiment,
-            _constant(experiment.canonical_json()),
+            whole,
             _constant(experiment.retraining.canonical_json()),
             run,
             placement,

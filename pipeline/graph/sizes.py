@@ -1,6 +1,7 @@
 """How large a run may become: Kubeflow Pipelines' record of it, an Argo Workflow, has a limit."""
 
 import math
+from collections.abc import Sequence
 
 from optduel.components.core import ExperimentError
 from optduel.components.settings import Deployment, Experiment
@@ -11,6 +12,9 @@ MOST_TRAINING_TASKS = 20
 LIMIT_BYTES = 1024 * 1024
 """Of a Workflow, its nodes packed, in Argo as it is installed."""
 
+LOCAL_TASKS = 2
+"""Of an arm's trials on this machine: KFP's local runner runs two iterations of a loop at a time."""
+
 _GROWTH = 2.0
 """Bytes of a finished run's Workflow for each byte of the compiled pipeline: 1.7 to 2.0 (measured)."""
 
@@ -20,8 +24,12 @@ def batches(experiment: Experiment, deployment: Deployment) -> list[list[int]]:
     seeds = experiment.study.seeds
     room = max(MOST_TRAINING_TASKS // len(experiment.arms), deployment.trials_at_once)
     size = math.ceil(len(seeds) / room)
-    count = math.ceil(len(seeds) / size)
-    # Equal parts, so that none is left with one seed.
+    return shared_out(seeds, math.ceil(len(seeds) / size))
+
+
+def shared_out(seeds: Sequence[int], count: int) -> list[list[int]]:
+    """The seeds in as many equal parts, so that none is left with one seed; fewer where there are fewer."""
+    count = min(count, len(seeds))
     edges = [index * len(seeds) // count for index in range(count + 1)]
     return [list(seeds[start:end]) for start, end in zip(edges, edges[1:], strict=False)]
 
@@ -45,6 +53,13 @@ def check_size(package: bytes, experiment: Experiment, deployment: Deployment) -
     Raises:
         ExperimentError: says what makes it large.
     """
+    tuning = experiment.tuning
+    if tuning and tuning.tasks * len(experiment.arms) > MOST_TRAINING_TASKS:
+        raise ExperimentError(
+            f"tuning.tasks = {tuning.tasks}: with {len(experiment.arms)} arms the run has "
+            f"{tuning.tasks * len(experiment.arms)} tuning tasks; give at most "
+            f"{MOST_TRAINING_TASKS // len(experiment.arms)}, each trains more settings then"
+        )
     expected = round(_GROWTH * len(package))
     if expected <= LIMIT_BYTES // 2:
         return

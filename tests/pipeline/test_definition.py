@@ -12,7 +12,7 @@ from kfp import components
 from kfp.kubernetes.kubernetes_executor_config_pb2 import KubernetesExecutorConfig
 from kfp.pipeline_spec import pipeline_spec_pb2
 
-from optduel.components.core import TERMINATION_LOG_VARIABLE
+from optduel.components.core import TERMINATION_LOG_VARIABLE, ExperimentError
 from optduel.components.settings import Deployment, decode
 from optduel.components.train.cluster.settings import job_settings
 from optduel.pipeline.cli.shipped import load_deployment, load_experiment
@@ -40,7 +40,7 @@ def compiled_once(where: str, *assignments: str) -> bytes:
 
 def documents(where: Deployment, *assignments: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """The pipeline and its settings of Kubernetes."""
-    assignments = ("study.seeds=[0,1]", *assignments)
+    assignments = ("tuning=null", "study.seeds=[0,1]", *assignments)
     pipeline, platform = yaml.load_all(compiled_once(where.canonical_json(), *assignments), yaml.CSafeLoader)
     return pipeline, platform["platforms"]["kubernetes"]
 
@@ -367,3 +367,48 @@ def test_a_deployment_changes_no_records_key() -> None:
     after, _ = documents(deployment("trainjob", "retries.attempts=9", "train.memory=64Gi"))
     assert parameters_of(before, "prepare") == parameters_of(after, "prepare")
     assert containers(before)["prepare"]["command"] == containers(after)["prepare"]["command"]
+
+
+def tuned_pipeline(name: str, tasks: int) -> dict[str, Any]:
+    assignments = ("study.seeds=[0,1]", f"tuning.tasks={tasks}")
+    compiled_bytes = compiled_once(deployment(name).canonical_json(), *assignments)
+    document: dict[str, Any] = next(yaml.load_all(compiled_bytes, yaml.CSafeLoader))
+    return document
+
+
+@each_deployment
+def test_what_was_chosen_reaches_the_trials_at_run_time(name: str) -> None:
+    root = tasks_of(tuned_pipeline(name, tasks=2)["root"])
+    assert {"tune-sgd-l2", "tune-adamw"} <= set(root["choose"]["dependentTasks"])
+    for arm in ("sgd-l2", "adamw"):
+        chosen = root[arm]["inputs"]["parameters"]["chosen"]
+        assert chosen["taskOutputParameter"]["producerTask"] == "choose"
+    assert "choose" not in tasks_of(compiled_pipeline()["root"])
+
+
+@each_deployment
+def test_no_task_reads_another_tasks_parameter_within_a_loop(name: str) -> None:
+    """KFP's local runner would hand it the loop's item instead."""
+    pipeline = tuned_pipeline(name, tasks=2)
+    loops = [
+        pipeline["components"][task["componentRef"]["name"]]
+        for dag in (pipeline["root"], *pipeline["components"].values())
+        if "dag" in dag
+        for task in tasks_of(dag).values()
+        if "parameterIterator" in task
+    ]
+    assert len(loops) == 2, "one of each arm's settings"
+    for loop in loops:
+        (task,) = tasks_of(loop).values()
+        told = task["inputs"]["parameters"].values()
+        assert not any("taskOutputParameter" in one for one in told)
+
+
+def test_one_task_of_an_arms_tuning_needs_no_loop() -> None:
+    pipeline = tuned_pipeline("pod", tasks=1)
+    assert not [part for part in pipeline["components"] if "for-loop" in part]
+
+
+def test_too_many_tasks_of_a_tuning_are_refused() -> None:
+    with pytest.raises(ExperimentError, match="tuning.tasks = 11: with 2 arms the run has 22 tuning tasks"):
+        compiled(load_experiment("digits", ["tuning.tasks=11"]), deployment())

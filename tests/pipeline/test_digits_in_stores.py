@@ -23,7 +23,7 @@ from tests.servers import stores
 
 EPOCHS = 3
 TRIALS = [f"{arm}/seed-{seed}" for arm in ("sgd-l2", "adamw") for seed in range(2)]
-SHORT = ["--set", f"training.epochs={EPOCHS}", "--set", "study.seeds=[0, 1]"]
+SHORT = ["--set", "tuning=null", "--set", f"training.epochs={EPOCHS}", "--set", "study.seeds=[0, 1]"]
 
 SETTINGS = ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "GOOGLE_APPLICATION_CREDENTIALS")
 """Of the caller's shell that would lead elsewhere."""

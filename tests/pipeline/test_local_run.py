@@ -17,7 +17,10 @@ Answer = tuple[int, str, str]
 SAME_ARMS = """arms=[
   {name: one, optimizer: adamw, weight_decay: 0.1, learning_rate: {schedule: constant, base: 0.01}},
   {name: other, optimizer: adamw, weight_decay: 0.1, learning_rate: {schedule: constant, base: 0.01}}]"""
-QUICK = ["--set", "training.epochs=1", "--set", "study.seeds=[0, 1]", "--set", "model={name: linear}"]
+QUICK = [
+    *("--set", "tuning=null", "--set", "training.epochs=1", "--set", "study.seeds=[0, 1]"),
+    *("--set", "model={name: linear}"),
+]
 
 
 @pytest.fixture(scope="module")

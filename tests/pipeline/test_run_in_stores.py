@@ -11,7 +11,10 @@ from tests.faults.proxy import Answer, Fault
 from tests.servers import stores
 from tests.servers.places import Place, PlaceOf
 
-QUICK = ["--set", "training.epochs=1", "--set", "study.seeds=[0]", "--set", "model={name: linear}"]
+QUICK = [
+    *("--set", "tuning=null", "--set", "training.epochs=1", "--set", "study.seeds=[0]"),
+    *("--set", "model={name: linear}"),
+]
 
 
 @pytest.fixture(autouse=True)

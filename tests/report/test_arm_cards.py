@@ -40,7 +40,8 @@ def cards_of(*arms: dict[str, Any]) -> list[ArmCard]:
         "training": {"epochs": 10, "global_batch_size": 10},
         "study": {"seeds": [0]},
     }
-    return arm_cards(validate(Experiment, document, "x"), 1000)
+    experiment = validate(Experiment, document, "x")
+    return arm_cards(experiment.arms, experiment.training, 1000)
 
 
 def test_l2_under_adam_has_no_shrink_and_says_why() -> None:

@@ -223,7 +223,7 @@ def test_the_index_of_a_new_root_is_empty(tmp_path: Path) -> None:
     ("content", "problem"),
     [
         (b"PAR1", "not a Parquet file, or a damaged one: "),
-        (encode(Schema("runs", 3, RUNS.columns), []), "schema version = 3: this code reads 2"),
+        (encode(Schema("runs", 4, RUNS.columns), []), "schema version = 4: this code reads 3"),
         (encode(RUNS, []), "holds no arm; run the study again"),
     ],
     ids=["damaged", "newer", "empty"],

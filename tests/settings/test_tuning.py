@@ -90,13 +90,16 @@ def test_a_bad_space_gets_one_message(message: str, fields: dict[str, Any]) -> N
     assert len(str(error.value).splitlines()) == (3 if "grid" in message else 2)
 
 
-def test_arms_that_are_equal_or_searched_for_nothing_are_refused() -> None:
+def test_arms_that_are_equal_are_refused() -> None:
     arm = {"optimizer": "sgd", "learning_rate": {"schedule": "constant", "base": 0.1}, "search": SGD}
     twice = [{"name": "a"} | arm, {"name": "b"} | arm]
     with pytest.raises(ExperimentError, match="arms.b: equals a, search included"):
         tuned(arms=twice)
-    with pytest.raises(ExperimentError, match=r"arms.a.search: is set, but nothing is tuned"):
-        validate(Experiment, tuned().model_dump(mode="json") | {"arms": twice, "tuning": None}, "x")
+
+
+def test_a_search_that_is_not_used_is_told() -> None:
+    plain = validate(Experiment, tuned().model_dump(mode="json") | {"tuning": None}, "x")
+    assert any("tuning = null" in caution for caution in cautions(plain, 1000))
 
 
 def test_the_fingerprint_covers_the_search_but_not_how_it_is_spread() -> None:
@@ -138,8 +141,16 @@ def test_settings_follow_from_the_experiment_and_nothing_else() -> None:
     first, second = tuned(), tuned(sgd=dict(reversed(SGD.items())))
     drawn = settings_of(first.arms[0], first.tuning)
     assert drawn == settings_of(second.arms[0], second.tuning)
-    assert drawn[0] == pytest.approx({"l2": 0.0007115956273, "learning_rate.base": 0.2947373267}, rel=1e-6)
+    assert drawn[0] == pytest.approx({"l2": 1.057830994e-05, "learning_rate.base": 0.02940083326}, rel=1e-6)
     assert drawn != settings_of(first.arms[1], first.tuning)
+
+
+def test_arms_get_the_same_places_of_their_spaces() -> None:
+    experiment = tuned(adamw=ADAMW | {"weight_decay": {"scale": "log", "low": 1e-4, "high": 1e-1}})
+    sgd, adamw = (settings_of(arm, experiment.tuning) for arm in experiment.arms)
+    for one, other in zip(sgd, adamw, strict=True):
+        assert 10 * one["l2"] == pytest.approx(other["weight_decay"])
+        assert one["learning_rate.base"] == pytest.approx(10 * other["learning_rate.base"])
 
 
 @pytest.mark.parametrize("sampler", sorted(set(SAMPLERS) - {"grid"}))

@@ -26,7 +26,7 @@ from optduel.components.kubernetes import (
     connect,
     refused,
 )
-from optduel.components.storage import join, publish
+from optduel.components.storage import publish
 from optduel.components.train.cluster.follow import Deadlines, Follower
 from optduel.components.train.cluster.jobs import (
     ATTEMPT,
@@ -103,7 +103,7 @@ class ClusterLauncher:
         settings = self._plan.settings
         with stop_on_signals() as request:
             api = connect(self._plan.timing, request, remedy=_GOES_ON, streams=task.compute.workers)
-            publish(join(task.output, "task.json"), task.canonical_json().encode())
+            publish(task.task_file, task.canonical_json().encode())
             kind = JOB_KINDS[settings.kind](api, settings)
             with LeaseKeeper(task.lease_file, settings.unfollowed_seconds):
                 ClusterTrial(self._plan, api, kind, task, request).train()
@@ -251,7 +251,7 @@ class ClusterTrial:
             settings=settings,
             pods=self._plan.pods,
             workers=self._task.compute.workers,
-            task_file=join(self._task.output, "task.json"),
+            task_file=self._task.task_file,
             seconds=math.ceil(settings.gang_seconds + settings.run_seconds),
         )
 

@@ -99,12 +99,16 @@ class Control:
 
     Args:
         path: of the progress file; None where nobody supervises.
+
+    Attributes:
+        steps_before: of earlier trials of the same workers: steps count on from one to the next.
     """
 
     def __init__(self, path: Path | None) -> None:
         self._file = ProgressFile(path) if path else None
         self._stop = threading.Event()
         self.progress = Progress(STARTING, 0)
+        self.steps_before = 0
 
     @property
     def is_stop_requested(self) -> bool:
@@ -112,8 +116,13 @@ class Control:
         return self._stop.is_set()
 
     def report(self, phase: str, step: int) -> None:
-        """Tells the supervisor that work goes on."""
-        self.progress = Progress(phase, step, self.progress.count + 1)
+        """Tells the supervisor that work goes on.
+
+        Args:
+            phase: in a word.
+            step: optimizer steps done of this trial.
+        """
+        self.progress = Progress(phase, self.steps_before + step, self.progress.count + 1)
         if self._file:
             self._file.report(self.progress)
 

@@ -10,7 +10,14 @@ import tempfile
 from pathlib import Path
 
 from optduel.components.core import DataError, ExperimentError, RefusedError, StorageError, say
-from optduel.components.results import Divergence, TrainingRecord, code_version, read_training_end
+from optduel.components.results import (
+    Divergence,
+    TrainingRecord,
+    TunedTrial,
+    code_version,
+    read_document,
+    read_training_end,
+)
 from optduel.components.settings import Section, decode
 from optduel.components.storage import (
     Download,
@@ -26,7 +33,7 @@ from optduel.components.storage import (
 )
 from optduel.components.train.contract.task import EVENTS, HISTORY, MODEL, RECORD, Task
 
-_UNKNOWN_CODE = "-modified"
+UNKNOWN_CODE = "-modified"
 """Ends the version of code that differs from its commit: two trials of it need not be the same."""
 
 
@@ -58,6 +65,27 @@ def finished_record(task: Task) -> TrainingRecord | Divergence | None:
     return record if record.fingerprint == task.fingerprint else None
 
 
+def tuned_trial(task: Task) -> TunedTrial | None:
+    """What came of a setting that is tuned, where this very trial has ended, in this run or another.
+
+    Raises:
+        StorageError: its place cannot be looked at.
+    """
+    if stat(task.record_file) is None:
+        return None
+    try:
+        found = read_document(task.record_file, TunedTrial)
+    except DataError as error:
+        say(f"tune {task.name}: trains again: {str(error).splitlines()[0]}")
+        return None
+    return found if found.fingerprint == task.fingerprint else None
+
+
+def is_finished(task: Task) -> bool:
+    """Whether the trial has ended. Raises StorageError where its place cannot be looked at."""
+    return (finished_record(task) if task.setting is None else tuned_trial(task)) is not None
+
+
 def take_over(task: Task, root: str) -> TrainingRecord | Divergence | None:
     """Copies the same trial of an earlier run to the task's output, if there is a whole one below the root.
 
@@ -72,7 +100,7 @@ def take_over(task: Task, root: str) -> TrainingRecord | Divergence | None:
     Raises:
         StorageError: a place cannot be reached, or the output cannot be written.
     """
-    if code_version().endswith(_UNKNOWN_CODE):
+    if code_version().endswith(UNKNOWN_CODE):
         return None
     place = _place(root, task)
     try:
@@ -94,7 +122,7 @@ def register(task: Task, root: str, record: TrainingRecord | Divergence) -> None
     Where it cannot be written down, that is said, and no more: the trial is trained all the same.
     """
     prefix = f"{root.rstrip('/')}/"
-    if task.output.startswith(prefix) and not code_version().endswith(_UNKNOWN_CODE):
+    if task.output.startswith(prefix) and not code_version().endswith(UNKNOWN_CODE):
         known = FinishedTrial(output=task.output.removeprefix(prefix), model_sha256=_model_of(record))
         try:
             publish(_place(root, task), known.canonical_json().encode())

@@ -1,6 +1,7 @@
-"""What one trial has to do, as the object that its workers read."""
+"""What workers have to do, as the object that they read: a trial, and others that they train after it."""
 
 import hashlib
+from collections.abc import Mapping, Sequence
 
 from optduel.components.records import Records
 from optduel.components.results import code_version
@@ -14,12 +15,26 @@ MODEL, HISTORY, RECORD, EVENTS = "model.keras", "history.jsonl", "training.json"
 """What a finished trial's folder holds; the record appears last."""
 
 
+class Following(Section):
+    """What a further trial has of its own; the fields are those of `Task`."""
+
+    arm: Arm
+    seed: int
+    output: str
+    setting: int | None = None
+    result: str | None = None
+
+
 class Task(Section):
-    """One trial: an arm with a seed, on these records, into this folder.
+    """One trial: an arm with a seed, on these records, into this folder; and those that follow it.
 
     Attributes:
         output: folder that receives `model.keras`, `history.jsonl`, `training.json`, `checkpoints/` and
             `tensorboard/`; a path or a URI.
+        setting: the number of a setting that is tuned. Such a trial leaves its history in the folder and its
+            `TunedTrial` at `result`, and no model: only what was chosen is trained for its model.
+        following: trials that the same workers train next, in order, without starting or compiling anew.
+        home: where several trials have their lease and their task file; `output` unless given.
     """
 
     model: Model
@@ -29,11 +44,35 @@ class Task(Section):
     seed: int
     records: Records
     output: str
+    setting: int | None = None
+    result: str | None = None
+    following: tuple[Following, ...] = ()
+    home: str | None = None
+
+    def with_setting(self, values: Mapping[str, float]) -> "Task":
+        """The same trial of an arm that has these values, by path, and nothing to search."""
+        return self.model_copy(update={"arm": self.arm.with_setting(values)})
+
+    def with_following(self, others: "Sequence[Task]", home: str) -> "Task":
+        """One task for this trial and others, which share all but what `Following` has."""
+        following = tuple(
+            Following.model_validate({name: getattr(one, name) for name in Following.model_fields})
+            for one in others
+        )
+        return self.model_copy(update={"following": following, "home": home})
+
+    @property
+    def trials(self) -> "tuple[Task, ...]":
+        """All trials, each as a task of its own."""
+        first = self.model_copy(update={"following": (), "home": None})
+        return (first, *(first.model_copy(update=dict(one)) for one in self.following))
 
     @property
     def name(self) -> str:
         """The trial in words, for narration and errors."""
-        return f"{self.arm.name}, seed {self.seed}"
+        setting = "" if self.setting is None else f", setting {self.setting}"
+        others = f" and {len(self.following)} more" if self.following else ""
+        return f"{self.arm.name}{setting}, seed {self.seed}{others}"
 
     @property
     def fingerprint(self) -> str:
@@ -54,8 +93,8 @@ class Task(Section):
 
     @property
     def record_file(self) -> str:
-        """Where the TrainingRecord goes, last: with it the trial is complete."""
-        return join(self.output, RECORD)
+        """Where the trial's document goes, last: with it the trial is complete."""
+        return self.result or join(self.output, RECORD)
 
     @property
     def checkpoint_folder(self) -> str:
@@ -65,7 +104,12 @@ class Task(Section):
     @property
     def lease_file(self) -> str:
         """What the launcher renews while it follows a training job, see `lease`."""
-        return join(self.output, "lease")
+        return join(self.home or self.output, "lease")
+
+    @property
+    def task_file(self) -> str:
+        """Where workers on other machines read the task."""
+        return join(self.home or self.output, "task.json")
 
     @property
     def events_folder(self) -> str:

@@ -54,7 +54,8 @@ class Recorder:
         self._identity = identity
         self._saving, self._showing = Background("checkpoint"), Background("history")
         delete_unfinished(task.output)
-        self._events = Events(task.events_folder, scratch, rows)
+        # Hundreds of settings that are tuned would only crowd TensorBoard.
+        self._events = Events(task.events_folder, scratch, rows) if task.setting is None else None
         self._checkpoint_clock = self._history_clock = time.monotonic()
 
     def record(self, rows: list[Row], new: int) -> None:
@@ -63,7 +64,8 @@ class Recorder:
         What falls due while the last writing is still under way comes with the next one. Raises StorageError
         where an earlier one has failed.
         """
-        self._events.add(rows[-new:])
+        if self._events:
+            self._events.add(rows[-new:])
         is_epoch = rows[-1].event == "epoch" and not is_remote(self._task.output)
         is_due = is_epoch or time.monotonic() > self._history_clock + HISTORY_SECONDS
         if is_due and not self._showing.is_busy:
@@ -101,9 +103,9 @@ class Recorder:
 
     def finish(self, rows: list[Row]) -> None:
         """Returns when all is written, history included. Raises StorageError where it cannot be."""
-        self._saving.wait()
+        self._saving.end()
         self._showing.begin(partial(self._show, list(rows)))
-        self._showing.wait()
+        self._showing.end()
 
     def tell_epoch(self, rows: list[Row], seconds_left: float) -> None:
         """Prints the line of the epoch that has ended."""
@@ -118,7 +120,8 @@ class Recorder:
 
     def _show(self, rows: list[Row]) -> None:
         write_history(self._task.history_file, rows)
-        self._events.publish()
+        if self._events:
+            self._events.publish()
 
 
 MEASURES = (
@@ -214,6 +217,11 @@ class Background:
         """Begins a job, once the one before is done. Raises what that one raised."""
         self.wait()
         self._last = self._executor.submit(job)
+
+    def end(self) -> None:
+        """Ends the thread when the last job is done. Raises what that one raised."""
+        self.wait()
+        self._executor.shutdown()
 
     def wait(self, seconds: float | None = None) -> None:
         """Returns when the last job is done. Raises what it raised.

@@ -67,6 +67,12 @@ class Optimizer:
         rates = learning_rate(arm.learning_rate, steps, self._epoch_steps, self._total_steps)
         self._rates = np.asarray(rates, np.float64)
 
+    def reset(self) -> None:
+        """Empties the slots, as they are before the first step."""
+        for slots in self.slots:
+            for slot in slots:
+                slot.assign(tf.zeros_like(slot))
+
     @property
     def names(self) -> tuple[str, ...]:
         """Of the columns of `numbers`."""

@@ -16,7 +16,10 @@ from tests.cluster.control_plane.disposable import missing
 from tests.cluster.control_plane.kubeflow_pipelines import Addresses, forwarded
 from tests.train.processes import wait_until
 
-QUICK = ("--set", "study.seeds=[0,1]", "--set", "training.epochs=1", "--deploy", "prepare.cpu=200m")
+QUICK = (
+    *("--set", "tuning=null", "--set", "study.seeds=[0,1]", "--set", "training.epochs=1"),
+    *("--deploy", "prepare.cpu=200m"),
+)
 SMALL = ("--deploy", "train={cpu: 500m, memory: 2Gi}", "--deploy", "evaluate={cpu: 500m, memory: 2Gi}")
 
 

@@ -24,7 +24,7 @@ NESTEROV = SGD | {"nesterov": True, "decayed": ["kernel", "bias"]}
     ("arm", "model", "epochs"),
     [
         pytest.param(SGD, TUTORIAL, 5, id="sgd-l2", marks=pytest.mark.exhaustive),
-        pytest.param(DIGITS.arms[1], DIGITS.model, 5, id="digits-adamw", marks=pytest.mark.exhaustive),
+        pytest.param(DIGITS.arms[1], TUTORIAL, 5, id="digits-adamw", marks=pytest.mark.exhaustive),
         pytest.param(ADAMW, CNN, 5, id="dropout-and-batch-normalization"),
     ],
 )
@@ -48,7 +48,7 @@ def test_workers_have_one_history_in_float32(
 @pytest.mark.parametrize(
     ("arm", "model"),
     [
-        pytest.param(DIGITS.arms[0], DIGITS.model, id="digits-sgd-l2"),
+        pytest.param(DIGITS.arms[0], TUTORIAL, id="digits-sgd-l2"),
         pytest.param(NESTEROV, TUTORIAL, id="nesterov", marks=pytest.mark.exhaustive),
         pytest.param(ADAMW, CNN, id="adamw-dropout-and-batch-normalization", marks=pytest.mark.exhaustive),
     ],

@@ -15,7 +15,7 @@ from optduel.components.core import LaunchError
 from optduel.components.results import Row, read_history
 from optduel.components.train.contract.control import Control
 from optduel.components.train.contract.task import Task
-from optduel.components.train.loop import loop
+from optduel.components.train.loop import bench, loop
 from optduel.components.train.loop.checkpoint import Checkpoint
 from optduel.components.train.loop.state import State
 from tests.train.conftest import ADAMW, CNN, SGD, TUTORIAL, largest_deviation, reproducible
@@ -86,7 +86,7 @@ def test_checkpoints_before_and_after_validation_are_not_taken_for_one(
         return False
 
     monkeypatch.setattr(loop, "is_agreed", disagree)
-    monkeypatch.setattr(loop, "named_variables", lambda *_: {})
+    monkeypatch.setattr(bench, "named_variables", lambda *_: {})
     for epochs in (0, 1):
         state = State(step=20, epochs=epochs).to_json(0.0)
         found = Checkpoint(20, "trial", {}, state)
