@@ -18,7 +18,7 @@ from optduel.components.report.arm_cards import (
 )
 from optduel.components.report.drawing import figure_files, figure_style, missing_letters
 from optduel.components.report.outcomes import metric_rows
-from optduel.components.report.page import data_uri, page_environment
+from optduel.components.report.paging import data_uri, page_environment
 from optduel.components.report.tuning_page import tuning_figures, tuning_view
 from optduel.components.results import (
     Choice,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from optduel.components.report.drawing import COLOURS, figure_files, figure_style
 from optduel.components.report.numbers import ABSENT, decimal, percentage, significant
-from optduel.components.report.page import data_uri, page_environment
+from optduel.components.report.paging import data_uri, page_environment
 from optduel.components.report.tuning_plots import curves_figure, maps_figure
 from optduel.components.results import ArmChoice, Choice, TunedSetting
 from optduel.components.settings import Experiment
