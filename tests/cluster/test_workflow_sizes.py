@@ -27,7 +27,7 @@ def arms(count: int) -> str:
 
 
 def package(count: int, seeds: int, name: str = "trainjob", *settings: str) -> bytes:
-    chosen = load_experiment("digits", [arms(count), f"study.seeds={list(range(seeds))}"])
+    chosen = load_experiment("digits", ["tuning=null", arms(count), f"study.seeds={list(range(seeds))}"])
     return compiled(chosen, load_deployment(name, [f"image={IMAGE}", *settings]))
 
 

@@ -68,7 +68,7 @@ def train(task: Task, strategy: tf.distribute.Strategy, control: Control) -> Non
 
         # --- trials: of several, those that an earlier attempt has not finished --------------------------
         left = [one for one in task.trials if not (task.following and is_finished(one))]
-        if not is_agreed(strategy, " ".join(one.fingerprint for one in left)):
+        if task.following and not is_agreed(strategy, " ".join(one.fingerprint for one in left)):
             raise LaunchError(
                 f"train {task.name}: workers differ in which trials are finished; give them one {task.output}"
             )
