@@ -73,7 +73,6 @@ CHANGES: dict[str, Any] = {
     "training.global_batch_size": 32,
     "training.precision": "mixed_bfloat16",
     "training.log_every_steps": 11,
-    "data.near_duplicates": "move",
     "tuning": None,
     "training.augmentation.flip": False,
     "training.augmentation.crop_padding": 5,
