@@ -7,7 +7,19 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
-STAGES = ("prepare", "train", "evaluate", "compare", "report", "decide", "gate", "promote", "tell")
+STAGES = (
+    "tune",
+    "choose",
+    "prepare",
+    "train",
+    "evaluate",
+    "compare",
+    "report",
+    "decide",
+    "gate",
+    "promote",
+    "tell",
+)
 SHARED = (
     "redaction",
     "decoding",
