@@ -326,7 +326,7 @@ def _gathering(strategy: tf.distribute.Strategy) -> Any:
             here = tf.identity(own)  # on the replica's device, which a captured tensor has not
             return tf.distribute.get_replica_context().all_gather(here, axis=0)
 
-        return strategy.run(gather, args=(own,))
+        return strategy.run(gather)
 
     return gathered
 
