@@ -34,6 +34,7 @@ _LAYERS = frozenset(
         "AveragePooling2D",
         "BatchNormalization",
         "Concatenate",
+        "ConvertToTensor",
         "Conv2D",
         "Cropping2D",
         "Dense",

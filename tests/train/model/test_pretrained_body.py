@@ -11,6 +11,7 @@ import tensorflow as tf
 from keras.applications import imagenet_utils
 
 from optduel.components.core import ExperimentError
+from optduel.components.pretrained import check_start
 from optduel.components.settings import AdamwArm, Model, PretrainedModel, ResnetModel, validate
 from optduel.components.train.model.layer_sets import TrainingLayers
 from optduel.components.train.model.layers import Batch, BatchDropout
@@ -78,7 +79,9 @@ def test_training_and_exported_layers_compute_the_same_and_load_alone(
     plain.set_weights(made_for_training.get_weights())
     np.testing.assert_array_equal(plain(IMAGES), made_for_training(IMAGES))
     # And what was exported can be started from again, on images of another size.
-    again = build_model(starting_from(plain, tmp_path), (40, 36, 3), 5)
+    tuned = starting_from(plain, tmp_path)
+    check_start(tuned, (40, 36, 3))
+    again = build_model(tuned, (40, 36, 3), 5)
     assert again.output_shape == (None, 5)
     np.testing.assert_array_equal(
         keras.saving.load_model(tmp_path / f"{plain.name}.keras", safe_mode=True)(IMAGES), plain(IMAGES)
