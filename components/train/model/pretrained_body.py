@@ -71,20 +71,31 @@ def _body(model: PretrainedModel) -> keras.Model:
             raise ExperimentError(f"{where}: cannot be loaded in safe mode: {reason}") from error
     if len(whole.inputs) != 1 or len(whole.outputs) != 1:
         raise ExperimentError(f"{where}: must have one input and one output, images and what is seen in them")
-    features = whole.output
-    last = features._keras_history.operation
-    while isinstance(last, keras.layers.Activation | keras.layers.Softmax):
-        features = last.input
-        last = features._keras_history.operation
-    if isinstance(last, keras.layers.Dense):
-        features = last.input
-        while isinstance(features._keras_history.operation, keras.layers.Dropout):
-            features = features._keras_history.operation.input
-    elif features is not whole.output or len(features.shape) not in (2, 4):
+    return keras.Model(whole.input, _features(whole.output, where))
+
+
+def _features(output: Any, where: str) -> Any:
+    """What lies below a model's head, or its output where it has none."""
+    if len(output.shape) == 4:
+        return output
+    features = output
+    while isinstance(_made(features), keras.layers.Activation | keras.layers.Softmax):
+        features = _made(features).input
+    if isinstance(_made(features), keras.layers.Dense):
+        features = _made(features).input
+        while isinstance(_made(features), keras.layers.Dropout):
+            features = _made(features).input
+    elif features is not output or len(output.shape) != 2:
         raise ExperimentError(
-            f"{where}: ends in {last.name}, and not in a Dense layer or in features; save it without its top"
+            f"{where}: ends in {_made(output).name}, and not in a Dense layer or in features; save it "
+            "without its top"
         )
-    return keras.Model(whole.input, features)
+    return features
+
+
+def _made(features: Any) -> Any:
+    """The layer whose output they are."""
+    return features._keras_history.operation
 
 
 def _cloned(layers: KerasLayers, layer: keras.layers.Layer) -> keras.layers.Layer:
@@ -103,6 +114,10 @@ def _freeze(body: keras.Model, last: str | None) -> None:
         return
     within = list(_flat(body))
     names = [layer.name for layer in within]
+    if last and last not in names:
+        raise ExperimentError(
+            f"model.freeze = {last}: belongs to the head, which is replaced; name one before"
+        )
     for layer in within[: names.index(last) + 1] if last else ():
         layer.trainable = False
 

@@ -131,6 +131,13 @@ def test_what_is_frozen_stays(
     assert any(changed) == (freeze != "body"), "statistics of frozen normalization stay"
 
 
+def test_the_old_head_cannot_be_frozen(ours: keras.Model, tmp_path: Path) -> None:
+    with pytest.raises(
+        ExperimentError, match="model.freeze = logits: belongs to the head, which is replaced"
+    ):
+        build_model(starting_from(ours, tmp_path, freeze="logits"), (32, 32, 3), 4)
+
+
 def test_the_head_has_its_own_rate(ours: keras.Model, tmp_path: Path) -> None:
     settings = starting_from(ours, tmp_path, head_rate=10)
     built = build_model(settings, (32, 32, 3), 4, TrainingLayers(8))
@@ -146,6 +153,17 @@ def test_the_head_has_its_own_rate(ours: keras.Model, tmp_path: Path) -> None:
     # Adam's first step is the rate itself.
     for rate, old, variable in zip(rates, before, variables, strict=True):
         np.testing.assert_allclose(old - variable.numpy(), 0.01 * rate, rtol=1e-3)
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+def test_a_model_without_a_head_is_taken_whole(pooled: bool, tmp_path: Path) -> None:
+    pixels = keras.Input((8, 8, 3))
+    features = keras.layers.Activation("relu")(keras.layers.Conv2D(4, 3)(pixels))
+    means = keras.layers.GlobalAveragePooling2D()(features)
+    model = keras.Model(pixels, means if pooled else features, name="headless")
+    built = build_model(starting_from(model, tmp_path), (8, 8, 3), 3)
+    expected = keras.Model(pixels, means)(IMAGES[:, :8, :8].astype(np.float32))
+    np.testing.assert_allclose(features_of(built, IMAGES[:, :8, :8]), expected, rtol=1e-5)
 
 
 def test_a_model_that_ends_in_no_features_is_refused(tmp_path: Path) -> None:
