@@ -247,16 +247,16 @@ class Experiment(Section):
     def _retrains_what_it_has(self) -> Self:
         if self.retraining is None:
             return self
+        if self.tuning is not None and self.retraining.mode == "study":
+            raise ValueError(
+                "retraining.mode study: goes without tuning, whose settings a champion would not know; write "
+                "the chosen ones into the arms and leave tuning out, or take mode candidate"
+            )
         names = [arm.name for arm in self.arms]
         if self.retraining.arm not in (None, *names):
             raise ValueError(
                 f"retraining.arm = {self.retraining.arm}: is no arm of the experiment; take one of "
                 f"{', '.join(names)}"
-            )
-        if self.study.vary_split:
-            raise ValueError(
-                "retraining is set: candidate and champion are judged on one test split; set "
-                "study.vary_split to false"
             )
         if not (self.data.split.test or self.data.source.has_test_split):
             raise ValueError(

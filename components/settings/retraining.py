@@ -72,8 +72,9 @@ class Retraining(Section):
 
     Attributes:
         champion: its name, unique below the root.
-        mode: "candidate" trains one: the champion's arm with its settings. "study" runs the whole comparison,
-            whose better arm is the candidate.
+        mode: "candidate" trains one: the champion's arm with its settings, or those of the experiment where
+            it has changed; it tunes nothing. "study" runs the whole comparison, whose better arm is the
+            candidate.
         arm: that is trained while there is no champion; the experiment's first unless given.
         seeds: of the trials of a candidate; the one that is best on the validation split is judged.
         gate: the rule that moves the champion.

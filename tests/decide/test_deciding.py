@@ -29,7 +29,7 @@ from tests.champions.conftest import candidate_of
 
 
 def study_of(*assignments: str) -> Experiment:
-    return load_experiment("digits", ["retraining={champion: weekly}", *assignments])
+    return load_experiment("digits", ["tuning=null", "retraining={champion: weekly}", *assignments])
 
 
 class Week:

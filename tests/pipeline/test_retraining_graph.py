@@ -13,7 +13,7 @@ ALERTS = "alerts={secret_name: alerts}"
 
 def root_of(mode: str, *deploy: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """The specification, and the tasks beside `prepare`: within the exit handler where there is one."""
-    experiment = load_experiment("digits", [f"retraining={{champion: weekly, mode: {mode}}}"])
+    experiment = load_experiment("digits", ["tuning=null", f"retraining={{champion: weekly, mode: {mode}}}"])
     deployment = load_deployment("pod", ['image="registry/optduel:1"', 'root="gs://bucket/x"', *deploy])
     specification = next(yaml.safe_load_all(compiled(experiment, deployment)))
     tasks = specification["root"]["dag"]["tasks"]

@@ -61,6 +61,7 @@ class Story:
             "data.split={train: 0.6, validation: 0.2, test: 0.2}",
             "data.shards=1",
             "model={name: linear}",
+            "tuning=null",
             "training.epochs=12",
             "training.global_batch_size=32",
             f"retraining={{champion: weekly, arm: adamw, seeds: [0, 1], gate: {GATE}}}",
