@@ -24,6 +24,7 @@ from optduel.components.results import read_notices, task_costs
 from optduel.components.storage import delete, join, read, stat
 from optduel.pipeline.cli.command_line import main
 from tests.servers import stores
+from tests.tell.receivers import CANARY, receiving
 
 DIGITS = load_digits()
 CLASSES = (0, 1, 2)
@@ -51,7 +52,7 @@ class Story:
                 pixels = np.round(DIGITS.images[number] * 255 / 16).astype(np.uint8)
                 Image.fromarray(pixels).save(folder / f"{number}.png")
 
-    def run(self, week: str, *more: str) -> tuple[int, str]:
+    def run(self, week: str, webhook: str = "") -> tuple[int, str]:
         """Runs the retraining as a schedule does; returns its exit code and what it told."""
         source = {"kind": "folder", "path": str(self.photos)}
         settings = [
@@ -65,7 +66,6 @@ class Story:
             "training.epochs=12",
             "training.global_batch_size=32",
             f"retraining={{champion: weekly, arm: adamw, seeds: [0, 1], gate: {GATE}}}",
-            *more,
         ]
         arguments = [word for setting in settings for word in ("--set", setting)]
         out, err = io.StringIO(), io.StringIO()
@@ -76,6 +76,7 @@ class Story:
         ):
             # The same code every week, whatever is committed meanwhile.
             patch.setenv("OPTDUEL_CODE_VERSION", "1")
+            patch.setenv("OPTDUEL_ALERT_WEBHOOKS", webhook)
             patch.setenv("OPTDUEL_STAGING", str(self.photos.parent / "staging"))
             code = main(["run", "digits", "--root", self.root, *arguments, "--json"])
         if out.getvalue():
@@ -152,8 +153,11 @@ def test_four_weeks(story: Story) -> None:
     assert more["cost"]["processor_seconds"] > same["cost"]["processor_seconds"] > 0
 
     story.deliver(0, 1797, shuffled=True)
-    code, said = story.run("poisoned")
+    with receiving() as receiver:
+        code, said = story.run("poisoned", receiver.webhook)
     assert code == 0, said
+    assert receiver.events == ["optduel.gate.refused"]
+    assert CANARY not in said
     poisoned = story.weeks["poisoned"]["retraining"]
     assert poisoned["outcome"] == "refused"
     assert sum(one["relabelled"] for one in poisoned["decision"]["classes"]) > 100
