@@ -228,6 +228,17 @@ def test_a_run_under_way_outlives_replacing_pruning_and_pausing(kfp: KfpServer) 
     settles_on(kfp, 2, running)
 
 
+def test_a_time_that_passes_while_a_replacement_waits_has_one_run(kfp: KfpServer) -> None:
+    made(kfp, wanted())
+    kfp.recurring.pass_time(250)
+    assert made(kfp, wanted(2)) == {NAME: "replace"}
+    assert [f"{tick:%H:%M}" for _, tick in kfp.recurring.started] == ["14:05"]
+    (run,) = kfp.runs.values()
+    kfp.change(run, "SUCCEEDED")
+    kfp.recurring.pass_time(300)
+    assert [f"{tick:%H:%M}" for _, tick in kfp.recurring.started] == ["14:05", "14:10"]
+
+
 def test_what_is_pruned_under_a_run_goes_when_that_has_ended(kfp: KfpServer) -> None:
     running = with_a_run_under_way(kfp)
     assert made(kfp, prune=True) == {NAME: "delete"}
@@ -264,13 +275,13 @@ def kill() -> None:
     raise Killed
 
 
-REQUESTS = 18
-"""That a replacement makes, from its plan to its end."""
+CREATED, REQUESTS = 12, 18
+"""Of the requests of a replacement, from its plan on: the one that creates the new schedule, and the last."""
 
 some_requests = pytest.mark.parametrize(
     "number",
     [
-        pytest.param(number, marks=[] if number in (11, 14, 16, 17) else pytest.mark.exhaustive)
+        pytest.param(number, marks=[] if number in (CREATED, 14, 16, 17) else pytest.mark.exhaustive)
         for number in range(1, REQUESTS + 1)
     ],
 )
@@ -302,6 +313,17 @@ def test_of_two_applies_at_once_each_succeeds_and_one_schedule_is_enabled(
     assert len(theirs) == 1
     (enabled,) = (one for one in kfp.recurring_runs.values() if one["status"] == "ENABLED")
     settles_on(kfp, int(enabled["runtime_config"]["parameters"]["image"][2:]), running)
+
+
+def test_while_somebody_replaces_a_schedule_a_plan_says_so(
+    kfp: KfpServer, at_request: Callable[[int, Callable[[], None]], None]
+) -> None:
+    made(kfp, wanted())
+    kfp.recurring.pass_time(250)
+    seen: list[Change] = []
+    at_request(CREATED + 1, lambda: seen.extend(planned(kfp, wanted(2))))
+    made(kfp, wanted(2))
+    assert [(one.kind, one.reasons) for one in seen] == [("wait", ("somebody is replacing it right now",))]
 
 
 @pytest.mark.parametrize(
