@@ -189,6 +189,7 @@ def test_status_tells_the_last_run_the_next_and_what_is_overdue(
     kfp.logs[flow.pod("compare")] = "optduel: verdict: Not shown: 1 seed can never show a difference.\n"
     assert schedule(kfp, "status", "--json") == 0
     answer = capsys.readouterr().out
+    assert schedule(kfp, "status", "--grace-minutes", "0") == 0, "its last time has had its run"
     assert json.loads(answer)[1]["outcome"] == "Not shown: 1 seed can never show a difference."
     kfp.recurring.time += datetime.timedelta(minutes=25)
     for one in kfp.recurring_runs.values():

@@ -68,7 +68,7 @@ def test_the_double_is_as_large_as_the_real_one() -> None:
 @pytest.mark.parametrize(
     ("name", "count", "seeds", "per_trial"),
     [
-        ("trainjob", 2, 6, 22_500),
+        ("trainjob", 2, 6, 24_000),
         ("pod", 4, 40, 2_800),
         ("trainjob", 4, 100, 1_200),
         pytest.param("trainjob", 12, 100, 450, marks=pytest.mark.exhaustive),
