@@ -5,7 +5,6 @@ Writers of one data set write the same bytes: several at once, or one after a ki
 """
 
 import contextlib
-import json
 import time
 import warnings
 from pathlib import Path
@@ -153,7 +152,8 @@ def prepare_documents(
         StorageError: a place cannot be written.
     """
     section = decode(Data, data, "data")
-    if of_seeds := [(seed, prepare_records(section.with_split_of(seed), root)) for seed in json.loads(seeds)]:
+    wanted = decode(list[int], seeds, "seeds")
+    if of_seeds := [(seed, prepare_records(section.with_split_of(seed), root)) for seed in wanted]:
         document: Records | RecordsOfSeeds = RecordsOfSeeds(of_seeds=tuple(of_seeds))
         (_, prepared), *_ = of_seeds
     else:

@@ -6,7 +6,6 @@ So its size, its hash, the members of its archive, its layers and its numbers ar
 
 import contextlib
 import hashlib
-import json
 import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from optduel.components.core import ExperimentError
+from optduel.components.decoding import parse_object
 from optduel.components.settings import Model, PretrainedModel
 from optduel.components.storage import Download, as_storage_error, download, is_remote, local_path, stat
 
@@ -117,11 +117,11 @@ def check_start(model: Model, image_shape: tuple[int, int, int]) -> None:
                     raise ExperimentError(f"{where}: no Keras model: lacks {', '.join(sorted(missing))}")
                 if sum(sizes.values()) > MOST_BYTES:
                     raise ExperimentError(f"{where}: unpacks to more than {MOST_BYTES:,} bytes")
-                config = json.loads(archive.read(_CONFIG))
+                config = parse_object(archive.read(_CONFIG))
                 _check_layers(where, config, model, image_shape)
                 with tempfile.TemporaryDirectory(prefix="optduel-") as scratch:
                     _check_numbers(where, Path(archive.extract(_WEIGHTS, scratch)))
-        except (zipfile.BadZipFile, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
+        except (zipfile.BadZipFile, ValueError, KeyError, TypeError, AttributeError) as error:
             # What a file that is no archive, or whose JSON is not Keras', gives.
             raise ExperimentError(
                 f"{where}: no model in Keras' format (.keras): {str(error)[:80]}; save it with Keras 3"

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import re
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from optduel.components.core import DataError
+from optduel.components.decoding import parse_json, parse_object
 from optduel.components.prepare.sources.kept_bytes import KeptBytes
 from optduel.components.records import make_room, staging_folder
 from optduel.components.settings import TableSource
@@ -174,8 +174,8 @@ def _read_json_lines(source: TableSource, where: str, text: str) -> Columns:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
+            row = parse_json(line)
+        except ValueError as error:
             raise DataError(
                 f"{where}: line {number} is no JSON; write an object for each image in a line"
             ) from error
@@ -252,9 +252,9 @@ def _image_of(cell: Any, table: Columns) -> str | int | None:
 def _told_names(metadata: dict[bytes, bytes] | None, label: str) -> list[str] | None:
     """The names of the labels, as Hugging Face's library `datasets` writes them into a Parquet file."""
     try:
-        features = json.loads((metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
+        features = parse_object((metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
         names = features[label]["names"]
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError):
         return None
     is_list = isinstance(names, list) and all(isinstance(name, str) for name in names)
     return names if is_list else None
