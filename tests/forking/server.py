@@ -24,6 +24,7 @@ from optduel.components.numerics import library_environment
 
 FREE = ("OPTDUEL_", "PYTEST_", "AWS_", "STORAGE_EMULATOR_HOST", "TF_CONFIG", "TMPDIR", "CLUSTER_SPEC")
 FREE += (
+    "DISABLE_GCS_",  # set where our storage imports Google's
     "PYTHONSAFEPATH",
     "no_proxy",
     "NO_PROXY",

@@ -88,7 +88,8 @@ def test_an_environment_that_imports_read_starts_the_usual_way(forking_python: s
 def test_a_part_of_what_imports_set_may_be_there_already(forking_python: str) -> None:
     """As in a test process that has imported TensorFlow and whose fixtures undid a part of what that set."""
     command = [forking_python, "-c", f"{SHARED}\nprint(os.environ['TF2_BEHAVIOR'])"]
-    environment = os.environ | {"TF2_BEHAVIOR": "1", "KERAS_BACKEND": "tensorflow"}
+    storage = {"DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA": "true"}
+    environment = os.environ | storage | {"TF2_BEHAVIOR": "1", "KERAS_BACKEND": "tensorflow"}
     ended = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     parent, told = ended.stdout.split()
     assert is_forked(parent), log(forking_python)
