@@ -18,6 +18,7 @@ COMMANDS = (
     "show",
     "check",
     "run",
+    "extend",
     "compile",
     "report",
     "history",
