@@ -113,7 +113,7 @@ THIRD = [1 / 3] * 3
         (with_column("probabilities", [THIRD] * 4 + [[0.5, 0.4, 0.0]]), "sum to 1"),
         (with_metadata(**{"optduel.classes": b'["a", "b"]'}), "needs 2 probabilities"),
         (with_metadata(**{"optduel.classes": b'["a", "b", 3]'}), "names of the classes are no list"),
-        (with_metadata(**{"optduel.classes": b"[" * 5000}), "names of the classes are no list"),
+        (with_metadata(**{"optduel.classes": b"[" * 5000}), "not predictions: not JSON"),
         (with_metadata(**{"optduel.classes": None}), "not predictions"),
         (with_metadata(**{"optduel.table": b"history"}), "holds the table 'history'"),
         (with_metadata(**{"optduel.schema_version": b"2"}), "schema version = 2"),
