@@ -42,7 +42,15 @@ def add_champion_commands(add_command: Adder, default_root: str) -> None:
     def add(
         command: Callable[[argparse.Namespace], None], name: str, purpose: str, changes: bool
     ) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=purpose, description=purpose)
+        named = " flowers-20261128T101500Z" if name == "promote" else ""
+        example = f"{named} --by ada --reason 'measured again'" if changes else ""
+        sub = commands.add_parser(
+            name,
+            help=purpose,
+            description=purpose,
+            epilog=f"example:\n  optduel champion {name} flowers{example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
         sub.set_defaults(command=command)
         sub.add_argument("name", metavar="NAME", help="the champion's name")
         sub.add_argument(

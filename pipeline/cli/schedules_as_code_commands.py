@@ -80,7 +80,7 @@ def add_schedules_as_code_commands(add: Add) -> None:
         "--time-zone",
         default="UTC",
         metavar="ZONE",
-        help="in which the server reads cron expressions: its CRON_SCHEDULE_TIMEZONE (default: %(default)s)",
+        help="time zone of the server's cron expressions, its CRON_SCHEDULE_TIMEZONE (default: %(default)s)",
     )
     status.add_argument(
         "--grace-minutes",

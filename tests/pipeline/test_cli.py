@@ -17,18 +17,36 @@ COMMANDS = (
     "list",
     "show",
     "check",
+    "data",
     "run",
     "extend",
     "compile",
     "report",
     "history",
+    "extend",
     "submit",
     "status",
     "logs",
     "cancel",
     "doctor",
+    "lineage",
     "schedule",
-    *(f"schedule {command}" for command in ("create", "list", "pause", "resume", "delete")),
+    *(
+        f"schedule {command}"
+        for command in (
+            "create",
+            "list",
+            "pause",
+            "resume",
+            "delete",
+            "plan",
+            "apply",
+            "import",
+            "status",
+        )
+    ),
+    "champion",
+    *(f"champion {command}" for command in ("show", "history", "promote", "rollback", "pin")),
 )
 
 
