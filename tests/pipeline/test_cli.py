@@ -84,7 +84,7 @@ def test_every_argument_says_in_whole_words_what_it_is() -> None:
 def test_list_names_every_shipped_experiment(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "list", "--json")
     assert code == 0
-    assert [entry["name"] for entry in json.loads(out)] == ["digits", "flowers", "tutorial"]
+    assert [entry["name"] for entry in json.loads(out)] == ["coupling", "digits", "flowers", "tutorial"]
     _, text, _ = run(capsys, "list")
     for entry in json.loads(out):
         assert f"{entry['name']:<10} {entry['title']}" in text
@@ -222,7 +222,7 @@ def test_check_finds_nothing_to_caution_in_the_fair_experiments(
     ("arguments", "message"),
     [
         (["check", "digit"], "experiment = digit: no such experiment; did you mean 'digits'?"),
-        (["check", "nothing-like-it"], "there are digits, flowers, tutorial"),
+        (["check", "nothing-like-it"], "there are coupling, digits, flowers, tutorial"),
         (["check", "absent.yaml"], "experiment = absent.yaml: No such file or directory"),
         (
             ["check", "digits", "--set", "training.epoch=3"],

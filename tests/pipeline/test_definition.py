@@ -203,7 +203,7 @@ def test_task_gets_its_own_section_only() -> None:
     assert parameters_of(before, "prepare") != parameters_of(recoloured, "prepare")
 
 
-@pytest.mark.parametrize("name", ["digits", "flowers", "tutorial"])
+@pytest.mark.parametrize("name", ["coupling", "digits", "flowers", "tutorial"])
 def test_every_shipped_experiment_compiles(name: str) -> None:
     pipeline, _ = yaml.load_all(compiled(load_experiment(name), deployment()), yaml.CSafeLoader)
     assert pipeline["pipelineInfo"]["name"] == f"optduel-{name}"
