@@ -36,7 +36,7 @@ def checkout(tmp_path: Path) -> Path:
     """A copy of the code in a repository of its own, with one commit."""
     if not shutil.which("git"):
         pytest.skip("git is not installed")
-    for room in ("redaction", "core", "settings", "storage", "results"):
+    for room in ("redaction", "core", "decoding", "settings", "storage", "records", "results"):
         shutil.copytree(
             REPOSITORY / "components" / room,
             tmp_path / "components" / room,
