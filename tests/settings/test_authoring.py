@@ -36,7 +36,10 @@ def refusal(authored: dict[str, Any], *assignments: str) -> str:
         ("training={global_batch_size: 8}", "training.epochs: is required"),
         ("model={name: linear, dropout: 0}", "model.dropout: no such field; there are name"),
         # kinds
-        ("model.name=tutorial", "model.name = 'tutorial': must be one of tutorial_cnn, cnn, linear, resnet;"),
+        (
+            "model.name=tutorial",
+            "model.name = 'tutorial': must be one of tutorial_cnn, cnn, linear, resnet, pretrained;",
+        ),
         ("arms.0.optimizer=adan", "arms.first.optimizer = 'adan': must be one of sgd, sgdw, adam, adamw;"),
         ("data.source={}", "data.source.kind: is required; one of digits, tfds, folder"),
         (
