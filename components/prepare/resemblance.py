@@ -23,9 +23,9 @@ LEAST_PIXELS = 32
 ALIKE_BITS = 60
 """Bits of 256 by which alike images differ at most.
 
-Of the 6.7 million pairs of photos of tf_flowers 30 are that near, all of them one scene or one photo; the
-nearest pair of unlike photos differs in 82. A photo that is encoded again or halved differs in 8 at most, one
-that is cut by 3 % on each side in 46 (median). `tests/prepare/test_resemblance.py` holds both.
+Chosen after a look at tf_flowers: 30 of its 6.7 million pairs of photos are that near. Of 200 of the photos,
+encoded again or halved, none differs in more than 8 bits; cut by 2 % on each side, in 52 at most. Of those
+cut by 5 %, most are missed. `tests/prepare/test_resemblance.py` holds it on images that it makes.
 """
 
 ALIKE_LOW_BITS = 16
