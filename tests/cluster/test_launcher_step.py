@@ -47,6 +47,7 @@ def test_a_step_ends_with_the_model_that_its_worker_trained(
                 }
             ),
             seeds="[1]",
+            chosen="",
             root=str(tmp_path / "root"),
             records=dsl.Dataset(uri=str(records_file)),
             job=job_json(gang_seconds=120, run_seconds=120),
