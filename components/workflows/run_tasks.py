@@ -176,7 +176,7 @@ def _place(name: str) -> Place:
 
 
 def _planned(
-    workflow: Workflow, component: Mapping[str, Any], place: Place, seed: str
+    workflow: Workflow, component: Mapping[str, Any], place: Place, which: str
 ) -> Iterator[tuple[Place, str]]:
     """Where each task is, and the name that is shown for it."""
     components = workflow.specification.get("components", {})
@@ -187,13 +187,16 @@ def _planned(
             (watched,) = task["dependentTasks"]
             here = (*place, watched, "onExit", name)
         if "dag" not in inner:
-            yield here, task.get("taskInfo", {}).get("name", name) + seed
+            yield here, task.get("taskInfo", {}).get("name", name) + which
         elif items := task.get("parameterIterator", {}).get("items", {}).get("raw"):
             for index, item in enumerate(_items(items)):
                 iteration = (*here, f"iteration-iterations({index}:{index})", "iteration-item")
-                yield from _planned(workflow, inner, iteration, f" seed {item}")
+                # A search is divided among tasks; other loops are over seeds.
+                told = task.get("taskInfo", {}).get("name", name)
+                inner_which = f" part {index + 1}" if told.endswith("-settings") else f" seed {item}"
+                yield from _planned(workflow, inner, iteration, inner_which)
         else:
-            yield from _planned(workflow, inner, here, seed)
+            yield from _planned(workflow, inner, here, which)
 
 
 def _items(text: str) -> list[Any]:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from optduel.components.core import ExperimentError, OptduelError
+from optduel.components.core import ExperimentError, OptduelError, StorageError
 from optduel.components.results import code_version
 from optduel.components.settings import Experiment
 from optduel.components.storage import is_remote, join, kind_of, local_path, resolved
@@ -337,11 +337,11 @@ def _on_class_names(experiment: Experiment) -> list[str]:
 
     source = experiment.data.source
     places = source.places.values()
-    if (
-        not places
-        or source.kind == "tfds"
-        or not all(not is_remote(place) and kind_of(place) for place in places)
-    ):
+    try:
+        are_here = all(not is_remote(place) and kind_of(place) for place in places)
+    except StorageError:  # a caution tells that it cannot be looked at
+        return []
+    if not places or source.kind == "tfds" or not are_here:
         return []
     from optduel.components.prepare.sources import SOURCES
 

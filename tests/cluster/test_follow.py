@@ -29,7 +29,7 @@ FOUR_ARMS = "arms=[{}]".format(
 
 
 def prepared(*assignments: str) -> Submission:
-    experiment = load_experiment("digits", assignments)
+    experiment = load_experiment("digits", ("tuning=null", *assignments))
     return prepare(experiment, load_deployment("pod", ["image=registry.example/optduel:1"]))
 
 
@@ -82,6 +82,19 @@ def test_every_task_is_told_when_it_begins_and_when_it_ends(
         assert [line for line in lines if line.startswith(f"{task}: ")] == [
             f"{task}: {one}" for one in states
         ]
+
+
+def test_a_search_is_told_part_by_part(kfp: KfpServer, connection: Connection) -> None:
+    tuned = prepared("study.seeds=[3]", "tuning={trials: 4, seeds: [100], tasks: 2}")
+    lines = watch(connection, submit(connection, tuned).run_id)
+    assert [line.removesuffix(": succeeded") for line in lines if line.endswith(": succeeded")] == [
+        "prepare",
+        *(f"tune {arm} part {part}" for arm in ("adamw", "sgd-l2") for part in (1, 2)),
+        "choose",
+        *(f"{stage} {arm} seed 3" for arm in ("sgd-l2", "adamw") for stage in ("train", "evaluate")),
+        "compare",
+        "report",
+    ]
 
 
 def test_another_attempt_is_told(kfp: KfpServer, connection: Connection, submission: Submission) -> None:
@@ -259,6 +272,7 @@ def test_waiting_prints_the_verdict_or_what_became_of_the_run(
         }
     )
     arguments = ["submit", "digits", "--image", "i:1", "--set", "study.seeds=[0]", "--wait"]
+    arguments += ["--set", "tuning=null"]
     assert command(kfp, *arguments) == 0
     captured = capsys.readouterr()
     assert captured.out.splitlines()[1:] == [sentence]

@@ -23,7 +23,6 @@ COMMANDS = (
     "compile",
     "report",
     "history",
-    "extend",
     "submit",
     "status",
     "logs",

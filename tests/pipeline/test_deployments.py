@@ -176,6 +176,8 @@ COMMON = {
     "cached": True,
     "retries": {"attempts": 2, "pause_seconds": 30, "within_seconds": 604800},
     "kept_seconds": 604800,
+    "alerts": None,
+    "prices": None,
 }
 JOB = {
     "runtime": "tensorflow-distributed",
