@@ -18,6 +18,7 @@ from tests.faults.answers import EXPIRED, status
 from tests.faults.proxy import Fault
 from tests.servers.places import Place, one_store
 from tests.train.checkpoints import a_checkpoint, assert_is, step_file
+from tests.train.processes import wait_until
 
 ALWAYS = 1_000_000
 SENDING = ("PUT", "POST")
@@ -121,7 +122,7 @@ def test_faults_that_last_end_the_trial_with_one_error_and_what_was_saved_stays(
     if (place.kind, kind) in WITHOUT_A_BODY:
         pytest.skip("such an answer has no body")
     train_to(recorder, 1)
-    recorder.finish([])
+    wait_until(lambda: latest(task.checkpoint_folder, "trial"))
     monkeypatch.setenv("OPTDUEL_STORAGE_SECONDS", str(SECONDS))
     make, told = LASTING[kind]
     fault = make(place.kind)
