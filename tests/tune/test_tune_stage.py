@@ -8,13 +8,21 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from optduel.components.core import LaunchError
 from optduel.components.records import Records
-from optduel.components.results import TunedSettings, TunedTrial, read_document, run_folder, tuned_part
+from optduel.components.results import (
+    TunedSettings,
+    TunedTrial,
+    code_version,
+    read_document,
+    run_folder,
+    tuned_part,
+)
 from optduel.components.settings import canonical_json
 from optduel.components.train.contract.task import Task
 from optduel.components.tune.tune import tune_settings
@@ -43,16 +51,18 @@ class Refusing:
 
 
 @pytest.fixture
-def place(records: Records, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def place(records: Records, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A root with records that have lost their test split."""
     monkeypatch.setenv("OPTDUEL_CODE_VERSION", "of-this-test")
+    code_version.cache_clear()
     folder = tmp_path / "digits"
     shutil.copytree(records.location, folder)
     for shard in records.manifest.splits["test"].shards:
         (folder / shard.file).unlink()
     moved = records.model_copy(update={"location": str(folder)})
     (tmp_path / "records.json").write_text(moved.canonical_json())
-    return tmp_path
+    yield tmp_path
+    code_version.cache_clear()
 
 
 def numbers_of(place: Path, run: str) -> str:
