@@ -38,6 +38,7 @@ def run_benchmarks(*arguments: str, **environment: str) -> subprocess.CompletedP
     )
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @needs_two_cores
 def test_a_quick_run_measures(tmp_path: Path) -> None:

@@ -142,6 +142,7 @@ def test_no_report_is_made_where_trials_are_missing(
     assert not (failed / "report.html").exists()
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_study_outlives_an_arm_that_diverges(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -134,7 +134,13 @@ def on(records: Records, task: Task) -> Task:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("replicas", "batch_size"), [(2, 7), (4, 3)], ids=["last-batch", "every-batch"])
+@pytest.mark.parametrize(
+    ("replicas", "batch_size"),
+    [
+        pytest.param(2, 7, id="last-batch"),
+        pytest.param(4, 3, id="every-batch", marks=pytest.mark.exhaustive),
+    ],
+)
 @BOTH
 def test_replicas_without_an_example_change_nothing(
     arm: object,

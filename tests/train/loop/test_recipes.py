@@ -76,9 +76,10 @@ def run(quick_starts: None) -> Run:
     return history
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @PRECISIONS
-@pytest.mark.parametrize("workers", [2, pytest.param(4, marks=pytest.mark.exhaustive)])
+@pytest.mark.parametrize("workers", [2, 4])
 def test_workers_have_one_history(workers: int, precision: str, make: MakeTask, run: Run) -> None:
     alone = run(make("alone", precision))
     assert epochs_of(alone, "train")[0].examples % 64, "the last batch must be ragged"
