@@ -107,17 +107,18 @@ def docker_runner(
 def hand_over(root: Path, run: str) -> None:
     """Gives the images' user the folders below a root that tasks write to; to be called by root.
 
-    These are the index, the trials', the run's, and the records'. What else lies there is not ours, as in
-    `--root /srv`. What belongs to another user than root stays as it is, and links are not followed.
+    These are the index, those of trials, settings and champions, the run's, and the records'. What else lies
+    there is not ours, as in `--root /srv`. What belongs to another user than root stays as it is, and links
+    are not followed.
     """
     datasets = root / "datasets"
-    shared = [datasets, root / "index", root / "trials"]
+    shared = [datasets, *(root / name for name in ("champions", "index", "trials", "tuned"))]
     for folder in shared:
         folder.mkdir(exist_ok=True)
     names = [name for name in datasets.iterdir() if name.is_dir() and not name.is_symlink()]
     prepared = [folder for name in names for folder in name.iterdir() if _FINGERPRINT.fullmatch(folder.name)]
     holders = {folder.parent for folder in prepared}
-    trees = [root / "runs" / run, *prepared]
+    trees = [root / "runs" / run, root / "champions", *prepared]
     inner = [Path(folder) for tree in trees for folder, _, _ in os.walk(tree)]
     for folder in (*shared, *holders, *inner):
         if not folder.is_symlink() and folder.stat().st_uid == 0:

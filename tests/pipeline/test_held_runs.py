@@ -188,6 +188,8 @@ def test_root_gives_away_nothing_but_our_own_folders(tmp_path: Path) -> None:
         "index",
         "runs/mine/tasks",
         "trials",
+        "tuned",
+        "champions/mine/history",
     ]
     others = ["home", "home/somebody", "datasets/theirs/deep", "runs/other", "elsewhere"]
     for name in (*ours, *others):
@@ -196,5 +198,5 @@ def test_root_gives_away_nothing_but_our_own_folders(tmp_path: Path) -> None:
     (tmp_path / "runs" / "mine" / "link").symlink_to(tmp_path / "elsewhere")
     hand_over(tmp_path, "mine")
     given = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.lstat().st_uid == 65532}
-    assert given == {*ours, "runs/mine"}
+    assert given == {*ours, "runs/mine", "champions", "champions/mine"}
     assert tmp_path.stat().st_uid == 0
