@@ -24,7 +24,7 @@ COMMAND = [
     "run",
     "digits",
 ]
-ENDLESS = ["--set", "training.epochs=10000"]
+ENDLESS = ["--set", "training.epochs=10000", "--set", "tuning=null"]
 MARK = "OPTDUEL_TEST_MARK"
 """An environment variable, which all processes of a run inherit."""
 

@@ -22,6 +22,8 @@ from tests.train.processes import ending, wait_until
 
 Answer = tuple[int, str, str]
 
+ENDLESS = ("--set", "training.epochs=10000", "--set", "tuning=null")
+
 
 @pytest.fixture
 def command(
@@ -133,7 +135,7 @@ def test_an_interrupt_removes_the_containers_and_starts_no_other(
     ]
     root = tmp_path / "study"
     process = subprocess.Popen(
-        [*command, "--root", str(root), "--image", image, "--set", "training.epochs=10000"],
+        [*command, "--root", str(root), "--image", image, *ENDLESS],
         env={**os.environ, "DOCKER_HOST": docker_host},
         stderr=subprocess.PIPE,
         text=True,
@@ -160,7 +162,7 @@ def test_the_containers_of_a_run_that_is_killed_end_with_it(
     process = subprocess.Popen(
         [
             *(sys.executable, "-c", "from optduel.pipeline.cli import entry; entry()", "run", "digits"),
-            *("--root", str(root), "--image", image, "--set", "training.epochs=10000"),
+            *("--root", str(root), "--image", image, *ENDLESS),
         ],
         env={**os.environ, "DOCKER_HOST": docker_host},
         stderr=subprocess.PIPE,
