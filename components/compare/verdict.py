@@ -253,7 +253,7 @@ def _more_seeds(needed: Needed | None) -> str:
     found = f". {needed.seeds} seeds would show a difference of this size with {percent(needed.power)} chance"
     if needed.examples is None:
         return found
-    return f"{found}, and on images of this kind with {whole(needed.examples)} of them"
+    return f"{found}; on images of this kind that takes {whole(needed.examples)} test images as well"
 
 
 def _more_images(needed: Needed | None) -> str:
