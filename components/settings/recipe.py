@@ -74,11 +74,6 @@ class Augmentation(Section):
         return self
 
     @property
-    def changes_pixels(self) -> bool:
-        """Whether anything but mixup is on."""
-        return self.model_copy(update={"mixup": None}) != Augmentation()
-
-    @property
     def text(self) -> str:
         """What is on, for people."""
         crop = self.random_resized_crop
