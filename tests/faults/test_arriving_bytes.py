@@ -58,11 +58,12 @@ class Arriving(StagedRecords):
 
     Args:
         looks: bytes that have arrived; all shards are there after the last look.
+        before: bytes that are there before the first.
     """
 
-    def __init__(self, looks: Sequence[int]) -> None:
+    def __init__(self, looks: Sequence[int], before: int = 0) -> None:
         self._looks = list(looks)
-        self._seen = 0
+        self._seen = before
 
     def wait(self, shards: object, seconds: float | None = None) -> bool:
         self._seen = self._looks.pop(0) if self._looks else self._seen
@@ -89,18 +90,18 @@ class Together:
 
 
 @pytest.mark.parametrize(
-    ("looks", "reports"),
-    [([1, 2, 3, 4], 4), ([1, 1, 1, 4], 2), ([0, 0, 0, 0], 0)],
-    ids=["all the time", "with a pause", "never"],
+    ("before", "looks", "reports"),
+    [(0, [1, 2, 3, 4], 4), (0, [1, 1, 1, 4], 2), (0, [0, 0, 0, 0], 0), (1, [1, 1, 1, 1], 1)],
+    ids=["all the time", "with a pause", "never", "before they met"],
 )
 def test_what_arrives_at_one_worker_is_progress_for_all(
-    looks: list[int], reports: int, records: Records, tmp_path: Path
+    before: int, looks: list[int], reports: int, records: Records, tmp_path: Path
 ) -> None:
     """The first has all that it needs, and would hang in silence until its supervisor ends the group."""
     task = make_task(records, tmp_path / "trial", workers=2)
     together = Together()
     controls = [Control(None), Control(None)]
-    arriving = [Arriving([0]), Arriving(looks)]
+    arriving = [Arriving([0]), Arriving(looks, before)]
     threads = [
         threading.Thread(
             target=Arrival(task, worker, controls[worker], together.minima).wait,

@@ -69,7 +69,8 @@ class Arrival:
     def _wait(
         self, is_here: Callable[[float], bool], count: Callable[[], int], phase: str, step: int
     ) -> None:
-        before, is_everywhere = count(), False
+        # What came before all workers met here is news as well: nobody has been told.
+        before, is_everywhere = 0, False
         while not is_everywhere:
             is_own_here = is_here(LOOK_SECONDS)
             now = count()
