@@ -68,6 +68,9 @@ _USER_AND_PASSWORD = re.compile(r"(:/{1,2})[^/@\"'<>:]*:")
 _SCHEMES_OF_PLACES = ("gs:", "s3:", "minio:", "file:")
 """Their names may hold an @ anywhere but in front of the first slash."""
 
+_FOLDERS = ("PWD", "OLDPWD")
+"""What a shell calls the current folder and the last one; people read their paths in all that is told."""
+
 _SHORTEST = 8
 """Characters of a value of the environment that is searched for."""
 
@@ -80,7 +83,7 @@ def redacted(text: str) -> str:
         'http://***@host/a?*** 403; api_key: ***'
     """
     for name, value in os.environ.items():
-        if len(value) >= _SHORTEST and is_secret(name):
+        if len(value) >= _SHORTEST and name not in _FOLDERS and is_secret(name):
             text = text.replace(value, _HIDDEN)
     if "@" in text:
         text = re.sub(r"\S+", _without_password, text)

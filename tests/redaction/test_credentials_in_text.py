@@ -157,6 +157,16 @@ def test_ordinary_words_are_shown(text: str) -> None:
     assert redacted(text) == text
 
 
+@pytest.mark.parametrize("name", ["PWD", "OLDPWD"])
+def test_the_current_folder_is_no_secret(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shells name it PWD, which others call a password."""
+    monkeypatch.setenv(name, "/home/me/flowers")
+    assert (
+        redacted("report: /home/me/flowers/runs/a/report.html")
+        == "report: /home/me/flowers/runs/a/report.html"
+    )
+
+
 def test_the_environment_s_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MINE_DB_PASSWORD", "correct horse")
     monkeypatch.setenv("MY_TOKEN_FILE", "/run/token")
