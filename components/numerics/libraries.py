@@ -37,12 +37,14 @@ _KEPT = (
     "CUDNN_LOG",
     "KMP_DUPLICATE_LIB_OK",  # scikit-learn sets these two for its own process
     "KMP_INIT_AT_FORK",
+    "TF_CLI_",  # Terraform's, not TensorFlow's
     "TF_CONFIG",  # the group, which the worker writes
     "TF_CPP_",  # what TensorFlow logs
     "TF_GPU_ALLOCATOR",
     "TF_GPU_THREAD_",
+    "TF_VAR_",  # Terraform's
 )
-"""Of those the ones that change none: logs, memory, how threads are started."""
+"""Of those the ones that change none: logs, memory, how threads are started, what others read."""
 
 _OURS = {
     "KERAS_BACKEND": "tensorflow",
