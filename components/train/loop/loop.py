@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from optduel.components.core import LaunchError, OptduelError, say
+from optduel.components.core import LaunchError, OptduelError, say, seconds_in_words
 from optduel.components.records import SplitReader
 from optduel.components.results import environment, now
 from optduel.components.settings import canonical_json
@@ -39,6 +39,9 @@ from optduel.components.train.model.precision import resolve_precision
 
 CALL_SECONDS = 1.0
 """Steps of about this duration are done between two looks at the clock, at progress and at stop requests."""
+
+TELL_SECONDS = 10.0
+"""Between two lines on settings, which may take a second each."""
 
 
 def train(task: Task, strategy: tf.distribute.Strategy, control: Control) -> None:
@@ -73,11 +76,19 @@ def train(task: Task, strategy: tf.distribute.Strategy, control: Control) -> Non
                 f"train {task.name}: workers differ in which trials are finished; give them one {task.output}"
             )
         bench = Bench(strategy, epoch_steps)
-        for number, trial in enumerate(left, start=len(task.trials) - len(left)):
+        first, begun = len(task.trials) - len(left), time.monotonic()
+        told = begun
+        for number, trial in enumerate(left, start=first):
             control.steps_before = number * epoch_steps * task.training.epochs
             arrive = partial(arrival.wait, staged, "validation", "receiving")
             _train_trial(trial, strategy, control, readers, arrive, bench, worker, clock)
             clock = time.perf_counter()
+            is_told = worker == 0 and trial.setting is not None
+            if is_told and time.monotonic() - told >= TELL_SECONDS:
+                told, done = time.monotonic(), number + 1
+                rest = (len(task.trials) - done) * (told - begun) / (done - first)
+                of = f"{done} of the {len(task.trials)} trials of this task"
+                say(f"train {trial.name}: trained, {of}; {seconds_in_words(rest)} left")
 
 
 def _train_trial(

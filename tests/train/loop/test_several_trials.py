@@ -1,6 +1,7 @@
 """Trials that follow each other in one process: each is the lone one, and nothing is compiled again."""
 
 import gc
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -108,8 +109,12 @@ class StopInTrial(Control):
 
 
 def test_a_stopped_group_goes_on_with_the_trial_that_it_was_at(
-    make_task: MakeTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_task: MakeTask,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.setattr(loop, "TELL_SECONDS", 0)
     task = make_task("tuned", SGD, {"name": "linear"}, epochs=2)
     trials = [tuned(task, number, 100, l2=0.001 * number) for number in range(3)]
     group = trials[0].with_following(trials[1:], str(tmp_path / "home"))
@@ -125,8 +130,13 @@ def test_a_stopped_group_goes_on_with_the_trial_that_it_was_at(
         prepare(self, task, precision)
 
     monkeypatch.setattr(loop.Bench, "lay_out", noted)
+    capsys.readouterr()
     train(group)
     assert begun == [1, 2]
+    assert re.findall(r"(setting \d), seed 100: trained, (.*); (?:\d+) s left", capsys.readouterr().err) == [
+        ("setting 1", "2 of the 3 trials of this task"),
+        ("setting 2", "3 of the 3 trials of this task"),
+    ]
     assert Path(trials[0].record_file).stat().st_mtime_ns == first
     for trial in trials:
         assert reproducible(read_history(trial.history_file)) == lone(trial, tmp_path)
