@@ -361,6 +361,36 @@ def resnet(setting: Setting) -> Benchmark:
     )
 
 
+SETTINGS = (10, 20, 50)
+"""How many settings one training process tries; the first is what a task of `digits` has."""
+
+
+def tuning(setting: Setting) -> Benchmark:
+    """Settings per minute: many by one training process against one by each."""
+
+    def search(name: str, settings: int, is_tuned: bool) -> Contestant:
+        arguments = {
+            "records": setting.workload.records("digits"),
+            "settings": 2 if setting.is_quick else settings,
+            "is_tuned": is_tuned,
+        }
+        return Contestant(name, "tuning_rate", arguments, ("records digits",), (setting.cores,))
+
+    alone = search("train, a process for each of 4", 4, False)
+    together = [search(f"tune, one process for {count}", count, True) for count in SETTINGS]
+    rate = Measure("settings_per_minute", "settings/min")
+    return Benchmark(
+        "tuning",
+        "settings of `digits`, whole trials of ten epochs, all starts included",
+        setting.seeds,
+        (alone, *together),
+        (rate,),
+        tuple(
+            Comparison(f"{each.name} / {alone.name}", rate.key, each.name, alone.name) for each in together
+        ),
+    )
+
+
 CATALOGUE: dict[str, Callable[[Setting], Benchmark]] = {
     "arm": arm,
     "step": step,
@@ -369,6 +399,7 @@ CATALOGUE: dict[str, Callable[[Setting], Benchmark]] = {
     "memory": memory,
     "augmentation": augmentation,
     "resnet": resnet,
+    "tuning": tuning,
     "storage": lambda setting: copies(setting.seeds, setting.cores, setting.is_quick),
     "accuracy": accuracy,
 }
@@ -376,5 +407,5 @@ CATALOGUE: dict[str, Callable[[Setting], Benchmark]] = {
 ON_REQUEST = ("accuracy",)
 """Those that run only when they are named: they take hours."""
 
-WITHOUT_PHOTOS = ("storage",)
+WITHOUT_PHOTOS = ("storage", "tuning")
 """Those that need no archive of photos."""
