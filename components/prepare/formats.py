@@ -1,6 +1,6 @@
 """Which images can be read, how they are told by their first bytes, and what else files among them may be."""
 
-from pathlib import PurePath
+import os.path
 
 import pillow_heif.options
 from PIL import AvifImagePlugin
@@ -85,7 +85,7 @@ _DICOM_PLACE = 128
 
 def is_image_name(name: str) -> bool:
     """Whether the name's ending is one of a supported image format."""
-    return PurePath(name).suffix.lower() in _SUFFIXES
+    return promised_format(name) is not None
 
 
 def image_suffixes() -> str:
@@ -113,7 +113,7 @@ def _of_brands(encoded: bytes) -> str | None:
 
 def promised_format(file_name: str) -> str | None:
     """The format that a name's ending promises."""
-    return _SUFFIXES.get(PurePath(file_name).suffix.lower())
+    return _SUFFIXES.get(os.path.splitext(file_name)[1].lower())
 
 
 def describe_foreign(encoded: bytes) -> str:

@@ -13,9 +13,9 @@ from optduel.components.prepare.sources import Source, read_encoded
 from optduel.components.records import free_room, staging_folder
 from optduel.components.storage import as_storage_error
 
-_MEMORY_SHARE = 4
-"""Of what lies on this machine no more is kept than this part of the memory: on the disk a copy would be
-no faster than the file."""
+_MEMORY_SHARE = 8
+"""Of what lies on this machine this part of the memory is kept, in memory: on the disk a copy would be no
+faster than the file."""
 
 _DISK_SHARE = 2
 """Of the free disk, at most this part is taken by copies of what comes over a network."""
@@ -38,6 +38,7 @@ class Images:
         count = len(source.examples)
         self._places = np.full(count, -1, np.int64)
         self._sizes = np.zeros(count, np.int64)
+        self._held: dict[int, bytes] | None = {} if is_near else None
         self._end = 0
         self._lock = threading.Lock()
         place = staging_folder()
@@ -47,7 +48,7 @@ class Images:
         except OSError as error:
             raise as_storage_error(error, Path(place)) from error
         room = max(0, free_room() - reserved) // _DISK_SHARE
-        self._limit = min(room, usable_memory() // _MEMORY_SHARE) if is_near else room
+        self._limit = usable_memory() // _MEMORY_SHARE if is_near else room
 
     def close(self) -> None:
         """Gives up what was kept."""
@@ -65,6 +66,9 @@ class Images:
             if start + len(encoded) > self._limit:
                 return encoded
             self._end += len(encoded)
+        if self._held is not None:
+            self._held[position] = encoded
+            return encoded
         try:
             written = os.pwrite(self._file.fileno(), encoded, start)
         except OSError:  # the disk is full by now
@@ -85,6 +89,8 @@ class Images:
             StorageError: it cannot be read.
             DataError: it has another content by now.
         """
+        if self._held is not None and position in self._held:
+            return self._held[position]
         if self._places[position] >= 0:
             encoded = os.pread(self._file.fileno(), int(self._sizes[position]), int(self._places[position]))
             if len(encoded) == self._sizes[position]:

@@ -3,6 +3,7 @@
 Everything depends on content alone: neither file names nor the order of the listing change the result.
 """
 
+import functools
 import hashlib
 import itertools
 from collections import Counter, defaultdict
@@ -295,8 +296,12 @@ def _in_record_order(positions: Iterable[int], contents: Mapping[int, ImageConte
 
 
 def _keyed_hash(purpose: str, seed: int, digest: bytes) -> bytes:
-    key = hashlib.sha256(f"{purpose} {seed}".encode()).digest()
-    return hashlib.blake2b(digest, key=key, digest_size=16).digest()
+    return hashlib.blake2b(digest, key=_key_of(purpose, seed), digest_size=16).digest()
+
+
+@functools.lru_cache(maxsize=8)
+def _key_of(purpose: str, seed: int) -> bytes:
+    return hashlib.sha256(f"{purpose} {seed}".encode()).digest()
 
 
 def _refuse_missing_classes(

@@ -1,5 +1,7 @@
 """Each image is read once, and the records are the same however much room there is."""
 
+import contextlib
+import hashlib
 import resource
 from collections import Counter
 from collections.abc import Callable
@@ -9,6 +11,7 @@ from typing import Any
 import pytest
 
 from optduel.components.core import DataError
+from optduel.components.prepare import reading
 from optduel.components.prepare.prepare import prepare_records, prepare_source
 from optduel.components.records import Records
 from optduel.components.settings import Data, DigitsSource
@@ -104,11 +107,25 @@ def test_records_of_digits_are_those_of_earlier_versions(tmp_path: Path) -> None
 
 
 def test_copies_keep_to_the_budget_of_the_staging_folder(
-    images: Images, counting_source: Any, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    images: Images, counting_source: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPTDUEL_STAGING", str(tmp_path / "staging"))
     total = sum(len(encoded) for _, _, encoded, _ in images)
     monkeypatch.setenv("OPTDUEL_STAGING_BYTES", str(total))  # half of which may be taken
+    source = counting_source(images)
+    digests = [hashlib.sha256(encoded).digest() for _, _, encoded, _ in images]
+    with contextlib.closing(reading.Images(source, is_near=False, reserved=0)) as copies:
+        first = [copies.read(position) for position in range(len(images))]
+        again = [copies.read_again(position, digest) for position, digest in enumerate(digests)]
+    assert again == first == [encoded for _, _, encoded, _ in images]
+    assert set(source.reads.values()) == {1, 2}
+
+
+def test_what_is_held_in_memory_keeps_to_its_share(
+    images: Images, counting_source: Any, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    total = sum(len(encoded) for _, _, encoded, _ in images)
+    monkeypatch.setattr(reading, "usable_memory", lambda: 8 * total // 2)
     source = counting_source(images)
     prepare_source(source, settings(), tmp_path / "root", threads=1)
     assert set(source.reads.values()) == {1, 2}

@@ -32,6 +32,8 @@ from optduel.components.storage import (
 _LEVELS = 3
 """Of folders and files that are looked at: split, class, image."""
 
+_PIECE_BYTES = 1 << 20
+
 
 class Folder:
     """Images in class folders; ignored are other files beside these, and what systems leave behind.
@@ -50,35 +52,45 @@ class Folder:
         self.name = data_set_name(self._folder.name)
         self.description = describe_tree("folder", self._folder.name)
         try:
-            layout = lay_out(where, str(self._folder), self._walk(self._folder, 1))
+            layout = lay_out(where, str(self._folder), self._walk(()))
         except OSError as error:
             raise as_storage_error(error, self._folder) from error
         self.classes, self.examples, self.problems = layout.classes, layout.examples, layout.problems
+        self._start = os.path.join(self._folder, "")
 
     def read(self, position: int) -> bytes:
         """Reads an image file."""
-        return read_image_file(self._folder / self.examples[position].id)
+        return read_image_file(self._start + self.examples[position].id)
 
-    def _walk(self, folder: Path, level: int) -> Iterator[Found]:
-        for name in sorted(os.listdir(folder)):
-            if is_ignored(name):
+    def _walk(self, above: tuple[str, ...]) -> Iterator[Found]:
+        """What lies in a folder, which is given by its parts, and below."""
+        with os.scandir(self._folder.joinpath(*above)) as entries:
+            sorted_entries = sorted(entries, key=lambda entry: entry.name)
+        for entry in sorted_entries:
+            if is_ignored(entry.name):
                 continue
-            entry = folder / name
-            parts = entry.relative_to(self._folder).parts
-            leaves = self._leaves(entry)
-            if entry.is_dir() or (level == 1 and leaves and not entry.exists() and not is_image_name(name)):
+            parts = (*above, entry.name)
+            link = Path(entry.path) if entry.is_symlink() else None
+            leaves = link is not None and self._leaves(link)
+            is_folder = link.is_dir() if link else entry.is_dir()
+            if is_folder or (not above and link and leaves and self._may_be_class(link)):
                 yield Found(parts, is_folder=True, reason=LINK if leaves else None)
-                if level < _LEVELS and not leaves:
-                    yield from self._walk(entry, level + 1)
+                if len(parts) < _LEVELS and not leaves:
+                    yield from self._walk(parts)
             elif leaves:
                 yield Found(parts, is_folder=False, reason=LINK)
             else:
-                is_file = stat.S_ISREG(entry.stat().st_mode)
-                yield Found(parts, is_folder=False, reason=None if is_file else "is not a regular file")
+                yield Found(
+                    parts, is_folder=False, reason=None if entry.is_file() else "is not a regular file"
+                )
 
-    def _leaves(self, entry: Path) -> bool:
-        """Whether it is a link that leaves the folder or leads nowhere."""
-        return entry.is_symlink() and not (entry.exists() and entry.resolve().is_relative_to(self._folder))
+    def _leaves(self, link: Path) -> bool:
+        """Whether a link leaves the folder or leads nowhere."""
+        return not (link.exists() and link.resolve().is_relative_to(self._folder))
+
+    def _may_be_class(self, link: Path) -> bool:
+        """Whether a link leads nowhere, and may have led to the folder of a class."""
+        return not link.exists() and not is_image_name(link.name)
 
 
 def existing_folder(path: str, where: str) -> Path:
@@ -94,18 +106,30 @@ def existing_folder(path: str, where: str) -> Path:
     return resolved(place)
 
 
-def read_image_file(path: Path) -> bytes:
+def read_image_file(path: str | Path) -> bytes:
     """The content of an image file, or a byte more than is allowed.
 
     Raises:
         OSError: it cannot be read, or is no file.
     """
     # Without waiting: a pipe that has taken the file's place would let nobody go on.
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, "is no longer a regular file", str(path))
         # One byte more than is allowed shows that there is too much, without reading all of it.
-        return file.read(ENCODED_BYTES_LIMIT + 1)
+        content = os.read(descriptor, min(status.st_size, ENCODED_BYTES_LIMIT) + 1)
+        if len(content) == min(status.st_size, ENCODED_BYTES_LIMIT + 1):
+            return content
+        # It grows, or comes in pieces.
+        pieces, left = [content], ENCODED_BYTES_LIMIT + 1 - len(content)
+        while piece := os.read(descriptor, min(left, _PIECE_BYTES)):
+            pieces.append(piece)
+            left -= len(piece)
+        return b"".join(pieces)
+    finally:
+        os.close(descriptor)
 
 
 class StoredFolder:

@@ -176,6 +176,8 @@ def is_ignored(name: str) -> bool:
 
 def reason_against_name(name: str) -> str | None:
     """Why a name cannot be shown to anybody. Spaces of every width and emoji can."""
+    if name.isascii() and name.isprintable():
+        return None  # soon, as most are
     is_text = all(unicodedata.category(sign) not in _NO_TEXT or sign in _JOINERS for sign in name)
     return None if is_text else UNPRINTABLE
 
