@@ -22,7 +22,7 @@ HARMLESS = {
     "CUDA_VISIBLE_DEVICES": "1",
     "LD_LIBRARY_PATH": "/usr/local/cuda",
     "NCCL_SOCKET_IFNAME": "eth0",
-    "TF_CLI_CONFIG_FILE": "/home/me/.terraformrc",
+    "TF_CLI_CONFIG_FILE": "/srv/me/.terraformrc",
     "TF_CONFIG": "{}",
     "TF_CPP_MIN_LOG_LEVEL": "0",
     "TF_GPU_ALLOCATOR": "cuda_malloc_async",

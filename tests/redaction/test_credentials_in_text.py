@@ -160,10 +160,9 @@ def test_ordinary_words_are_shown(text: str) -> None:
 @pytest.mark.parametrize("name", ["PWD", "OLDPWD"])
 def test_the_current_folder_is_no_secret(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Shells name it PWD, which others call a password."""
-    monkeypatch.setenv(name, "/home/me/flowers")
+    monkeypatch.setenv(name, "/srv/me/flowers")
     assert (
-        redacted("report: /home/me/flowers/runs/a/report.html")
-        == "report: /home/me/flowers/runs/a/report.html"
+        redacted("report: /srv/me/flowers/runs/a/report.html") == "report: /srv/me/flowers/runs/a/report.html"
     )
 
 
