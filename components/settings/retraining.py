@@ -56,13 +56,14 @@ class Registry(Section):
     """Where a champion is registered.
 
     Attributes:
-        kind: "mlflow": a server of MLflow, over its REST API.
+        kind: "mlflow": a server of MLflow, over its REST API; "kubeflow": Kubeflow's Model Registry.
         address: of the server, without credentials: a secret sets MLFLOW_TRACKING_TOKEN, or
-            MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD.
+            MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD; for Kubeflow's MODEL_REGISTRY_TOKEN, where
+            it wants one.
         model: name of the registered model.
     """
 
-    kind: Literal["mlflow"] = "mlflow"
+    kind: Literal["mlflow", "kubeflow"] = "mlflow"
     address: Annotated[str, Field(pattern=r"^https?://[^\s/]+"), AfterValidator(without_credentials)]
     model: Annotated[str, Field(min_length=1, max_length=200)]
 
@@ -73,15 +74,15 @@ class Retraining(Section):
     Attributes:
         champion: its name, unique below the root.
         mode: "candidate" trains one: the champion's arm with its settings, or those of the experiment where
-            it has changed; it tunes nothing. "study" runs the whole comparison, whose better arm is the
-            candidate.
+            it has changed; it tunes nothing. "study" runs the whole comparison, tuning included, whose better
+            arm is the candidate.
         arm: that is trained while there is no champion; the experiment's first unless given.
         seeds: of the trials of a candidate; the one that is best on the validation split is judged.
         gate: the rule that moves the champion.
         force: trains although nothing has changed since the champion was trained.
         largest_shrink: fails where the images are fewer than the champion's by a larger share.
         late_days: fails where the same images are found for more days; any number when absent.
-        registry: gets every champion, with the alias `champion`; needs a root in a store.
+        registry: gets every champion, marked as such; needs a root in a store.
     """
 
     champion: Slug
