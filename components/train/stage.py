@@ -59,7 +59,8 @@ def train_trials(
         chosen: what tuning has found, as JSON: values by path, by arm; empty where the arm trains as typed
             in.
         seeds: of the trials, a JSON list.
-        root: of datasets, trials and runs, a path or a URI, see `train_trial`.
+        root: of datasets, trials and runs, where the same trial of an earlier run is taken over and these are
+            found later; a path or a URI. Empty: neither.
         records_file: the Records document.
         models: folder for all of the arm's models, a path or a URI; each gets one in it, `trial_folder`.
         metrics_file: where the returned numbers go, as JSON.
@@ -90,35 +91,6 @@ def train_trials(
     return medians
 
 
-def train_trial(
-    sections: Mapping[str, object],
-    seed: int,
-    records_file: Path,
-    output: str,
-    launcher: Launcher,
-    root: str | None = None,
-) -> dict[str, float]:
-    """Trains a trial; one that is complete stays as it is.
-
-    Args:
-        sections: the experiment's `model`, `arm`, `training` and `compute`.
-        seed: of initial weights, data order and dropout.
-        records_file: the Records document.
-        output: folder for the model and all that belongs to it, a path or a URI, see `Task`.
-        launcher: runs the workers.
-        root: of datasets, trials and runs, where the same trial of an earlier run is taken over and this one
-            is found later; a path or a URI.
-
-    Returns:
-        The last epoch in numbers, by name; of a trial that diverged "diverged" alone, 1.
-
-    Raises:
-        OptduelError: what ended the trial; checkpoints stay, until the trial is complete.
-    """
-    task = _task(sections, seed, load_records(records_file, seed), output)
-    return _train([task], lambda _: launcher, output, root)[0]
-
-
 def _task(sections: Mapping[str, object], seed: int, records: Records, output: str) -> Task:
     return checked(validate(Task, {**sections, "seed": seed, "records": records, "output": output}, "train"))
 
@@ -132,7 +104,7 @@ def checked(task: Task) -> Task:
 
 
 def _train(
-    tasks: Sequence[Task], launcher: Callable[[str], Launcher], home: str, root: str | None
+    tasks: Sequence[Task], launcher: Callable[[str], Launcher], home: str, root: str
 ) -> list[dict[str, float]]:
     """Trains what is not known yet, with one group of workers; returns each trial's last epoch in numbers."""
     records = {

@@ -8,9 +8,16 @@ from typing import Any
 import numpy as np
 
 from optduel.components.core import OptduelError
-from optduel.components.results import Row, TrainingRecord, epochs_of, read_document, read_history
-from optduel.components.train.local.local_launcher import LocalLauncher
-from optduel.components.train.stage import train_trial
+from optduel.components.results import (
+    Row,
+    TrainingRecord,
+    epochs_of,
+    read_document,
+    read_history,
+    trial_folder,
+)
+from optduel.components.settings import canonical_json
+from optduel.components.train.stage import train_trials
 from optduel.pipeline.cli.shipped import load_experiment
 from tests.benchmarks.rates import median_after_first
 from tests.benchmarks.worker_processes import Memory, WorkerProcesses
@@ -44,10 +51,12 @@ def run(
     """
     chosen = load_experiment(experiment, assignments)
     arm = next(arm for arm in chosen.arms if arm.name == ARM)
-    sections = {"model": chosen.model, "arm": arm, "training": chosen.training, "compute": chosen.compute}
-    output = folder / "model"
+    parts = {"model": chosen.model, "arm": arm, "training": chosen.training, "compute": chosen.compute}
+    sections = canonical_json({name: part.model_dump(mode="json") for name, part in parts.items()})
+    files = Path(records), str(folder), folder / "metrics.json"
+    output = Path(trial_folder(str(folder), seed))
     with WorkerProcesses(pinned) as workers, _MemorySampler(workers, output, memory) as sampler:
-        train_trial(sections, seed, Path(records), str(output), LocalLauncher())
+        train_trials(sections, "", f"[{seed}]", "", *files)
     if workers.seen_cores != [[core] for core in pinned]:
         raise RuntimeError(
             f"workers were to run on {list(pinned)}, threads were seen on {workers.seen_cores}"

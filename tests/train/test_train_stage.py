@@ -7,9 +7,9 @@ import pytest
 
 from optduel.components.core import ExperimentError
 from optduel.components.records import Records
-from optduel.components.settings import cautions
+from optduel.components.settings import canonical_json, cautions
 from optduel.components.train.contract.task import Task
-from optduel.components.train.stage import train_trial
+from optduel.components.train.stage import train_trials
 from optduel.pipeline.cli.shipped import load_experiment
 
 
@@ -24,16 +24,17 @@ class Launcher:
 
 def train(records: Records, batch: int, folder: Path) -> Any:
     digits = load_experiment("digits", [f"training.global_batch_size={batch}"])
-    sections = {
+    parts = {
         "model": digits.model,
         "arm": digits.arms[0],
         "training": digits.training,
         "compute": digits.compute,
     }
+    sections = canonical_json({name: part.model_dump(mode="json") for name, part in parts.items()})
     document = folder / "records.json"
     document.write_text(records.canonical_json(), encoding="utf-8")
-    output = str(folder / "model")
-    return train_trial(sections, 0, document, output, Launcher())
+    files = document, str(folder / "models"), folder / "metrics.json"
+    return train_trials(sections, "", "[0]", str(folder), *files, lambda _: Launcher())
 
 
 def test_a_batch_larger_than_the_training_split_is_refused(records: Records, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from optduel.components.results.history import Row
 from optduel.components.settings import canonical_json
 from optduel.components.storage import delete, join, list_entries, publish, read
 from optduel.components.train.contract.task import Task
-from optduel.components.train.stage import train_trial, train_trials
+from optduel.components.train.stage import train_trials
 from tests.servers.places import PlaceOf
 
 MODEL = b"the trained model"
@@ -147,16 +147,11 @@ def train(records: Records, tmp_path: Path) -> Train:
     """The stage's one call, for one small trial."""
     (tmp_path / "records.json").write_text(records.canonical_json(), encoding="utf-8")
 
-    def call(root: str, output: str, launcher: object, seed: int = 0, rate: float = 0.1) -> dict[str, float]:
+    def call(root: str, models: str, launcher: object, seed: int = 0, rate: float = 0.1) -> dict[str, float]:
         arm = SECTIONS["arm"] | {"learning_rate": {"schedule": "constant", "base": rate}}
-        return train_trial(
-            SECTIONS | {"arm": arm},
-            seed,
-            tmp_path / "records.json",
-            join(root, output),
-            launcher,
-            root,
-        )
+        sections = canonical_json(SECTIONS | {"arm": arm})
+        files = tmp_path / "records.json", join(root, models), tmp_path / "metrics.json"
+        return train_trials(sections, "", f"[{seed}]", root, *files, lambda _: launcher)
 
     return call
 
@@ -168,18 +163,18 @@ def content(folder: str) -> dict[str, bytes]:
 def test_a_finished_trial_of_an_earlier_run_is_taken_over(
     train: Train, root: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    first = train(root, "runs/one/model", Trainer())
-    second = train(root, "runs/two/model", Refusing())
+    first = train(root, "runs/one", Trainer())
+    second = train(root, "runs/two", Refusing())
     assert second == first
-    assert content(join(root, "runs/two/model")) == content(join(root, "runs/one/model"))
-    assert f"takes over {join(root, 'runs/one/model')}, trained " in capsys.readouterr().err
+    assert content(join(root, "runs/two/seed-0")) == content(join(root, "runs/one/seed-0"))
+    assert f"takes over {join(root, 'runs/one/seed-0')}, trained " in capsys.readouterr().err
 
 
 def test_a_trial_that_diverged_is_taken_over_too(train: Train, root: str) -> None:
-    assert train(root, "runs/one/model", Diverging()) == {"diverged": 1.0}
-    assert train(root, "runs/two/model", Refusing()) == {"diverged": 1.0}
-    assert content(join(root, "runs/two/model")) == content(join(root, "runs/one/model"))
-    assert train(root, "runs/two/model", Refusing()) == {"diverged": 1.0}
+    assert train(root, "runs/one", Diverging()) == {"diverged": 1.0}
+    assert train(root, "runs/two", Refusing()) == {"diverged": 1.0}
+    assert content(join(root, "runs/two/seed-0")) == content(join(root, "runs/one/seed-0"))
+    assert train(root, "runs/two", Refusing()) == {"diverged": 1.0}
 
 
 def test_of_several_trials_those_that_diverged_are_counted_and_not_averaged(
@@ -205,17 +200,17 @@ def test_a_trial_that_is_complete_in_its_own_output_is_not_trained_again(
     train: Train, local_root: str
 ) -> None:
     """As after a pod that was lost when its trial was complete and its checkpoints discarded."""
-    first = train(local_root, "runs/one/model", Trainer())
+    first = train(local_root, "runs/one", Trainer())
     for entry in list_entries(join(local_root, "trials")):
         Path(entry.uri).unlink()
-    assert train(local_root, "runs/one/model", Refusing()) == first
+    assert train(local_root, "runs/one", Refusing()) == first
 
 
 @pytest.mark.parametrize("changed", [{"seed": 1}, {"rate": 0.2}])
 def test_another_trial_is_trained(train: Train, local_root: str, changed: dict[str, float]) -> None:
-    train(local_root, "runs/one/model", Trainer())
+    train(local_root, "runs/one", Trainer())
     trainer = Trainer()
-    train(local_root, "runs/two/model", trainer, **changed)
+    train(local_root, "runs/two", trainer, **changed)
     assert trainer.trained == 1
 
 
@@ -223,11 +218,11 @@ def test_another_trial_is_trained(train: Train, local_root: str, changed: dict[s
 def test_a_trial_of_other_code_is_trained(
     train: Train, local_root: str, monkeypatch: pytest.MonkeyPatch, version: str
 ) -> None:
-    train(local_root, "runs/one/model", Trainer())
+    train(local_root, "runs/one", Trainer())
     monkeypatch.setenv("OPTDUEL_CODE_VERSION", version)
     code_version.cache_clear()
     trainer = Trainer()
-    train(local_root, "runs/two/model", trainer)
+    train(local_root, "runs/two", trainer)
     assert trainer.trained == 1
 
 
@@ -237,10 +232,10 @@ def test_trials_of_modified_code_are_not_taken_over(
     """What "abc123-modified" was yesterday nobody knows."""
     monkeypatch.setenv("OPTDUEL_CODE_VERSION", "abc123-modified")
     code_version.cache_clear()
-    train(local_root, "runs/one/model", Trainer())
+    train(local_root, "runs/one", Trainer())
     assert list_entries(join(local_root, "trials")) == []
     trainer = Trainer()
-    train(local_root, "runs/two/model", trainer)
+    train(local_root, "runs/two", trainer)
     assert trainer.trained == 1
 
 
@@ -254,7 +249,7 @@ def other_pointer(text: str) -> Callable[[str], None]:
 
 
 def change_model(root: str) -> None:
-    Path(root, "runs/one/model/model.keras").write_bytes(b"another model")
+    Path(root, "runs/one/seed-0/model.keras").write_bytes(b"another model")
 
 
 def remove_run(root: str) -> None:
@@ -263,7 +258,7 @@ def remove_run(root: str) -> None:
 
 
 def another_trial(root: str) -> None:
-    path = Path(root, "runs/one/model/training.json")
+    path = Path(root, "runs/one/seed-0/training.json")
     path.write_text(json.dumps(json.loads(path.read_text()) | {"fingerprint": "0" * 64}))
 
 
@@ -279,7 +274,7 @@ def another_trial(root: str) -> None:
         (other_pointer('{"output": "../../etc", "model_sha256": ""}'), "must be a folder below the root"),
         (other_pointer('{"output": "/etc", "model_sha256": ""}'), "must be a folder below the root"),
         (other_pointer('{"output": "", "model_sha256": ""}'), "must be a folder below the root"),
-        (other_pointer('{"output": "runs/one/model", "model_sha256": null}'), "was changed since"),
+        (other_pointer('{"output": "runs/one/seed-0", "model_sha256": null}'), "was changed since"),
     ],
 )
 def test_what_is_no_whole_trial_is_trained_again_and_said(
@@ -289,35 +284,35 @@ def test_what_is_no_whole_trial_is_trained_again_and_said(
     damage: Callable[[str], None],
     told: str,
 ) -> None:
-    train(local_root, "runs/one/model", Trainer())
+    train(local_root, "runs/one", Trainer())
     damage(local_root)
     trainer = Trainer()
-    train(local_root, "runs/two/model", trainer)
+    train(local_root, "runs/two", trainer)
     assert trainer.trained == 1
     said = capsys.readouterr().err
     assert "train sgd-l2, seed 0: trains again: " in said
     assert told in said
-    train(local_root, "runs/three/model", Refusing())  # the new one is found from now on
+    train(local_root, "runs/three", Refusing())  # the new one is found from now on
 
 
 def test_a_damaged_record_in_the_own_output_is_trained_again(train: Train, local_root: str) -> None:
-    train(local_root, "runs/one/model", Trainer())
-    Path(local_root, "runs/one/model/training.json").write_text("{}")
+    train(local_root, "runs/one", Trainer())
+    Path(local_root, "runs/one/seed-0/training.json").write_text("{}")
     remove = list_entries(join(local_root, "trials"))
     for entry in remove:
         Path(entry.uri).unlink()
     trainer = Trainer()
-    train(local_root, "runs/one/model", trainer)
+    train(local_root, "runs/one", trainer)
     assert trainer.trained == 1
 
 
 def test_a_copy_that_was_cut_off_is_no_trial(train: Train, local_root: str, records: Records) -> None:
     """The record appears last: without it an output is not complete, whatever else lies there."""
-    train(local_root, "runs/one/model", Trainer())
-    output = join(local_root, "runs/two/model")
+    train(local_root, "runs/one", Trainer())
+    output = join(local_root, "runs/two/seed-0")
     publish(join(output, "model.keras"), MODEL[:3])
-    train(local_root, "runs/two/model", Refusing())
-    assert content(output) == content(join(local_root, "runs/one/model"))
+    train(local_root, "runs/two", Refusing())
+    assert content(output) == content(join(local_root, "runs/one/seed-0"))
 
 
 def test_a_root_where_trials_cannot_be_written_down_costs_no_trial(
@@ -327,18 +322,18 @@ def test_a_root_where_trials_cannot_be_written_down_costs_no_trial(
     Path(local_root).mkdir()
     Path(local_root, "trials").write_text("in the way")
     trainer = Trainer()
-    first = train(local_root, "runs/one/model", trainer)
-    assert train(local_root, "runs/one/model", Refusing()) == first
+    first = train(local_root, "runs/one", trainer)
+    assert train(local_root, "runs/one", Refusing()) == first
     told = capsys.readouterr().err
     assert f"train sgd-l2, seed 0: later runs will train this trial again: {local_root}/trials" in told
 
 
 def test_a_trial_that_cannot_be_read_ever_is_trained_again(train: Train, local_root: str) -> None:
     """A loop of links stands for a file of another user, which tests of root could read."""
-    train(local_root, "runs/one/model", Trainer())
-    model = Path(local_root, "runs/one/model/model.keras")
+    train(local_root, "runs/one", Trainer())
+    model = Path(local_root, "runs/one/seed-0/model.keras")
     model.unlink()
     model.symlink_to(model)
     trainer = Trainer()
-    train(local_root, "runs/two/model", trainer)
+    train(local_root, "runs/two", trainer)
     assert trainer.trained == 1
