@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 import scipy.stats
+from numpy.typing import NDArray
 
 from optduel.components.compare.crossed import per_image, resampled, variance_components
 from optduel.components.compare.inference import SignFlips
 from optduel.components.compare.planning import POWER, images_to_show, seeds_to_show
-from optduel.components.settings import Metric, looks_until
+from optduel.components.settings import Metric, Tuning, looks_until, settings_of
+from optduel.pipeline.cli.shipped import load_experiment
 from tests.compare.simulated import MIXES, predictions_of_study, table_of_differences, told
 
 pytestmark = pytest.mark.exhaustive
@@ -159,9 +161,64 @@ def test_images_show_a_difference_with_the_power_that_is_promised(mix: str) -> N
     typical = type(pilot[0])(*np.mean(pilot, axis=0))
     images = images_to_show(difference, typical, seeds, 100, 0.05)
     assert images is not None
-    found = 0
-    for _ in range(STUDIES):
+    found, studies = 0, 5 * STUDIES
+    for _ in range(studies):
         table = table_of_differences(generator, MIXES[mix], seeds, images, (0.9, 0.92))
         found += variance_components(table).estimate(table.mean(), seeds, images).p_value < 0.05
-    told(f"{mix}: {images} images promised, found in {found} of {STUDIES}")
-    assert (POWER - 0.05) * STUDIES <= found <= 0.9 * STUDIES
+    told(f"{mix}: {images} images promised, found in {found} of {studies}")
+    assert found >= scipy.stats.binom.ppf(0.01, studies, POWER)
+    assert found <= 0.9 * studies, "fewer images would do"
+
+
+# --- equal arms, tuned ----------------------------------------------------------------------------
+
+TRIALS, TUNED_SEEDS = 20, (1, 3, 6)
+
+
+def _tuned_studies(generator: np.random.Generator, own_noise: float, tuning_seeds: int) -> NDArray[np.bool_]:
+    """Whether each of many studies of two equal arms shows a difference at six seeds.
+
+    Both arms search the same settings, as they do in a study, and their accuracy falls with the squared
+    distance from the best one by up to five points. A trial differs from its setting's accuracy by one point.
+
+    Args:
+        own_noise: share of that variance, of a tuning trial, which the arms do not have in common. What
+            trains on the same seed from the same start has none of its own, if the arms are the same.
+    """
+    places = np.array(
+        [list(one.values()) for one in settings_of(load_experiment("digits").arms[1], _tuning())]
+    )
+    places = np.log10(places)
+    spans = np.ptp(places, axis=0)
+    best = places.min(axis=0) + spans * generator.uniform(0.2, 0.8, (STUDIES, 1, 2))
+    accuracy = 0.97 - 0.05 * (((places - best) / spans) ** 2).sum(axis=2)
+    shape = (STUDIES, TRIALS, tuning_seeds)
+    common = generator.normal(0, 0.01 * np.sqrt(1 - own_noise), shape)
+    chosen = []
+    for _ in range(2):
+        own = generator.normal(0, 0.01 * np.sqrt(own_noise), shape)
+        found = np.median(accuracy[:, :, None] + common + own, axis=2).argmax(axis=1)
+        chosen.append(accuracy[np.arange(STUDIES), found])
+    differences = (chosen[1] - chosen[0])[:, None] + generator.normal(0, 0.01, (STUDIES, 6))
+    return np.array([SignFlips(one, (6,)).rejects(0, 0.05) for one in differences])
+
+
+def _tuning() -> Tuning:
+    return Tuning(trials=TRIALS, seeds=(100,))
+
+
+def test_equal_arms_that_are_tuned_alike_are_shown_in_at_most_5_percent() -> None:
+    """Equal arms train alike on a tuning seed, so they get the same setting; their study has noise."""
+    generator = np.random.default_rng(8)
+    shown = {seeds: int(_tuned_studies(generator, 0, seeds).sum()) for seeds in TUNED_SEEDS}
+    told(f"equal arms, tuned with {TRIALS} settings, by tuning seeds: shown {shown} of {STUDIES} each")
+    assert max(shown.values()) <= scipy.stats.binom.ppf(0.999, STUDIES, 0.05)
+    assert sum(shown.values()) <= 0.05 * STUDIES * len(shown)
+
+
+def test_luck_in_the_search_is_no_part_of_the_verdict_and_more_tuning_seeds_lower_it() -> None:
+    """Where equally good arms have noise of their own while they are tuned, their settings do differ."""
+    shown = {seeds: int(_tuned_studies(np.random.default_rng(9), 1, seeds).sum()) for seeds in TUNED_SEEDS}
+    told(f"equally good arms whose tuning has noise of its own, by tuning seeds: shown {shown} of {STUDIES}")
+    assert shown[1] > shown[6], "what the guide says of more seeds"
+    assert max(shown.values()) <= 0.2 * STUDIES, "what the guide says at most"

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from optduel.components.results import read_choice
 from optduel.pipeline.cli.command_line import main
 
 Answer = tuple[int, str, str]
@@ -50,6 +51,33 @@ def test_equal_arms_make_no_difference(finished: tuple[Path, dict[str, object], 
     one, other = comparison["arms"]
     assert one["cross_entropy"] == other["cross_entropy"], "a seed gives both arms the same start and order"
     assert one["cross_entropy"][0] != one["cross_entropy"][1], "seeds differ"
+
+
+@pytest.mark.exhaustive
+@pytest.mark.slow
+def test_arms_that_are_equal_in_other_words_are_tuned_and_judged_alike(
+    quick_starts: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without decay SGD with L2 and SGDW are one optimizer: each setting, each choice, each trial."""
+    rate = "learning_rate: {schedule: constant, base: 0.1}"
+    search = "search: {learning_rate.base: {scale: log, low: 0.01, high: 1}}"
+    arms = (
+        f"arms=[{{name: sgd, optimizer: sgd, l2: 0, {rate}, {search}}},"
+        f"{{name: sgdw, optimizer: sgdw, weight_decay: 0, {rate}, {search}}}]"
+    )
+    settings = (*QUICK, "--set", arms, "--set", "tuning={trials: 4, seeds: [100, 101]}")
+    code = main(["run", "digits", "--root", str(tmp_path), *settings, "--json"])
+    told = capsys.readouterr()
+    assert code == 0, told.err
+    answer = json.loads(told.out)
+    choice = read_choice(answer["run"])
+    assert choice is not None
+    one, other = choice.arms
+    assert (one.chosen, one.values) == (other.chosen, other.values)
+    scores = [[trial.validation[-1].cross_entropy for trial in one.settings[0].trials] for one in choice.arms]
+    assert scores[0] == scores[1], "to the last bit"
+    (pair,) = answer["comparison"]["comparisons"]
+    assert pair["answer"] == "no difference"
 
 
 @pytest.mark.slow
