@@ -13,6 +13,7 @@ from optduel.components.results import (
     CHOICE_NAME,
     ArmChoice,
     Choice,
+    TaskCost,
     TimeToTarget,
     TunedSetting,
     TunedSettings,
@@ -20,7 +21,10 @@ from optduel.components.results import (
     TuningCost,
     read_document,
     run_folder,
+    sum_costs,
+    task_costs,
     tuned_part,
+    tuning_task,
     write_document,
 )
 from optduel.components.settings import Arm, Experiment, Tuning, canonical_json, decode
@@ -55,7 +59,7 @@ def choose_settings(
         raise DataError("experiment.tuning: is not set, so there is nothing to choose")
     folder = run_folder(root, run)
     found = {arm.name: _gather(folder, arm, study.tuning) for arm in study.arms}
-    choice = choose(study, study.tuning, found)
+    choice = choose(study, study.tuning, found, task_costs(root, run))
     write_document(join(folder, CHOICE_NAME), choice)
     publish(page, tuning_page(study, choice).encode())
     numbers = scalars(choice)
@@ -81,11 +85,17 @@ def _gather(folder: str, arm: Arm, tuning: Tuning) -> list[TunedSetting]:
     return settings
 
 
-def choose(experiment: Experiment, tuning: Tuning, found: Mapping[str, Sequence[TunedSetting]]) -> Choice:
+def choose(
+    experiment: Experiment,
+    tuning: Tuning,
+    found: Mapping[str, Sequence[TunedSetting]],
+    costs: Sequence[TaskCost] = (),
+) -> Choice:
     """The choice among what was found.
 
     Args:
         found: the settings of every arm, by its name.
+        costs: of the run's tasks that have ended.
 
     Raises:
         ExperimentError: all settings of an arm diverged.
@@ -107,7 +117,7 @@ def choose(experiment: Experiment, tuning: Tuning, found: Mapping[str, Sequence[
                 settings=tuple(order),
                 curve=tuning_curve(found[arm.name], metric, tuning.sampler, each),
                 coupling=coupling(arm, order),
-                cost=_cost(order, epoch_steps),
+                cost=_cost(order, epoch_steps, [one for one in costs if one.task == tuning_task(arm.name)]),
                 target=_target(order, tuning),
                 warnings=tuple(doubts(arm, order, metric)),
             )
@@ -129,7 +139,7 @@ def _epoch_steps(trials: Sequence[TunedTrial]) -> float:
     return rows[0].step / rows[0].epoch if rows else float("inf")
 
 
-def _cost(settings: Sequence[TunedSetting], epoch_steps: float) -> TuningCost:
+def _cost(settings: Sequence[TunedSetting], epoch_steps: float, costs: Sequence[TaskCost]) -> TuningCost:
     trials = [trial for one in settings for trial in one.trials]
     steps = sum(trial.steps for trial in trials)
     return TuningCost(
@@ -139,6 +149,7 @@ def _cost(settings: Sequence[TunedSetting], epoch_steps: float) -> TuningCost:
         steps=steps,
         epochs=steps / epoch_steps,
         worker_seconds=sum(trial.seconds * trial.workers for trial in trials),
+        spent=sum_costs(costs),
     )
 
 
@@ -188,6 +199,8 @@ def scalars(choice: Choice) -> dict[str, float | str]:
         numbers[f"{arm.arm} settings"] = float(arm.cost.settings)
         numbers[f"{arm.arm} diverged"] = float(arm.cost.diverged)
         numbers[f"{arm.arm} worker-seconds"] = arm.cost.worker_seconds
+        if arm.cost.spent.price is not None:
+            numbers[f"{arm.arm} price in {arm.cost.spent.currency}"] = arm.cost.spent.price
         if arm.coupling:
             numbers[f"{arm.arm} coupling"] = arm.coupling.slope
         numbers[f"{arm.arm} warnings"] = float(len(arm.warnings))

@@ -24,8 +24,9 @@ def choose(
 
     from optduel.components.choose.choose import choose_settings
     from optduel.components.core import exit_on_error
+    from optduel.components.results import metered
 
-    with exit_on_error("choose"):
+    with exit_on_error("choose"), metered("choose", root, run):
         files = Path(page.path), Path(metrics.path)
         chosen, scalars = choose_settings(experiment, root, run, *files)
         metrics.metadata.update(scalars)

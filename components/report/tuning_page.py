@@ -32,6 +32,7 @@ class ArmTuning:
 
     Attributes:
         changes: for each path: what was typed in, what was chosen, the range.
+        price: of the search, with its currency; None where nobody has named prices.
     """
 
     name: str
@@ -43,6 +44,7 @@ class ArmTuning:
     coupling: str
     target: str
     seconds: str
+    price: str | None
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def tuning_view(experiment: Experiment, choice: Choice, images: Mapping[str, obj
 def _arm(experiment: Experiment, choice: Choice, index: int) -> ArmTuning:
     found, arm = choice.arms[index], experiment.arms[index]
     paths = sorted(arm.search)
-    target = found.target
+    target, spent = found.target, found.cost.spent
     return ArmTuning(
         name=found.arm,
         colour=COLOURS[index],
@@ -110,6 +112,7 @@ def _arm(experiment: Experiment, choice: Choice, index: int) -> ArmTuning:
         if target.epochs is None
         else f"{significant(target.epochs)} epochs, {significant(target.seconds)} s",
         seconds=significant(found.cost.worker_seconds),
+        price=None if spent.price is None else f"{spent.price:.2f} {spent.currency}",
     )
 
 

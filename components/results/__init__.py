@@ -87,6 +87,7 @@ from optduel.components.results.tuned import (
     read_choice,
     tuned_folder,
     tuned_part,
+    tuning_task,
 )
 
 __all__ = [
@@ -155,6 +156,7 @@ __all__ = [
     "trial_folder",
     "tuned_folder",
     "tuned_part",
+    "tuning_task",
     "write_document",
     "write_history",
     "write_history_table",

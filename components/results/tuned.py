@@ -6,6 +6,7 @@ from typing import Literal
 
 from optduel.components.results.documents import read_document
 from optduel.components.results.history import Row
+from optduel.components.results.metering import RunCost
 from optduel.components.settings import Arm, Section
 from optduel.components.storage import join, stat
 
@@ -100,6 +101,7 @@ class TuningCost(Section):
 
     Attributes:
         worker_seconds: wall time times workers, over all trials.
+        spent: by this run's tasks; what an earlier run had trained already is not in it.
     """
 
     settings: int
@@ -108,6 +110,7 @@ class TuningCost(Section):
     steps: int
     epochs: float
     worker_seconds: float
+    spent: RunCost
 
 
 class TimeToTarget(Section):
@@ -180,6 +183,11 @@ def read_choice(run_folder: str) -> Choice | None:
     """What the run's tuning has found; None where it did not tune. Raises as `read_document` does."""
     place = join(run_folder, CHOICE_NAME)
     return read_document(place, Choice) if stat(place) else None
+
+
+def tuning_task(arm: str) -> str:
+    """Under which name the tasks that tune an arm leave what they cost."""
+    return f"tune {arm}"
 
 
 def tuned_folder(run_folder: str, arm: str) -> str:

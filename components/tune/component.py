@@ -28,10 +28,10 @@ def tune(
     from pathlib import Path
 
     from optduel.components.core import exit_on_error
-    from optduel.components.results import metered
-    from optduel.components.tune.tune import tune_settings
+    from optduel.components.results import metered, tuning_task
+    from optduel.components.tune.tune import searched_arm, tune_settings
 
-    with exit_on_error("tune"), metered("tune", root, run):
+    with exit_on_error("tune"), metered(tuning_task(searched_arm(sections)), root, run):
         files = Path(records.path), Path(metrics.path)
         metrics.metadata.update(tune_settings(sections, tuning, part, root, run, *files))
 
@@ -77,11 +77,11 @@ def tune_on_cluster(
     from pathlib import Path
 
     from optduel.components.core import exit_on_error
-    from optduel.components.results import metered
+    from optduel.components.results import metered, tuning_task
     from optduel.components.train.cluster.cluster_launcher import ClusterLauncher
-    from optduel.components.tune.tune import tune_settings
+    from optduel.components.tune.tune import searched_arm, tune_settings
 
-    with exit_on_error("tune"), metered("tune", root, run):
+    with exit_on_error("tune"), metered(tuning_task(searched_arm(sections)), root, run):
         files = Path(records.path), Path(metrics.path)
         # A part's folder names its job: the same in every attempt of the task.
         settings = vars(task_config)

@@ -29,6 +29,11 @@ from optduel.components.train.local.local_launcher import Launcher, LocalLaunche
 from optduel.components.train.stage import checked, discard_checkpoints, run_together
 
 
+def searched_arm(sections: str) -> str:
+    """The name of the arm in sections as `tune_settings` takes them."""
+    return str(decode(dict[str, dict[str, object]], sections, "sections")["arm"]["name"])
+
+
 def tune_settings(
     sections: str,
     tuning: str,
