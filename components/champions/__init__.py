@@ -6,6 +6,7 @@ history/00000001.json    every change, one after the other; only ever added
 models/<sha256>/         the model of each, with all that belongs to it
 images/<fingerprint>.parquet     which images a data set holds
 runs/<run>.json          what every retraining run came to
+timeline.html            all of it as one page
 """
 
 from optduel.components.champions.champion import (
@@ -44,7 +45,8 @@ from optduel.components.champions.judgement import (
 )
 from optduel.components.champions.measurement import Measured, read_measured, write_measured
 from optduel.components.champions.pages import render_page
-from optduel.components.champions.selection import run_trials, select_candidate
+from optduel.components.champions.selection import run_trials, select_candidate, trained_arms
+from optduel.components.champions.timeline import story, tell_story
 
 __all__ = [
     "ImageList",
@@ -58,6 +60,9 @@ __all__ = [
     "render_page",
     "run_trials",
     "select_candidate",
+    "trained_arms",
+    "story",
+    "tell_story",
     "Criterion",
     "write_judgement",
     "write_decision",

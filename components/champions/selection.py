@@ -9,15 +9,18 @@ from optduel.components.champions.champion import Candidate
 from optduel.components.core import DataError, TrainingError
 from optduel.components.records import Manifest
 from optduel.components.results import (
+    CHOICE_NAME,
+    Choice,
     DivergedTrial,
     Trial,
     epochs_of,
+    read_document,
     read_trial_end,
     run_folder,
     trial_document,
 )
 from optduel.components.settings import Arm, Experiment
-from optduel.components.storage import stat
+from optduel.components.storage import join, stat
 
 
 def select_candidate(
@@ -81,6 +84,18 @@ def select_candidate(
         macro_f1=evaluation.macro_f1,
         calibration_error=evaluation.expected_calibration_error,
     )
+
+
+def trained_arms(root: str, run: str, experiment: Experiment) -> Sequence[Arm]:
+    """The arms of a whole comparison as it trained them: where they were tuned, with what was chosen.
+
+    Raises:
+        StorageError: what was chosen cannot be read.
+        DataError: it is damaged.
+    """
+    if experiment.tuning is None:
+        return experiment.arms
+    return read_document(join(run_folder(root, run), CHOICE_NAME), Choice).settled(experiment.arms)
 
 
 def run_trials(root: str, run: str, arms: Sequence[Arm], seeds: Sequence[int]) -> list[Trial | DivergedTrial]:

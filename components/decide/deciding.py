@@ -13,6 +13,7 @@ from optduel.components.champions import (
     images_file,
     read_images,
     retraining_runs,
+    tell_story,
     write_decision,
     write_images,
     write_retraining_run,
@@ -22,7 +23,15 @@ from optduel.components.decide.changes import Changes, compare_images
 from optduel.components.decide.inventory import take_inventory
 from optduel.components.decide.page import changes_page
 from optduel.components.records import Records, load_records
-from optduel.components.results import Notice, code_version, now, run_folder, write_notice
+from optduel.components.results import (
+    Notice,
+    code_version,
+    now,
+    run_folder,
+    sum_costs,
+    task_costs,
+    write_notice,
+)
 from optduel.components.settings import Arm, Experiment, Retraining, canonical_json, decode
 from optduel.components.storage import is_remote, join, publish
 
@@ -200,7 +209,12 @@ def _refuse_bad_data(
     if outcome is None:
         return
     record = RetrainingRun.model_validate(
-        {"outcome": outcome, "reason": message, "decision": decision.model_copy(update={"trains": False})}
+        {
+            "outcome": outcome,
+            "reason": message,
+            "decision": decision.model_copy(update={"trains": False}),
+            "cost": sum_costs(task_costs(root, decision.run)),
+        }
     )
     write_retraining_run(root, record)
     details = {"run": decision.run, "images": decision.images, "images_before": before}
@@ -208,6 +222,7 @@ def _refuse_bad_data(
         run_folder(root, decision.run),
         Notice(event="optduel.data.late", subject=decision.champion, summary=message, details=details),
     )
+    tell_story(root, decision.champion, decision.run)
     raise DataError(message)
 
 

@@ -18,6 +18,7 @@ from optduel.components.champions import (
     render_page,
     run_trials,
     select_candidate,
+    trained_arms,
     write_judgement,
 )
 from optduel.components.core import DataError, ExperimentError, say
@@ -88,7 +89,11 @@ def judge_run(
         raise ExperimentError("experiment.retraining: is required; say which champion is retrained")
     records = load_records(records_file)
     manifest = records.manifest
-    arms, seeds = _trained(study, retraining, sections)
+    arms: Sequence[Arm]
+    if sections:
+        arms, seeds = [decode(_Trained, sections, "sections").arm], retraining.seeds
+    else:
+        arms, seeds = trained_arms(root, run, study), study.study.seeds
     candidate = select_candidate(root, run, study, arms, seeds, manifest, retraining.gate.metric)
     measured, champion = read_measured(root, run)
     place = predictions_file(run_folder(root, run), candidate.arm.name, candidate.seed)
@@ -125,12 +130,6 @@ def _parents(root: str, champion: str, measured: Measured) -> list[Parent]:
             folder=model_folder(root, champion, measured.model_sha256),
         )
     ]
-
-
-def _trained(study: Experiment, retraining: Retraining, sections: str) -> tuple[Sequence[Arm], Sequence[int]]:
-    if not sections:
-        return study.arms, study.study.seeds
-    return [decode(_Trained, sections, "sections").arm], retraining.seeds
 
 
 def judge(

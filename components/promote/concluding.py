@@ -10,15 +10,15 @@ from optduel.components.champions import (
     RetrainingRun,
     read_decision,
     read_judgement,
+    tell_story,
     write_retraining_run,
 )
 from optduel.components.core import ConflictError, ExperimentError, say
 from optduel.components.promote.hand_over import hand_over
 from optduel.components.promote.promotion import promote
-from optduel.components.promote.timeline import timeline_page, write_timeline
 from optduel.components.results import Notice, run_folder, sum_costs, task_costs, write_notice
 from optduel.components.settings import Event, Retraining, decode
-from optduel.components.storage import join, publish
+from optduel.components.storage import publish
 
 
 def promote_run(retraining: str, root: str, run: str, timeline: Path) -> RetrainingRun:
@@ -89,9 +89,6 @@ def _ended(
     write_notice(
         folder, Notice(event=_EVENTS[outcome], subject=decision.champion, summary=reason, details=details)
     )
-    page = timeline_page(root, decision.champion).encode()
-    publish(timeline, page)
-    publish(join(folder, "timeline.html"), page)
-    write_timeline(root, decision.champion, page)
+    publish(timeline, tell_story(root, decision.champion, decision.run))
     say(f"promote: {outcome}: {reason}")
     return record

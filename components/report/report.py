@@ -64,6 +64,8 @@ def write_report(
         publish(plots / name, content)
     publish(summary, report.summary.encode())
     publish(page, report.html.encode())
+    if study.retraining is not None:  # whose stages put their pages into the run's folder themselves
+        publish(join(run_folder(root, run), "report.html"), report.html.encode())
     write_tables(root, run, study, trials, verdict, choice)
     write_lineage(run_folder(root, run), lineage_of(run, study, load_records(records), trials.trials, costs))
     say(f"report: a page and {len(report.figures)} figures")

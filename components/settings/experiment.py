@@ -247,11 +247,6 @@ class Experiment(Section):
     def _retrains_what_it_has(self) -> Self:
         if self.retraining is None:
             return self
-        if self.tuning is not None and self.retraining.mode == "study":
-            raise ValueError(
-                "retraining.mode study: goes without tuning, whose settings a champion would not know; write "
-                "the chosen ones into the arms and leave tuning out, or take mode candidate"
-            )
         names = [arm.name for arm in self.arms]
         if self.retraining.arm not in (None, *names):
             raise ValueError(

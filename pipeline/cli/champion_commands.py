@@ -129,8 +129,7 @@ def _show(options: argparse.Namespace) -> None:
 
 
 def _history(options: argparse.Namespace) -> None:
-    from optduel.components.champions import history
-    from optduel.components.promote.timeline import story
+    from optduel.components.champions import history, story
 
     changes = history(_root(options), options.name)
     if options.json:
@@ -160,7 +159,7 @@ def _promote(options: argparse.Namespace) -> None:
 
 def _compared(root: str, name: str, run: str) -> "Candidate":
     """The candidate of a run that compared arms for no champion."""
-    from optduel.components.champions import images_file, select_candidate, write_images
+    from optduel.components.champions import images_file, select_candidate, trained_arms, write_images
     from optduel.components.decide.inventory import take_inventory
     from optduel.components.records import load_records
     from optduel.components.results import EXPERIMENT_NAME, RECORDS_NAME, run_folder
@@ -172,7 +171,7 @@ def _compared(root: str, name: str, run: str) -> "Candidate":
         raise ExperimentError(f"{place}: is not there; name a finished run: optduel history --root {root}")
     experiment = decode(Experiment, read(place), place)
     records = load_records(join(run_folder(root, run), RECORDS_NAME))
-    arms, seeds = experiment.arms, experiment.study.seeds
+    arms, seeds = trained_arms(root, run, experiment), experiment.study.seeds
     candidate = select_candidate(root, run, experiment, arms, seeds, records.manifest, "accuracy")
     listed = images_file(root, name, records.manifest.fingerprint)
     if stat(listed) is None:
@@ -199,9 +198,9 @@ def _pin(options: argparse.Namespace) -> None:
 
 def _tell(options: argparse.Namespace, root: str, champion: "Champion") -> None:
     """Tells a change, and the champion's story anew."""
-    from optduel.components.promote.timeline import timeline_page, write_timeline
+    from optduel.components.champions import tell_story
 
-    write_timeline(root, options.name, timeline_page(root, options.name).encode())
+    tell_story(root, options.name)
     if options.json:
         print_json(champion.model_dump(mode="json"))
         return

@@ -11,6 +11,7 @@ from optduel.components.champions import (
     Champion,
     RetrainingDecision,
     RetrainingRun,
+    champion_folder,
     change,
     current,
     images_file,
@@ -23,7 +24,7 @@ from optduel.components.decide.deciding import Decided, decide_run
 from optduel.components.records import Records
 from optduel.components.results import code_version, read_notices, run_folder
 from optduel.components.settings import Experiment
-from optduel.components.storage import delete
+from optduel.components.storage import delete, join, read
 from optduel.pipeline.cli.shipped import load_experiment
 from tests.champions.conftest import candidate_of
 
@@ -74,6 +75,11 @@ class Week:
         )
         change(self.root, None, champion)
         return champion
+
+    def timelines(self, run: str) -> int:
+        """How many of the champion's page and the run's tell of the run."""
+        folders = champion_folder(self.root, "weekly"), run_folder(self.root, run)
+        return sum(f"<bdi>{run}</bdi>" in read(join(one, "timeline.html")).decode() for one in folders)
 
 
 @pytest.fixture
@@ -157,6 +163,7 @@ def test_data_that_has_shrunk_fails_the_run(week: Week) -> None:
         week.decide("next", study_of())
     (run,) = retraining_runs(week.root, "weekly")
     assert (run.outcome, run.decision.trains) == ("shrunk", False)
+    assert week.timelines("next") == 2
     (notice,) = read_notices(run_folder(week.root, "next"))
     assert (notice.event, notice.subject) == ("optduel.data.late", "weekly")
     assert week.decide("again", study_of("retraining.largest_shrink=0.3")).word == "train"
@@ -169,6 +176,7 @@ def test_data_that_is_late_fails_the_run(week: Week) -> None:
     with pytest.raises(DataError, match=r"no new images for [0-9.e+]+ days, retraining.late_days allows 6"):
         week.decide("next", study_of(late))
     assert [run.outcome for run in retraining_runs(week.root, "weekly")] == ["late"]
+    assert week.timelines("next") == 2
     assert week.decide("forced", study_of(late, "retraining.force=true")).word == "train"
     assert week.decide("allowed", study_of("retraining.late_days=1e6")).word == "skip"
 

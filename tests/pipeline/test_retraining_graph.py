@@ -11,9 +11,10 @@ from optduel.pipeline.graph.definition import compiled
 ALERTS = "alerts={secret_name: alerts}"
 
 
-def root_of(mode: str, *deploy: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def root_of(mode: str, *deploy: str, tuned: bool = False) -> tuple[dict[str, Any], dict[str, Any]]:
     """The specification, and the tasks beside `prepare`: within the exit handler where there is one."""
-    experiment = load_experiment("digits", ["tuning=null", f"retraining={{champion: weekly, mode: {mode}}}"])
+    settings = [f"retraining={{champion: weekly, mode: {mode}}}", *([] if tuned else ["tuning=null"])]
+    experiment = load_experiment("digits", settings)
     deployment = load_deployment("pod", ['image="registry/optduel:1"', 'root="gs://bucket/x"', *deploy])
     specification = next(yaml.safe_load_all(compiled(experiment, deployment)))
     tasks = specification["root"]["dag"]["tasks"]
@@ -68,6 +69,18 @@ def test_a_study_is_compared_before_the_gate_asks() -> None:
     assert {"sgd-l2", "adamw", "compare", "report", "evaluate-champion", "gate", "promote"} <= set(training)
     assert set(training["gate"]["dependentTasks"]) == {"report", "evaluate-champion"}
     assert training["gate"]["inputs"]["parameters"]["sections"]["runtimeValue"]["constant"] == ""
+
+
+def test_a_study_is_tuned_within_the_branch_and_what_was_chosen_reaches_the_arms_there() -> None:
+    specification, tasks = root_of("study", ALERTS, tuned=True)
+    training = branch(specification, tasks, "gate")
+    assert set(training["choose"]["dependentTasks"]) == {"tune-sgd-l2", "tune-adamw"}
+    for arm in ("sgd-l2", "adamw"):
+        chosen = training[arm]["inputs"]["parameters"]["chosen"]["taskOutputParameter"]
+        assert chosen == {"outputParameterKey": "Output", "producerTask": "choose"}
+    assert set(training["gate"]["dependentTasks"]) == {"report", "evaluate-champion"}
+    inside, _ = root_of("candidate", tuned=True)
+    assert "choose" not in str(sorted(inside["components"])), "a candidate is not tuned"
 
 
 def test_no_task_of_a_retraining_is_cached() -> None:

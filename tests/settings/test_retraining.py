@@ -18,15 +18,6 @@ def test_retraining_changes_no_number() -> None:
     ("assignments", "told"),
     [
         (
-            [
-                "retraining={champion: digits, mode: study}",
-                "tuning={trials: 2, seeds: [901]}",
-                "arms.sgd-l2.search={learning_rate.base: {scale: log, low: 0.001, high: 0.1}}",
-                "arms.adamw.search={learning_rate.base: {scale: log, low: 0.001, high: 0.1}}",
-            ],
-            "retraining.mode study: goes without tuning",
-        ),
-        (
             ["retraining={champion: digits}", "tuning=null", "study.vary_split=true"],
             "goes without retraining, which judges on one split",
         ),

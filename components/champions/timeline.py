@@ -4,16 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from optduel.components.champions import (
-    Champion,
-    RetrainingRun,
-    champion_folder,
-    history,
-    render_page,
-    retraining_runs,
-)
-from optduel.components.results import Interval
+from optduel.components.champions.champion import Champion, champion_folder
+from optduel.components.champions.changing import history
+from optduel.components.champions.judgement import RetrainingRun, retraining_runs
+from optduel.components.champions.pages import render_page
+from optduel.components.results import Interval, run_folder
 from optduel.components.storage import join, publish
+
+TIMELINE_NAME = "timeline.html"
+"""In the folder of a champion, and of every run for it."""
 
 MOST_RUNS = 200
 """On the page, the newest: four years of weeks."""
@@ -34,13 +33,28 @@ class Mark:
     label: str
 
 
-def timeline_page(root: str, name: str) -> str:
-    """One HTML page that loads nothing and runs no script.
+def tell_story(root: str, name: str, run: str | None = None) -> bytes:
+    """Tells a champion's story anew, where it is found by the champion's name, and in the folder of a run.
+
+    Args:
+        run: that has changed the story, if one has.
+
+    Returns:
+        The page: HTML that loads nothing and runs no script.
 
     Raises:
-        StorageError: the champion's folder cannot be read.
-        DataError: a document in it is damaged.
+        StorageError: a place cannot be read or written.
+        DataError: a document in the champion's folder is damaged.
     """
+    page = timeline_page(root, name).encode()
+    if run is not None:
+        publish(join(run_folder(root, run), TIMELINE_NAME), page)
+    publish(join(champion_folder(root, name), TIMELINE_NAME), page)
+    return page
+
+
+def timeline_page(root: str, name: str) -> str:
+    """The page. Raises as `tell_story` does."""
     changes, runs = history(root, name), retraining_runs(root, name)[-MOST_RUNS:]
     scores = [_score(run) for run in runs]
     return render_page(
@@ -56,11 +70,6 @@ def timeline_page(root: str, name: str) -> str:
         left=_LEFT,
         right=_RIGHT,
     )
-
-
-def write_timeline(root: str, name: str, page: bytes) -> None:
-    """Puts the page where it is found by the champion's name. Raises StorageError."""
-    publish(join(champion_folder(root, name), "timeline.html"), page)
 
 
 def _score(run: RetrainingRun) -> Interval | None:
