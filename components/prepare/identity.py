@@ -5,6 +5,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from optduel.components.prepare.image import OVERSIZE
 from optduel.components.prepare.shards import SHARD_BYTES, count_shards, plan_shards, record_bytes
 from optduel.components.prepare.sources import Source
 from optduel.components.prepare.split import Division, ImageContent, divide
@@ -63,6 +64,8 @@ def fingerprint(source: Source, survey: Survey, data: Data) -> str:
     }
     if len(survey.contents) * record_bytes(data) > data.shards * SHARD_BYTES:
         document["shard_bytes"] = SHARD_BYTES  # there may be more shards than the settings say
+    if "JPEG" in survey.formats.values():
+        document["jpeg_oversize"] = OVERSIZE
     return hashlib.sha256(canonical_json(document).encode()).hexdigest()
 
 

@@ -11,11 +11,12 @@ from typing import NamedTuple
 from PIL import Image, TiffImagePlugin
 from PIL.AvifImagePlugin import AvifImageFile
 from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from pillow_heif import HeifImageFile
 
 from optduel.components.prepare.formats import READERS, describe_foreign, format_of
-from optduel.components.prepare.orientation import turn_upright
+from optduel.components.prepare.orientation import SIDEWAYS, turn_upright
 from optduel.components.prepare.room import Room
 from optduel.components.prepare.transparency import depth_of, peak_of, to_grey_or_rgb
 
@@ -30,6 +31,10 @@ SCANS_LIMIT = 100
 
 SCANNED_PIXELS_LIMIT = 16 * PIXEL_LIMIT
 """Pixels times scans of a JPEG file, some seconds of work."""
+
+OVERSIZE = 2
+"""JPEG files are decoded at a half, a quarter or an eighth of their size where that is still so many times
+the wanted height and width. It is part of the records' fingerprint."""
 
 _START_OF_SCAN = 0xDA
 _STARTS_OF_SCANS = re.compile(rb"\xff\xda")
@@ -51,8 +56,8 @@ _WHOLE_FILE_READERS = (AvifImageFile, HeifImageFile, TiffImageFile)
 
 _TILE_TAGS = (TiffImagePlugin.TILEWIDTH, TiffImagePlugin.TILELENGTH)
 
-_COEFFICIENT_BYTES = 2
-"""A progressive JPEG file is kept whole as coefficients, one for each value."""
+_COEFFICIENT_BYTES = 3 * 2
+"""A progressive JPEG file is kept whole as coefficients, one for each value of a pixel."""
 
 # What Pillow 13 raises on damaged data, found by 800,000 mutated files, and what pillow-heif may raise.
 _DAMAGE = (
@@ -124,22 +129,44 @@ class Decoded(NamedTuple):
     size: tuple[int, int]
 
 
+class _Loaded(NamedTuple):
+    """A decoded image that lies as it does in the file.
+
+    Attributes:
+        decoded: the image, and what it shows.
+        turn: what makes it upright; None for nothing.
+        box: what it fills of `decoded.image`, in pixels, where that was decoded at a reduced size; else None.
+    """
+
+    decoded: Decoded
+    turn: Image.Transpose | None
+    box: tuple[float, float, float, float] | None
+
+
 @contextlib.contextmanager
-def decoding(encoded: bytes, room: Room) -> Iterator[Decoded]:
+def decoding(encoded: bytes, room: Room, least: tuple[int, int] | None = None) -> Iterator[Decoded]:
     """Decodes the whole image and turns it upright as its EXIF orientation says.
 
-    Transparent parts are laid over white, 16-bit values are reduced to their high byte. JPEG files are
-    decoded at their full size: at a reduced one, which the format offers, the pixels would be others. Of
-    animations and of files with several pages the first is taken.
+    Transparent parts are laid over white, 16-bit values are reduced to their high byte. Of animations and of
+    files with several pages the first is taken.
 
     Args:
         encoded: the file.
         room: of memory, of which the image takes a share until the body ends.
+        least: width and height, upright, that it will be resized to: a JPEG file of a multiple of them may
+            come at a reduced size, which takes less time and memory.
 
     Raises:
         UnusableImageError: it is damaged, cut off, or too large.
         OutOfMemoryError: there will never be room.
     """
+    with _loading(encoded, room, least) as (decoded, turn, _):
+        yield decoded if turn is None else decoded._replace(image=decoded.image.transpose(turn))
+
+
+@contextlib.contextmanager
+def _loading(encoded: bytes, room: Room, least: tuple[int, int] | None) -> Iterator[_Loaded]:
+    """As `decoding`, before the image is turned."""
     content = check_content(encoded)
     with _damage_explained:
         # The constructors parse the header; Image.open would add its own, looser limit on pixels.
@@ -152,13 +179,15 @@ def decoding(encoded: bytes, room: Room) -> Iterator[Decoded]:
             has_more = _has_more(image, content)
             depth = depth_of(image)
             turn = turn_upright(image)
-        with room.taking(_needed_bytes(image, depth, turn)):
+            size = _turned(image.size, turn)
+            coefficients = image.width * image.height if "progression" in image.info else 0
+            box = _reduce(image, _turned(least, turn)) if least and isinstance(image, JpegImageFile) else None
+        with room.taking(_needed_bytes(image, turn) + _COEFFICIENT_BYTES * coefficients):
             with _damage_explained:
                 image.load()
                 peak = peak_of(image, depth)
                 plain = to_grey_or_rgb(image, encoded, depth)
-            upright = plain if turn is None else plain.transpose(turn)
-            yield Decoded(upright, peak, has_more, upright.size)
+            yield _Loaded(Decoded(plain, peak, has_more, size), turn, box)
 
 
 def decode_resized(encoded: bytes, height: int, width: int, channels: int, room: Room) -> Decoded:
@@ -171,12 +200,41 @@ def decode_resized(encoded: bytes, height: int, width: int, channels: int, room:
         UnusableImageError: as `decoding` does.
         OutOfMemoryError: as `decoding` does.
     """
-    with decoding(encoded, room) as decoded:
+    size = (width, height)
+    with _loading(encoded, room, size) as (decoded, turn, box):
+        image = decoded.image
+        if turn is not None and box is None:
+            image, turn = image.transpose(turn), None
         mode = "L" if channels == 1 else "RGB"
-        image = decoded.image if decoded.image.mode == mode else decoded.image.convert(mode)
-        if image.size == (width, height):
+        image = image if image.mode == mode else image.convert(mode)
+        if image.size == size:
             return decoded._replace(image=image.copy())
-        return decoded._replace(image=image.resize((width, height), Image.Resampling.BILINEAR))
+        image = image.resize(_turned(size, turn), Image.Resampling.BILINEAR, box)
+        return decoded._replace(image=image if turn is None else image.transpose(turn))
+
+
+def _turned(size: tuple[int, int], turn: Image.Transpose | None) -> tuple[int, int]:
+    """Width and height of an image after a turn, or before one."""
+    return size[::-1] if turn in SIDEWAYS else size
+
+
+def _reduce(image: JpegImageFile, least: tuple[int, int]) -> tuple[float, float, float, float] | None:
+    """Has an image decoded at a reduced size, if it is large enough.
+
+    The sum of a block's lowest frequencies is the block at a smaller size, which the format's decoders make
+    use of. The last row and column may reach beyond the image.
+
+    Args:
+        least: width and height that it will be resized to.
+
+    Returns:
+        What the image fills of the reduced one.
+    """
+    wanted = (OVERSIZE * least[0], OVERSIZE * least[1])
+    if min(image.width // wanted[0], image.height // wanted[1]) < 2:
+        return None
+    drafted = image.draft(None, wanted)
+    return drafted and drafted[1]
 
 
 def _check_header(image: ImageFile) -> None:
@@ -211,7 +269,7 @@ def _check_work(image: ImageFile, encoded: bytes) -> None:
     width, height = image.size
     limit = min(SCANS_LIMIT, SCANNED_PIXELS_LIMIT // (width * height))
     # Two bytes that look like the start of a scan also occur in what editors embed, so a few are no proof.
-    # Pillow's regular expression engine finds them three times as fast as `bytes.count`.
+    # Regular expressions find them three times as fast as `bytes.count`.
     if (
         sum(1 for _ in _STARTS_OF_SCANS.finditer(encoded)) > limit
         and (scans := _count_scans(encoded)) > limit
@@ -233,7 +291,7 @@ def _count_scans(encoded: bytes) -> int:
     return scans
 
 
-def _needed_bytes(image: ImageFile, depth: str, turn: Image.Transpose | None) -> int:
+def _needed_bytes(image: ImageFile, turn: Image.Transpose | None) -> int:
     """Memory for the pixels while the image is decoded and reduced, at most."""
     width, height = image.size
     each = _PIXEL_BYTES
@@ -241,8 +299,6 @@ def _needed_bytes(image: ImageFile, depth: str, turn: Image.Transpose | None) ->
         each += 2 * _PIXEL_BYTES  # what their libraries decode into, and a copy of it
     if image.mode not in ("L", "RGB") or "transparency" in image.info:
         each += 4 * _PIXEL_BYTES  # the conversion, a white ground, both together, and the result
-    if "progression" in image.info:
-        each += 3 * _COEFFICIENT_BYTES
     if turn is not None:
         each += _PIXEL_BYTES
     return each * width * height

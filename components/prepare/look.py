@@ -142,8 +142,9 @@ def _samples(images: Images, survey: Survey, classes: int, room: Room) -> list[l
 
 
 def _thumbnail(images: Images, survey: Survey, position: int, room: Room) -> np.ndarray:
-    with decoding(images.read_again(position, survey.contents[position].digest), room) as decoded:
-        small = decoded.image.copy() if max(decoded.size) <= _THUMBNAIL else decoded.image
+    encoded = images.read_again(position, survey.contents[position].digest)
+    with decoding(encoded, room, (_THUMBNAIL, _THUMBNAIL)) as decoded:
+        small = decoded.image.copy() if max(decoded.image.size) <= _THUMBNAIL else decoded.image
         if small is decoded.image:
             small.thumbnail((_THUMBNAIL, _THUMBNAIL), Image.Resampling.BILINEAR)
         return np.asarray(small.convert("RGB"))

@@ -26,6 +26,9 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 
+SIDEWAYS = tuple(_TURNS[orientation] for orientation in (5, 6, 7, 8))
+"""The turns that exchange width and height."""
+
 _XMP = re.compile(rb'tiff:Orientation(?:="|>)([0-9])')
 
 
