@@ -214,10 +214,12 @@ def _evidence(comparison: PairedComparison, metric: str, comparisons: int) -> st
     bounds = _seen_from(favoured, comparison, bounds)
     (mean, low, high), unit = differences_in_words(comparison.metric, bounds)
     p_value = p_in_words(comparison.p_value or 0, comparison.confidence)
-    test = f"{'Holm-corrected ' if comparisons > 1 else ''}sign-flip p = {p_value}"
+    interval, test = f"{percent(comparison.confidence)} interval", "sign-flip p"
+    if comparisons > 1:  # then the interval may exclude 0 though the corrected p shows nothing
+        interval, test = f"{interval} of this pair alone", f"Holm-corrected {test}"
     return (
-        f"{signed(mean)} {unit} of {metric} ({percent(comparison.confidence)} interval {low} to {high}, "
-        f"{test}, {_won(comparison, favoured)})"
+        f"{signed(mean)} {unit} of {metric} ({interval} {low} to {high}, "
+        f"{test} = {p_value}, {_won(comparison, favoured)})"
     )
 
 

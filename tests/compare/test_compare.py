@@ -206,6 +206,7 @@ def test_several_challengers_are_holm_corrected(make_trials: MakeTrials) -> None
     _, strong = compared(study(7), list(values), make_trials(seven)).comparisons
     assert (strong.answer, strong.better) == ("shown", "adamw")
     assert "Holm-corrected sign-flip p = 0.049" in strong.sentence
+    assert "(95 % interval of this pair alone " in strong.sentence
 
 
 def test_small_uncertain_difference_is_not_shown(make_trials: MakeTrials) -> None:
