@@ -260,9 +260,12 @@ def test_claims_are_seen_or_not_with_their_numbers() -> None:
     sgd, adamw = choice.claims
     assert sgd.startswith("sgd: seen: the good settings of L2 lie on a diagonal")
     # Along this diagonal of rate and weight_decay the paper's decay, their product, is one and the same.
-    assert adamw.startswith("adamw: seen: those of decoupled decay do not")
+    assert adamw.startswith("adamw: seen: the good settings of decoupled decay do not lie on a diagonal")
     assert choice.arms[0].coupling is not None
     assert f"Slope {choice.arms[0].coupling.slope:.2f}" in sgd
+    noise = np.random.default_rng(0)
+    told = choice_of(lambda rate, decay: float(noise.uniform(1, 2)), trials=49, sampler="grid").claims
+    assert [line.split(": ")[1] for line in told] == ["not told", "not told"]
 
 
 # --- the page -------------------------------------------------------------------------------------
