@@ -74,7 +74,9 @@ class Narrator:
         _, mark, message = line.partition(MARK)
         if not mark:
             return
-        if message.startswith("train ") and self._started is None:
+        # Settings that are searched are no trials of the study.
+        is_trial = message.startswith("train ") and ", setting " not in message
+        if is_trial and self._started is None:
             self._started = time.monotonic()
         if (mark + message).startswith(_TRIAL_DONE):
             message += self._study_progress()

@@ -38,6 +38,11 @@ def test_each_evaluated_trial_tells_how_far_the_study_is() -> None:
     assert second == "evaluate a, seed 1: 91%  [2/2 trials]"
 
 
+def test_the_time_of_a_search_is_none_of_the_trials() -> None:
+    _, screen = narrated(f"{MARK}train a, setting 3, seed 100: trained\n", f"{MARK}evaluate a, seed 0: 90%\n")
+    assert screen.splitlines()[1] == "evaluate a, seed 0: 90%  [1/2 trials]"
+
+
 def test_threads_do_not_tear_lines_and_a_patched_print_does_not_deadlock() -> None:
     """KFP replaces builtins.print by one that prints indentation first, to the very stream that narrates."""
     log, screen = io.StringIO(), io.StringIO()
