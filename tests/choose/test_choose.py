@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from optduel.components.choose.choose import choose
+from optduel.components.choose.choose import choose, scalars
 from optduel.components.choose.coupling import valley
 from optduel.components.choose.curves import tuning_curve
 from optduel.components.core import ExperimentError
 from optduel.components.report.tuning_page import tuning_page
-from optduel.components.results import Choice, Row, TunedSetting, TunedTrial
+from optduel.components.results import Choice, Row, TaskCost, TunedSetting, TunedTrial
 from optduel.components.settings import Experiment, settings_of, validate
 
 RATE = {"scale": "log", "low": 0.01, "high": 1}
@@ -182,6 +182,37 @@ def test_time_to_target_is_of_the_chosen_setting() -> None:
     assert (hopeless.epochs, hopeless.settings) == (None, 0)
 
 
+def costs_of(price: float | None) -> list[TaskCost]:
+    """Two tasks tuned `sgd`, one tuned `adamw`, and another trained something."""
+    tasks = (("tune sgd", 7200.0), ("tune sgd", 1800.0), ("tune adamw", 3600.0), ("train", 9e9))
+    return [
+        TaskCost(
+            task=task,
+            started="2026-11-28",
+            seconds=seconds,
+            processor_seconds=4 * seconds,
+            accelerator_seconds=seconds,
+            price=None if price is None else price * seconds / 3600,
+            currency=None if price is None else "EUR",
+        )
+        for task, seconds in tasks
+    ]
+
+
+def test_each_arms_search_costs_what_its_tasks_cost() -> None:
+    experiment = experiment_of()
+    assert experiment.tuning is not None
+    found = found_by(experiment, middle)
+    choice = choose(experiment, experiment.tuning, found, costs_of(2))
+    sgd, adamw = (arm.cost.spent for arm in choice.arms)
+    assert (sgd.tasks, sgd.processor_seconds, sgd.accelerator_seconds, sgd.price) == (2, 36_000, 9_000, 5)
+    assert (adamw.tasks, adamw.price, adamw.currency) == (1, 2, "EUR")
+    assert scalars(choice)["sgd price in EUR"] == 5
+    free = choose(experiment, experiment.tuning, found, costs_of(None))
+    assert free.arms[0].cost.spent.price is None
+    assert not any("price" in name for name in scalars(free))
+
+
 # --- curves ---------------------------------------------------------------------------------------
 
 
@@ -274,10 +305,13 @@ def test_claims_are_seen_or_not_with_their_numbers() -> None:
 @pytest.mark.parametrize("sampler", ["random", "grid"])
 def test_the_page_needs_nothing_beside_it_and_escapes_names(sampler: str) -> None:
     experiment = experiment_of(trials=25, sampler=sampler)
-    choice = choice_of(
-        lambda rate, decay: np.inf if rate > -1 else middle(rate, decay), trials=25, sampler=sampler
-    )
+    assert experiment.tuning is not None
+    found = found_by(experiment, lambda rate, decay: np.inf if rate > -1 else middle(rate, decay))
+    # Prices are shown where there are any.
+    choice = choose(experiment, experiment.tuning, found, costs_of(2) if sampler == "grid" else [])
     page = tuning_page(experiment, choice)
+    assert ("<td>5.00 EUR</td><td>2.00 EUR</td>" in page) == (sampler == "grid")
+    assert ("GPU-seconds" in page) == (sampler == "grid")
     assert "A &lt;b&gt;title&lt;/b&gt;" in page
     assert not re.search(r"(?:src|href)=\"(?!data:)", page)
     for arm in choice.arms:
