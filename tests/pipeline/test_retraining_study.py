@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from optduel.components.champions import current, read_judgement
+from optduel.components.champions import current
 from optduel.components.results import read_choice, task_costs
 from optduel.pipeline.cli.command_line import main
 
@@ -53,10 +53,3 @@ def test_the_better_arm_with_its_chosen_setting_becomes_the_champion(
     assert {"tune sgd-l2", "tune adamw", "choose", "compare", "report", "gate"} <= costs
 
     assert run()["retraining"]["outcome"] == "skipped"
-
-    # The champion's setting is trained again, though nothing of it is written into the experiment.
-    run("retraining={champion: weekly, force: true, seeds: [7]}")
-    _, forced = sorted((tmp_path / "root" / "runs").glob("*/gate.json"))
-    again = read_judgement(root, forced.parent.name)
-    assert again.candidate.arm == candidate.arm
-    assert again.candidate.seed == 7

@@ -14,6 +14,7 @@ from tests.pipeline.weeks import Story
 
 @pytest.mark.exhaustive
 @pytest.mark.slow
+@pytest.mark.timeout(3600)  # thirty containers, each of which loads its libraries from the image
 def test_weeks_in_containers(
     docker_host: str, image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
