@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from optduel.components.records import Originals
 from optduel.components.results import Interval
 from optduel.components.settings import Arm, Registry, Section
 from optduel.components.storage import join
@@ -25,6 +26,8 @@ class Candidate(Section):
         classes: names, in the order of the model's outputs.
         image_shape: height, width, channels that the model takes.
         images: records of each split that it was trained, selected and measured on.
+        copies: images of these that are exact copies of one another; None where it is not known.
+        originals: what the images were before they became records.
         examples: that the metrics are taken on.
         calibration_error: expected calibration error.
     """
@@ -41,6 +44,8 @@ class Candidate(Section):
     classes: Annotated[tuple[str, ...], Field(min_length=1)]
     image_shape: tuple[int, int, int]
     images: dict[str, int]
+    copies: int | None = None
+    originals: Originals = Originals()
     examples: int
     accuracy: Interval
     cross_entropy: Interval

@@ -78,6 +78,8 @@ def select_candidate(
         classes=manifest.classes,
         image_shape=manifest.image_shape,
         images={name: split.records for name, split in manifest.splits.items()},
+        copies=manifest.duplicates.images,
+        originals=manifest.originals,
         examples=evaluation.examples,
         accuracy=evaluation.accuracy,
         cross_entropy=evaluation.cross_entropy,

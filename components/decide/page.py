@@ -1,12 +1,14 @@
 """The page about what has changed since the champion was trained."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from optduel.components.champions import Champion, RetrainingDecision, render_page
 from optduel.components.decide.changes import Changes
-from optduel.components.records import Manifest
+from optduel.components.records import Manifest, Originals
 
 _DRIFT_LEVEL = 0.05
+_UNKNOWN = "unknown"
 
 
 def changes_page(
@@ -23,7 +25,7 @@ def changes_page(
     splits = ", ".join(f"{split.records:,} {name}" for name, split in manifest.splits.items())
     facts = [
         ("images", f"{decision.images:,} ({splits})"),
-        ("exact copies in today's data", f"{manifest.duplicates.images:,}"),
+        *([] if champion else [("exact copies in today's data", f"{manifest.duplicates.images:,}")]),
         ("left out of today's data", f"{len(manifest.skipped):,}"),
         ("data fingerprint", decision.data_fingerprint),
         ("experiment fingerprint", decision.fingerprint),
@@ -38,8 +40,31 @@ def changes_page(
         champion=champion,
         facts=facts,
         drift=_drift(decision),
+        sources=_sources(champion, manifest) if champion else [],
         spreads=[changes.brightness] if changes and changes.brightness else [],
     )
+
+
+def _sources(champion: Champion, manifest: Manifest) -> list[tuple[str, str, str]]:
+    """What images were before they became records: quantity, of the champion's data, of today's."""
+    copies, before, now = champion.candidate.copies, champion.candidate.originals, manifest.originals
+    return [
+        ("formats", _formats(before), _formats(now)),
+        ("width, pixels", _marks(before.widths), _marks(now.widths)),
+        ("height, pixels", _marks(before.heights), _marks(now.heights)),
+        ("exact copies", _UNKNOWN if copies is None else f"{copies:,}", f"{manifest.duplicates.images:,}"),
+    ]
+
+
+def _formats(originals: Originals) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in originals.formats.items()) or _UNKNOWN
+
+
+def _marks(marks: Sequence[int]) -> str:
+    if not marks:
+        return _UNKNOWN
+    least, quarter, median, three_quarters, most = marks
+    return f"{median:,} ({least:,} to {most:,}; half of them {quarter:,} to {three_quarters:,})"
 
 
 def _drift(decision: RetrainingDecision) -> str | None:

@@ -81,11 +81,6 @@ def render_card(
     )
 
 
-def contact_sheet(records: Records) -> bytes:
-    """The first training images of each class as one PNG file, a row for each of the first classes."""
-    return draw_sheet(_samples(records))
-
-
 def draw_sheet(samples: Sequence[Sequence[np.ndarray]]) -> bytes:
     """Images, uint8 [height, width, channels], as one PNG file, a row for each of the first classes."""
     sheet = Image.new(

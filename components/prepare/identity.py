@@ -5,15 +5,18 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from optduel.components.prepare.image import OVERSIZE
 from optduel.components.prepare.shards import SHARD_BYTES, count_shards, plan_shards, record_bytes
 from optduel.components.prepare.sources import Source
 from optduel.components.prepare.split import Division, ImageContent, divide
-from optduel.components.prepare.survey import Survey
+from optduel.components.prepare.survey import Survey, Traits
 from optduel.components.records import (
     SPLITS,
     Duplicates,
     Manifest,
+    Originals,
     RecordsSplit,
     Resemblance,
     Resemblances,
@@ -83,6 +86,7 @@ def compose_manifest(
     division: Division,
     shards: Mapping[str, Shard],
     resemblances: Resemblances,
+    originals: Originals,
     remarks: Sequence[str],
 ) -> Manifest:
     """The manifest of written records.
@@ -95,6 +99,7 @@ def compose_manifest(
         division: the images of each split.
         shards: what was written, by file name.
         resemblances: as `describe_pairs` tells them.
+        originals: as `describe_originals` tells them.
         remarks: on the images.
     """
     is_raw = data.encoding == "raw"
@@ -124,6 +129,7 @@ def compose_manifest(
         skipped=(*survey.problems, *_removed(source, division)),
         duplicates=_duplicates(source, survey, division),
         resemblances=resemblances,
+        originals=originals,
         remarks=(*remarks, *_on_splits(survey, data, division)),
     )
 
@@ -165,6 +171,17 @@ def describe_pairs(
         conflicting=len(conflicting),
         shown=tuple(shown[:_SHOWN]),
     )
+
+
+def describe_originals(survey: Survey, traits: Traits, division: Division) -> Originals:
+    """Formats and sizes of the images that are divided, once these were decoded."""
+    positions = [position for of_split in division.splits.values() for position in of_split]
+    if not positions:
+        return Originals()
+    formats = Counter(survey.formats[position] for position in positions)
+    marks = np.quantile(traits.sizes[positions], [0, 0.25, 0.5, 0.75, 1], axis=0, method="nearest")
+    widths, heights = marks.T.tolist()
+    return Originals(formats=dict(sorted(formats.items())), widths=widths, heights=heights)
 
 
 def _on_splits(survey: Survey, data: Data, division: Division) -> list[str]:
@@ -219,9 +236,17 @@ def difference(known: Manifest, source: Source, survey: Survey, data: Data, fing
         return "shards"
     decodable = Survey(contents, (), {})
     expected = compose_manifest(
-        source, decodable, data, fingerprint, division, shards, known.resemblances, known.remarks
+        source,
+        decodable,
+        data,
+        fingerprint,
+        division,
+        shards,
+        known.resemblances,
+        known.originals,
+        known.remarks,
     )
-    names = {"source", "skipped", "duplicates", "resemblances", "remarks"}
+    names = {"source", "skipped", "duplicates", "resemblances", "originals", "remarks"}
     differing = [
         field
         for field in Manifest.model_fields

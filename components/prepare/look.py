@@ -12,7 +12,13 @@ from PIL import Image
 
 from optduel.components.core import DataError, usable_cores, usable_memory
 from optduel.components.prepare.card import SHEET_CLASSES, SHEET_SAMPLES, render_card
-from optduel.components.prepare.identity import compose_manifest, count_in_words, describe_pairs, fingerprint
+from optduel.components.prepare.identity import (
+    compose_manifest,
+    count_in_words,
+    describe_originals,
+    describe_pairs,
+    fingerprint,
+)
 from optduel.components.prepare.image import decoding
 from optduel.components.prepare.prepare import open_source
 from optduel.components.prepare.reading import Images
@@ -89,6 +95,7 @@ def look_at(data: Data, folder: Path) -> Look:
             division,
             _no_shards(division, data),
             resemblances,
+            describe_originals(survey, traits, division),
             remarks(source, survey, traits),
         )
         samples = _samples(images, survey, len(source.classes), room)

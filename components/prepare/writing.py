@@ -9,7 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from optduel.components.core import DataError
-from optduel.components.prepare.identity import compose_manifest, describe_pairs, known_contents
+from optduel.components.prepare.identity import (
+    compose_manifest,
+    describe_originals,
+    describe_pairs,
+    known_contents,
+)
 from optduel.components.prepare.reading import Images
 from optduel.components.prepare.resemblance import IMAGES_LIMIT, LEAST_PIXELS, alike_pairs
 from optduel.components.prepare.room import Room, writing_threads
@@ -87,8 +92,17 @@ def write_records(
                 resemblances = describe_pairs(source, division, pairs, is_searched(survey, data), is_complete)
                 _refuse_leaks(source.description, data, resemblances)
                 shards = {**there, **{shard.file: shard for shard in written.shards}}
-                found = remarks(source, survey, traits)
-                return compose_manifest(source, survey, data, identity, division, shards, resemblances, found)
+                return compose_manifest(
+                    source,
+                    survey,
+                    data,
+                    identity,
+                    division,
+                    shards,
+                    resemblances,
+                    describe_originals(survey, traits, division),
+                    remarks(source, survey, traits),
+                )
         # Images that could not be decoded are left out, and the others divided anew.
 
 

@@ -103,6 +103,20 @@ class Resemblances(Section):
     shown: tuple[Resemblance, ...] = ()
 
 
+class Originals(Section):
+    """What the images were before they became records, as far as it is known.
+
+    Attributes:
+        formats: images of each format, by content.
+        widths: in pixels, upright: least, a quarter, median, three quarters, most.
+        heights: likewise.
+    """
+
+    formats: dict[str, _Count] = {}
+    widths: tuple[_Count, ...] = ()
+    heights: tuple[_Count, ...] = ()
+
+
 class Manifest(Section):
     """Everything a reader needs to know of a data set; written last: without one the data set does not exist.
 
@@ -132,6 +146,7 @@ class Manifest(Section):
     skipped: tuple[Skipped, ...] = ()
     duplicates: Duplicates
     resemblances: Resemblances = Resemblances()
+    originals: Originals = Originals()
     remarks: tuple[str, ...] = ()
 
     @property

@@ -1,6 +1,7 @@
 """What a run for a champion has to do, and which data it refuses."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from optduel.components.champions import (
 )
 from optduel.components.core import DataError, ExperimentError
 from optduel.components.decide.deciding import Decided, decide_run
-from optduel.components.records import Records
+from optduel.components.records import Originals, Records
 from optduel.components.results import code_version, read_notices, run_folder
 from optduel.components.settings import Experiment
 from optduel.components.storage import delete, join, read
@@ -95,6 +96,29 @@ def test_without_a_champion_an_arm_of_the_experiment_is_trained(week: Week) -> N
     assert json.loads(other.sections)["arm"]["name"] == "adamw"
     assert week.decide("three", study_of("retraining.mode=study")).sections == ""
     assert read_decision(week.root, "one").reason == "there is no champion yet"
+
+
+def test_the_page_tells_how_images_as_they_came_have_changed(week: Week) -> None:
+    before = Originals(formats={"JPEG": 1700}, widths=(8, 8, 8, 8, 1200), heights=(6, 7, 8, 9, 10))
+    week.champion(originals=before.model_dump(), copies=3)
+    week.decide("page", study_of())
+    rows = re.findall(
+        r'<tr><th scope="row">([^<]+)</th><td class="text">([^<]+)</td><td class="text">([^<]+)</td></tr>',
+        read(join(run_folder(week.root, "page"), "changes.html")).decode(),
+    )
+    assert rows == [
+        ("formats", "JPEG 1,700", "BMP 1,797"),
+        ("width, pixels", "8 (8 to 1,200; half of them 8 to 8)", "8 (8 to 8; half of them 8 to 8)"),
+        ("height, pixels", "8 (6 to 10; half of them 7 to 9)", "8 (8 to 8; half of them 8 to 8)"),
+        ("exact copies", "3", "0"),
+    ]
+
+
+def test_what_is_not_known_of_a_champions_images_is_said(week: Week) -> None:
+    week.champion()
+    week.decide("page", study_of())
+    page = read(join(run_folder(week.root, "page"), "changes.html")).decode()
+    assert page.count('<td class="text">unknown</td>') == 4
 
 
 def test_equal_data_experiment_and_code_are_skipped_unless_forced(week: Week) -> None:

@@ -15,7 +15,7 @@ from optduel.components.prepare.prepare import prepare_records, prepare_source
 from optduel.components.prepare.room import Room
 from optduel.components.records import Records, load_manifest
 from optduel.components.records.integrity import verify_shards
-from optduel.components.settings import Data, DigitsSource, Split
+from optduel.components.settings import Data, DigitsSource, FolderSource, Split
 
 Images = list[tuple[str, int, bytes, bool]]
 Settings = Callable[..., Data]
@@ -201,3 +201,13 @@ def test_digits_need_nothing_but_the_package(read_split: ReadSplit, tmp_path: Pa
     assert (pixels.min(), pixels.max()) == (0, 255)
     document = json.loads(records.canonical_json())
     assert Records.model_validate(document) == records
+
+
+def test_the_manifest_tells_formats_and_sizes_of_the_images_as_they_came(
+    image_folder: Path, settings: Settings, tmp_path: Path
+) -> None:
+    records = prepare_records(settings(source=FolderSource(path=str(image_folder))), str(tmp_path / "root"))
+    originals = records.manifest.originals
+    assert originals.formats == {"JPEG": 9, "PNG": 9, "WebP": 6}
+    assert originals.widths == (24, 24, 33, 33, 42)
+    assert originals.heights == (20, 20, 21, 22, 22)

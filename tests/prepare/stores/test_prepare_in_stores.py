@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from optduel.components.core import ConflictError
-from optduel.components.prepare.card import contact_sheet
+from optduel.components.prepare.card import records_card
 from optduel.components.prepare.prepare import prepare_records, prepare_source
 from optduel.components.records import Records, encode_manifest
 from optduel.components.records.integrity import verify_shards
@@ -50,7 +50,7 @@ def test_a_store_gets_the_bytes_that_a_local_folder_gets(
     assert records.location == f"{place.root}/datasets/memory/{local.manifest.fingerprint}"
     assert records.manifest == local.manifest
     assert contents(records) == contents(local)
-    assert contact_sheet(records) == contact_sheet(local)
+    assert records_card(records).replace(records.location, local.location) == records_card(local)
 
 
 def test_what_is_there_is_neither_written_nor_read_again(
