@@ -1,6 +1,5 @@
 """Preparing a folder of photos: everything that `prepare` does, and a plain loop that decodes and resizes."""
 
-import contextlib
 import multiprocessing
 import resource
 import time
@@ -43,8 +42,7 @@ def _processor_seconds() -> float:
 
 
 def _prepare(photos: str, image_size: tuple[int, int], folder: Path) -> None:
-    with contextlib.redirect_stderr(None):
-        prepare_records(Data(source=FolderSource(path=photos), image_size=image_size), str(folder / "root"))
+    prepare_records(Data(source=FolderSource(path=photos), image_size=image_size), str(folder / "root"))
 
 
 def _plain_loop(photos: str, image_size: tuple[int, int], folder: Path) -> None:
