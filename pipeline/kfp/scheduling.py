@@ -256,11 +256,14 @@ def delete_schedule(connection: Connection, name: str) -> None:
     kept = _only(connection, name)
     schedules = [kept.current, *kept.others]
     pause(connection, schedules)
-    if active := delete_idle(connection, schedules):
+    # Before anything is deleted: what has replaced the one with a run would be lost, and resuming would bring
+    # the replaced one back.
+    if active := [run for one in schedules for run in active_runs(connection, one)]:
         raise ExperimentError(
             f"schedule = {name}: its run {', '.join(active)} is under way and would end with it; the "
             "schedule is paused: delete it when the run has ended, or cancel the run"
         )
+    delete_idle(connection, schedules)
 
 
 def delete_idle(connection: Connection, schedules: Sequence[Any]) -> list[str]:

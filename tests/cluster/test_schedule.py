@@ -147,6 +147,17 @@ def test_a_schedule_with_a_run_under_way_is_paused_not_deleted(
     assert kfp.recurring_runs == {}
 
 
+def test_a_refused_deletion_keeps_what_has_replaced_the_one_with_a_run(kfp: KfpServer) -> None:
+    running = begin(kfp)
+    schedule(kfp, *CREATE, *OFTEN, "--image", "i:2", "--replace")
+    old, new = running["recurring_run_id"], list(kfp.recurring_runs)[-1]
+    assert schedule(kfp, "delete", "optduel-digits") == 2
+    assert list(kfp.recurring_runs) == [old, new]
+    assert schedule(kfp, "resume", "optduel-digits") == 0
+    states = {key: one["status"] for key, one in kfp.recurring_runs.items()}
+    assert states == {old: "DISABLED", new: "ENABLED"}
+
+
 def test_what_was_replaced_is_listed_as_such_and_deleted_with_its_successor(
     kfp: KfpServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
