@@ -2,18 +2,30 @@
 
 import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from optduel.components.champions import trained_arms
 from optduel.components.choose.choose import choose, scalars
 from optduel.components.choose.coupling import valley
 from optduel.components.choose.curves import tuning_curve
-from optduel.components.core import ExperimentError
+from optduel.components.core import ExperimentError, StorageError
 from optduel.components.report.tuning_page import tuning_page
-from optduel.components.results import Choice, Row, TaskCost, TunedSetting, TunedTrial
+from optduel.components.results import (
+    CHOICE_NAME,
+    Choice,
+    Row,
+    TaskCost,
+    TunedSetting,
+    TunedTrial,
+    run_folder,
+    write_document,
+)
 from optduel.components.settings import Experiment, settings_of, validate
+from optduel.components.storage import join
 
 RATE = {"scale": "log", "low": 0.01, "high": 1}
 DECAY = {"scale": "log", "low": 0.0001, "high": 0.01}
@@ -128,6 +140,16 @@ def test_the_best_median_is_chosen_and_passed_on() -> None:
     settled = choice.settled(experiment.arms)
     assert settled[0].learning_rate.base == choice.arms[0].values["learning_rate.base"]
     assert settled[0].search == {}
+
+
+def test_a_champions_arm_is_the_one_that_was_trained(tmp_path: Path) -> None:
+    experiment, choice, root = experiment_of(), choice_of(middle), str(tmp_path)
+    with pytest.raises(StorageError, match=r"choice\.json"):
+        trained_arms(root, "one", experiment)
+    write_document(join(run_folder(root, "one"), CHOICE_NAME), choice)
+    assert trained_arms(root, "one", experiment) == choice.settled(experiment.arms)
+    plain = experiment.model_copy(update={"tuning": None})
+    assert trained_arms(root, "one", plain) == experiment.arms
 
 
 def test_a_median_counts_a_diverged_seed_as_the_worst() -> None:
