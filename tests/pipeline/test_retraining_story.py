@@ -101,6 +101,9 @@ def test_four_weeks(story: Story) -> None:
     champion = held.champion
     assert (champion.action, champion.by, champion.reason) == ("overridden", "ann", "labels were right")
     assert champion.candidate.run == refused_run
+    # With which the next week's images are compared.
+    assert champion.candidate.copies is not None
+    assert champion.candidate.originals.formats
     assert main(["champion", "rollback", "weekly", *by_hand]) == 0
     assert story.champion() == (5, first[1])
     outcomes = [run.outcome for run in retraining_runs(story.root, "weekly")]
