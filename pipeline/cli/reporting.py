@@ -2,6 +2,7 @@
 
 from optduel.components.champions import RetrainingRun
 from optduel.components.compare.compare import compare_arms, gather, gather_predictions
+from optduel.components.core import DataError
 from optduel.components.records import load_records
 from optduel.components.report.render import build_report
 from optduel.components.report.report import write_tables
@@ -21,7 +22,7 @@ from optduel.components.results import (
 )
 from optduel.components.settings import Experiment, decode
 from optduel.components.storage import join, publish, read, stat
-from optduel.pipeline.local.run import load_run
+from optduel.pipeline.local.run import is_run, load_run
 
 
 def _costs(folder: str) -> tuple[TaskCost, ...]:
@@ -48,7 +49,8 @@ def rebuild(folder: str) -> str:
         The page.
 
     Raises:
-        DataError: a trial is missing, or what the run has kept does not belong together.
+        DataError: a trial is missing, what the run has kept does not belong together, or it was on a cluster
+            and ended before it was compared.
         StorageError: something that it kept is missing, or the report cannot be written.
     """
     experiment = _experiment(folder)
@@ -70,6 +72,11 @@ def _experiment(folder: str) -> Experiment:
     place = join(folder, EXPERIMENT_NAME)
     if stat(place):
         return decode(Experiment, read(place).decode(), place)
+    if stat(join(folder, RECORDS_NAME)) and not is_run(folder):
+        raise DataError(
+            f"{folder}: the run ended on its cluster before it was compared; submit it again with the same "
+            "--root: finished trials are taken over"
+        )
     return load_run(folder).experiment
 
 

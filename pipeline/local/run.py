@@ -339,13 +339,18 @@ def load_run(folder: str) -> Run:
         StorageError: the folder holds none.
         ExperimentError: the record is not one.
     """
-    if stat(_record(folder)) is None:
+    if not is_run(folder):
         raise StorageError(f"{folder}: holds no run.json; give the folder of a run, next to its report")
     run = decode(Run, read(_record(folder)), _record(folder))
     machine, held = run.holder or (None, "")
     if run.status == "running" and machine == this_machine() and not is_held(Path(held)):
         return run.model_copy(update={"status": "failed", "error": "its process is gone: it was killed"})
     return run
+
+
+def is_run(folder: str) -> bool:
+    """Whether the folder, a path or a URI, is that of a run of `optduel run`."""
+    return stat(_record(folder)) is not None
 
 
 def _record(folder: str) -> str:

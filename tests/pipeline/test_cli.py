@@ -283,6 +283,15 @@ def test_wrong_request_gets_one_message_and_exit_code_2(
     assert list(tmp_path.iterdir()) == [], "a refused request leaves nothing behind"
 
 
+def test_a_run_that_ended_on_its_cluster_before_compare_is_to_be_submitted_again(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "records.json").write_text("{}")  # evaluate puts it there
+    code, _, err = run(capsys, "report", str(tmp_path))
+    assert code == 2
+    assert "ended on its cluster before it was compared; submit it again with the same --root" in err
+
+
 def test_all_problems_of_an_experiment_are_told_at_once(capsys: pytest.CaptureFixture[str]) -> None:
     _, _, err = run(
         capsys,
