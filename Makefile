@@ -5,7 +5,7 @@ MAKEFLAGS += --no-print-directory
 
 VENV ?= .venv
 BIN := $(VENV)/bin
-TEST_WORKERS ?= 2# test processes; 0 runs the tests in one
+TEST_WORKERS ?= 3# test processes: many wait; 0 runs the tests in one
 TEST_FLAGS ?=# for example TEST_FLAGS="-k decay"
 KUBECONFIG ?=# of a disposable cluster, for test-cluster and record-cluster
 IMAGE_ON_NODES ?=# image that the nodes of that cluster have

@@ -23,6 +23,7 @@ def made_with(root: Path, environment: dict[str, str]) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_hostile_home_and_environment_change_no_byte(tmp_path: Path) -> None:
     home = tmp_path / "home"
     (home / ".keras").mkdir(parents=True)

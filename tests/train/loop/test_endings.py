@@ -176,6 +176,7 @@ trainer.main(sys.argv[-1:])
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_group_of_mixed_machines_takes_the_precision_that_suits_all(
     make_task: MakeTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -58,7 +58,9 @@ def steps_in(folder: str) -> list[int]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["local", "s3", pytest.param("gs", marks=pytest.mark.exhaustive)])
+@pytest.mark.parametrize(
+    "kind", ["local", *(pytest.param(kind, marks=pytest.mark.exhaustive) for kind in ("s3", "gs"))]
+)
 def test_killed_writers_leave_whole_checkpoints_and_none_that_was_saved_is_lost(
     kind: str,
     place_of: PlaceOf,
