@@ -75,6 +75,7 @@ def now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
+@functools.cache
 def _installed_version(distribution: str) -> str | None:
     try:
         return importlib.metadata.version(distribution)

@@ -53,6 +53,7 @@ class Journal:
         self._state = state
         self._clock = clock
         self._told = told
+        self._measured: tuple[int, float] | None = None  # a step, and the weights' norm after it
 
     def wall_seconds(self) -> float:
         """Spent on this trial, earlier attempts up to their last checkpoint included."""
@@ -100,7 +101,7 @@ class Journal:
             is_due: only looks whether it has diverged where it is not.
         """
         # The last step was measured before it changed the weights.
-        self._finite("weight norm", self._bench.engine.weight_norm())
+        self._weight_norm()
         if self._recorder and is_due:
             state = self._state
             self._control.report("saving", state.step)
@@ -169,9 +170,16 @@ class Journal:
             learning_rate=self._bench.optimizer.learning_rate(last_step),
             decay=self._bench.optimizer.decay(last_step),
             gradient_norm=gradient_norm,
-            weight_norm=self._finite("weight norm", self._bench.engine.weight_norm()),
+            weight_norm=self._weight_norm(),
             wall_seconds=self.wall_seconds(),
         )
+
+    def _weight_norm(self) -> float:
+        """After the last step. Raises Diverged where it is not finite."""
+        step = self._state.step
+        if self._measured is None or self._measured[0] != step:
+            self._measured = step, self._bench.engine.weight_norm()
+        return self._finite("weight norm", self._measured[1])
 
     def _finite(self, what: str, value: float) -> float:
         if not math.isfinite(value):

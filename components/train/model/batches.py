@@ -204,7 +204,10 @@ def distribute(
 
         numbers = tf.data.Dataset.range(first_step * local, last_step * local)
         batches = numbers.map(as_tensors, num_parallel_calls=PARALLEL_READS, deterministic=True)
-        return batches.prefetch(PREFETCHED_STEPS * local)
+        options = tf.data.Options()
+        # Nothing is left to tune, and the end of an iterator waits up to a second for the thread that would.
+        options.autotune.enabled = False
+        return batches.prefetch(PREFETCHED_STEPS * local).with_options(options)
 
     return iter(strategy.distribute_datasets_from_function(worker_batches))
 
