@@ -135,7 +135,7 @@ def _locate(named: str, root: str) -> str:
     for folder in folders:
         if stat(join(folder, "run.json")):
             raise DataError(
-                f"RUN = {named}: has no {HISTORY_NAME}, which a run leaves when it has finished; "
+                f"RUN = {named}: has no {HISTORY_NAME}, which a run leaves when its arms are compared; "
                 "a trial's history.jsonl below its folder can be given instead"
             )
     raise StorageError(

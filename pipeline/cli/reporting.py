@@ -1,6 +1,6 @@
 """Makes the report of a run whose trials are complete, with today's code, from what the run has kept."""
 
-from optduel.components.champions import RetrainingRun
+from optduel.components.champions import RetrainingRun, decision_file, read_decision
 from optduel.components.compare.compare import compare_arms, gather, gather_predictions
 from optduel.components.core import DataError
 from optduel.components.records import load_records
@@ -49,8 +49,8 @@ def rebuild(folder: str) -> str:
         The page.
 
     Raises:
-        DataError: a trial is missing, what the run has kept does not belong together, or it was on a cluster
-            and ended before it was compared.
+        DataError: a trial is missing, what the run has kept does not belong together, it was on a cluster
+            and ended before it was compared, or it retrained a champion and compared nothing.
         StorageError: something that it kept is missing, or the report cannot be written.
     """
     experiment = _experiment(folder)
@@ -72,12 +72,22 @@ def _experiment(folder: str) -> Experiment:
     place = join(folder, EXPERIMENT_NAME)
     if stat(place):
         return decode(Experiment, read(place).decode(), place)
-    if stat(join(folder, RECORDS_NAME)) and not is_run(folder):
+    experiment = load_run(folder).experiment if is_run(folder) else None
+    retraining = experiment.retraining if experiment else None
+    root, _, run = folder.rpartition("/runs/")
+    is_study = retraining is not None and retraining.mode == "study"
+    if root and stat(decision_file(root, run)) and not is_study:
+        champion = read_decision(root, run).champion
+        raise DataError(
+            f"{folder}: retrained the champion {champion}, and compared no arms; "
+            f"`optduel champion history {champion} --root {root}` tells what came of it"
+        )
+    if experiment is None and stat(join(folder, RECORDS_NAME)):
         raise DataError(
             f"{folder}: the run ended on its cluster before it was compared; submit it again with the same "
             "--root: finished trials are taken over"
         )
-    return load_run(folder).experiment
+    return experiment or load_run(folder).experiment
 
 
 def _comparison(folder: str, experiment: Experiment, trials: Trials) -> Comparison:

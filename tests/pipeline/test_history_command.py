@@ -349,7 +349,7 @@ def written(name: str, content: bytes) -> Callable[[Path], str]:
         (lambda root: "", "RUN = : is neither a history file"),
         (lambda root: str(root), "is neither a history file, nor the folder of a run"),
         (lambda root: "ftp://host/run", "ftp://host/run: has a scheme that is not supported"),
-        (unfinished, "RUN = broken: has no history.parquet, which a run leaves when it has finished"),
+        (unfinished, "RUN = broken: has no history.parquet, which a run leaves when its arms are compared"),
         (written("a.jsonl", b"{}\n"), "a.jsonl, line 1: not a row of a history"),
         (written("a.jsonl", b""), "a.jsonl: holds no rows yet"),
         (written("a.parquet", b"PAR1PAR1"), "a.parquet: not a Parquet file, or a damaged one"),

@@ -155,3 +155,17 @@ def test_every_run_leaves_its_pages(story: Story) -> None:
     for week in story.weeks.values():
         assert week["run"].rpartition("/")[2] in timeline
     assert stat(join(story.weeks["same"]["run"], "gate.json")) is None
+
+
+@pytest.mark.slow
+def test_a_report_is_that_of_a_comparison(story: Story, capsys: pytest.CaptureFixture[str]) -> None:
+    """After the four weeks, on this machine and as a cluster leaves them."""
+    for kept in (True, False):
+        place = story.weeks["first"]["run"]
+        if not kept:
+            delete(join(place, "run.json"))
+        assert main(["report", place]) == 2
+        assert capsys.readouterr().err == (
+            f"optduel: error: {place}: retrained the champion weekly, and compared no arms; "
+            f"`optduel champion history weekly --root {story.root}` tells what came of it\n"
+        )
