@@ -1,7 +1,5 @@
 """What every fault is measured against: a run of two workers that nothing disturbs."""
 
-import fcntl
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from optduel.components.train.contract.task import Task
 from optduel.components.train.local.local_launcher import LocalLauncher
 from tests.faults.groups import results
 from tests.forking.fixtures import started_by
+from tests.made_once import made_once
 
 EPOCHS = 25
 STEPS = 20 * EPOCHS
@@ -45,19 +44,6 @@ def make_task(records: Records, output: Path, **compute: Any) -> Task:
         "output": str(output),
     }
     return validate(Task, authored, "task")
-
-
-def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[], str]) -> str:
-    """What `make` returns; only the first of the run's processes calls it, and the others wait."""
-    folder = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        folder = folder.parent  # of all processes
-    made = folder / f"{name}.made"
-    with made.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not made.exists():
-            made.write_text(make())
-    return made.read_text()
 
 
 @pytest.fixture(scope="session")

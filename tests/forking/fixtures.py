@@ -7,7 +7,6 @@ environments and of starting itself use `sys.executable` as it is.
 import contextlib
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,15 +14,22 @@ from pathlib import Path
 import pytest
 
 from tests.forking import client, server
+from tests.made_once import made_once
 
 
 @pytest.fixture(scope="session")
-def forking_python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """An interpreter that forks where TensorFlow would be imported; its children do, too."""
+def forking_python(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An interpreter that forks where TensorFlow would be imported; its children do, too.
+
+    All test processes of a run share one server.
+    """
     if sys.platform != "linux":
-        yield sys.executable
-        return
-    environment = tmp_path_factory.mktemp("forking")
+        return sys.executable
+    return made_once(tmp_path_factory, "forking", lambda: serving_python(tmp_path_factory.mktemp("forking")))
+
+
+def serving_python(environment: Path) -> str:
+    """Makes that interpreter in an empty folder, and starts its server, which ends with the tests' run."""
     folder = environment / "bin"
     folder.mkdir()
     shutil.copy(Path(sys.prefix, "pyvenv.cfg"), environment)
@@ -32,22 +38,23 @@ def forking_python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     python = folder / "python"
     python.write_text(f"#!{sys.executable} -IS\n{Path(client.__file__).read_text()}")
     python.chmod(0o755)
-    command = [sys.executable, "-P", server.__file__, str(folder / "socket")]
+    # The process that gives out the tests outlives those that run them, of which this may be one.
+    run = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
+    command = [sys.executable, "-P", server.__file__, str(folder / "socket"), str(run)]
     told = {name: value for name, value in os.environ.items() if not name.startswith("OPTDUEL_")}
-    with (
-        (environment / "server.log").open("w+") as log,
-        subprocess.Popen(
-            command, env=told, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log
-        ) as process,
-    ):
-        assert process.stdin is not None
-        assert process.stdout is not None
-        try:
-            if process.stdout.readline() != b"ready\n":
-                raise RuntimeError(f"the fork server did not start:\n{Path(log.name).read_text()[-2000:]}")
-            yield str(python)
-        finally:
-            process.stdin.close()
+    log = environment / "server.log"
+    reading, writing = os.pipe()
+    streams = [
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_DUP2, writing, 1),
+        (os.POSIX_SPAWN_OPEN, 2, str(log), os.O_WRONLY | os.O_CREAT, 0o600),
+    ]
+    os.posix_spawn(sys.executable, command, told, file_actions=streams)
+    os.close(writing)
+    with os.fdopen(reading) as answers:
+        if answers.readline() != "ready\n":
+            raise RuntimeError(f"the fork server did not start:\n{log.read_text()[-2000:]}")
+    return str(python)
 
 
 @contextlib.contextmanager

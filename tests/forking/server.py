@@ -1,12 +1,13 @@
 """A process that has imported TensorFlow and forks for each task, so that no task has to import it again.
 
-`python -P server.py ADDRESS` listens on a socket and ends with its standard input. A copy is a process of its
+`python -P server.py ADDRESS PID` listens on a socket and ends with that process. A copy is a process of its
 own, with its client's arguments, environment and standard streams, and no task's state reaches another. A
 client whose environment or folder might change what is imported gets no copy: it starts the usual way.
 """
 
 import atexit
 import contextlib
+import gc
 import os
 import random
 import runpy
@@ -61,12 +62,14 @@ def preload() -> None:
     threads = len(os.listdir("/proc/self/task"))
     if threads > 1:
         raise RuntimeError(f"{threads} threads run after the imports")
+    gc.collect()
+    gc.freeze()  # or each copy would look through all that was imported, and write to its pages
 
 
 class Server:
     """Forks for each client; a copy ends with its client, and the client as the copy did."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, run: int) -> None:
         before, ours = dict(os.environ), library_environment(os.environ)
         preload()
         # The caller's, what a worker makes of it for the process that trains, and what imports add to it. A
@@ -79,10 +82,10 @@ class Server:
         self._listener.bind(address)
         self._listener.listen()
         self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
-        self._selector.register(sys.stdin, selectors.EVENT_READ, self._leave)
+        self._selector.register(os.pidfd_open(run), selectors.EVENT_READ, self._leave)
 
     def serve(self) -> NoReturn:
-        """Goes on to the end of standard input."""
+        """Goes on to the end of the tests' run."""
         sys.stdout.write("ready\n")
         sys.stdout.flush()
         while True:
@@ -199,4 +202,4 @@ def execute(option: str, what: str, *arguments: str) -> int:
 
 
 if __name__ == "__main__":
-    Server(sys.argv[1]).serve()
+    Server(sys.argv[1], int(sys.argv[2])).serve()
