@@ -1,5 +1,7 @@
 """Whole runs through KFP's own local runner: from images to a verdict, or to one message."""
 
+import contextlib
+import io
 import json
 import shutil
 import struct
@@ -12,6 +14,7 @@ from PIL import Image
 
 from optduel.components.results import read_choice
 from optduel.pipeline.cli.command_line import main
+from tests.forking.fixtures import started_by
 
 Answer = tuple[int, str, str]
 
@@ -25,15 +28,13 @@ QUICK = [
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, object], str]:
+def finished(
+    tmp_path_factory: pytest.TempPathFactory, forking_python: str
+) -> tuple[Path, dict[str, object], str]:
     """An A/A study: both arms equal, hence every paired difference exactly 0."""
     root = tmp_path_factory.mktemp("study")
-    capture = pytest.MonkeyPatch()
-    import contextlib
-    import io
-
     out, err = io.StringIO(), io.StringIO()
-    with capture.context(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    with started_by(forking_python), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = main(["run", "digits", "--root", str(root), "--set", SAME_ARMS, *QUICK, "--json"])
     assert code == 0, err.getvalue()
     answer: dict[str, object] = json.loads(out.getvalue())
@@ -107,7 +108,7 @@ def test_narration_tells_progress_without_library_chatter(
     assert "[4/4 trials]" in narration
     assert "examples/s" in narration
     assert "Executing task" not in narration
-    assert "tensorflow" not in narration.lower()
+    assert "tensorflow" not in narration.lower()  # what its import says: tests/pipeline/test_interrupts.py
 
 
 @pytest.mark.slow
