@@ -1,7 +1,6 @@
 """The order of examples: complete, shuffled, and the same for every number of workers."""
 
 import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -119,5 +118,5 @@ for number in range(1 + PREFETCHED_STEPS):
 
 
 @pytest.mark.slow
-def test_batches_are_read_ahead_of_the_step_that_asks_for_them() -> None:
-    subprocess.run([sys.executable, "-c", READ_AHEAD], check=True, timeout=120)
+def test_batches_are_read_ahead_of_the_step_that_asks_for_them(forking_python: str) -> None:
+    subprocess.run([forking_python, "-c", READ_AHEAD], check=True, timeout=120)

@@ -26,6 +26,7 @@ KERAS_SETTINGS = {
 }
 
 EVERY_STAGE = """
+# Evaluation and training import tensorflow.
 import json, os, sys
 from pathlib import Path
 os.umask(0o077)
@@ -46,13 +47,15 @@ print(json.dumps({"evaluation": evaluation, "records": str(records.folder)}))
 """
 
 
-def run_every_stage(folder: Path, task: Task, environment: dict[str, str]) -> tuple[str, Any, Path]:
+def run_every_stage(
+    python: str, folder: Path, task: Task, environment: dict[str, str]
+) -> tuple[str, Any, Path]:
     """The state that training ends in, the evaluation, and the folder of the records."""
     folder.mkdir()
     task = task.model_copy(update={"output": str(folder / "trial")})
     (folder / "task.json").write_text(task.canonical_json())
     finished = subprocess.run(
-        [sys.executable, "-c", EVERY_STAGE, str(folder)],
+        [python, "-c", EVERY_STAGE, str(folder)],
         env=environment,
         stdout=subprocess.PIPE,
         text=True,
@@ -64,27 +67,29 @@ def run_every_stage(folder: Path, task: Task, environment: dict[str, str]) -> tu
 
 
 @pytest.mark.slow
-def test_home_and_environment_change_no_number(make_task: Callable[..., Task], tmp_path: Path) -> None:
-    """Records, history and evaluation are the same bytes in a clean home and in one that is full of traps."""
-    home = tmp_path / "home"
-    (home / ".keras").mkdir(parents=True)
-    (home / ".keras" / "keras.json").write_text(json.dumps(KERAS_SETTINGS))
-    hostile = HOSTILE | {"HOME": str(home), "KERAS_HOME": str(home / ".keras"), "LC_ALL": "tr_TR.ISO-8859-9"}
+def test_home_and_environment_change_no_number(
+    make_task: Callable[..., Task], tmp_path: Path, forking_python: str
+) -> None:
+    """Records, history and evaluation are the same bytes here and among traps."""
+    settings, home = tmp_path / "settings", tmp_path / "home"
+    settings.mkdir()
+    (settings / "keras.json").write_text(json.dumps(KERAS_SETTINGS))
+    home.mkdir()
+    hostile = HOSTILE | {"HOME": str(home), "KERAS_HOME": str(settings), "LC_ALL": "tr_TR.ISO-8859-9"}
     traps = os.environ | hostile
-    empty = tmp_path / "empty"
-    empty.mkdir()
-    clean = {"HOME": str(empty), "PATH": os.environ["PATH"]}
 
     task = make_task("trial", ADAMW, CNN, epochs=1)
-    state, evaluation, records = run_every_stage(tmp_path / "clean", task, clean)
-    hostile_state, hostile_evaluation, hostile_records = run_every_stage(tmp_path / "hostile", task, traps)
+    state, evaluation, records = run_every_stage(forking_python, tmp_path / "here", task, dict(os.environ))
+    hostile_state, hostile_evaluation, hostile_records = run_every_stage(
+        sys.executable, tmp_path / "hostile", task, traps
+    )
     assert hostile_state == state
     assert hostile_evaluation == evaluation
     shards = sorted(path.name for path in records.glob("*.tfrecord*"))
     assert shards
     for name in [*shards, "manifest.json"]:
         assert (hostile_records / name).read_bytes() == (records / name).read_bytes()
-    assert not (empty / ".keras").exists(), "nothing is written to the user's home either"
+    assert not (home / ".keras").exists(), "where Keras looks for its settings, it writes them"
 
 
 @pytest.fixture
