@@ -21,44 +21,50 @@ NESTEROV = SGD | {"nesterov": True, "decayed": ["kernel", "bias"]}
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("arm", "model", "epochs"),
+    ("arm", "model", "groups"),
     [
-        pytest.param(SGD, TUTORIAL, 5, id="sgd-l2", marks=pytest.mark.exhaustive),
-        pytest.param(DIGITS.arms[1], TUTORIAL, 5, id="digits-adamw", marks=pytest.mark.exhaustive),
-        pytest.param(ADAMW, CNN, 5, id="dropout-and-batch-normalization"),
+        pytest.param(SGD, TUTORIAL, (2, 4), id="sgd-l2", marks=pytest.mark.exhaustive),
+        pytest.param(DIGITS.arms[1], TUTORIAL, (2, 4), id="digits-adamw", marks=pytest.mark.exhaustive),
+        pytest.param(ADAMW, CNN, (2,), id="dropout-and-batch-normalization"),
+        pytest.param(
+            ADAMW, CNN, (4,), id="dropout-and-batch-normalization-by-4", marks=pytest.mark.exhaustive
+        ),
     ],
 )
 def test_workers_have_one_history_in_float32(
-    arm: object, model: object, epochs: int, make_task: MakeTask, run_task: RunTask
+    arm: object, model: object, groups: tuple[int, ...], make_task: MakeTask, run_task: RunTask
 ) -> None:
     """A hundred steps, each number of each row.
 
     At the rate of 0.1 that `digits` gives SGD a difference of rounding grows from 1e-8 to 1e-2 in a hundred
     steps, whatever causes it: that arm is compared in float64 below.
     """
-    alone = run_task(make_task("alone", arm, model, epochs=epochs))
+    alone = run_task(make_task("alone", arm, model, epochs=5))
     assert alone[-1].step == 100
     assert epochs_of(alone, "train")[0].examples % 64, "the last batch must be ragged"
-    for workers in (2, 4):
-        together = run_task(make_task(f"by-{workers}", arm, model, workers=workers, epochs=epochs))
+    for workers in groups:
+        together = run_task(make_task(f"by-{workers}", arm, model, workers=workers, epochs=5))
         assert largest_deviation(alone, together) < 1e-5
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("arm", "model"),
+    ("arm", "model", "groups"),
     [
-        pytest.param(DIGITS.arms[0], TUTORIAL, id="digits-sgd-l2"),
-        pytest.param(NESTEROV, TUTORIAL, id="nesterov", marks=pytest.mark.exhaustive),
-        pytest.param(ADAMW, CNN, id="adamw-dropout-and-batch-normalization", marks=pytest.mark.exhaustive),
+        pytest.param(DIGITS.arms[0], TUTORIAL, (4,), id="digits-sgd-l2"),
+        pytest.param(DIGITS.arms[0], TUTORIAL, (2,), id="digits-sgd-l2-by-2", marks=pytest.mark.exhaustive),
+        pytest.param(NESTEROV, TUTORIAL, (2, 4), id="nesterov", marks=pytest.mark.exhaustive),
+        pytest.param(
+            ADAMW, CNN, (2, 4), id="adamw-dropout-and-batch-normalization", marks=pytest.mark.exhaustive
+        ),
     ],
 )
 def test_workers_have_one_history_in_float64(
-    arm: object, model: object, make_task: MakeTask, run_task: RunTask
+    arm: object, model: object, groups: tuple[int, ...], make_task: MakeTask, run_task: RunTask
 ) -> None:
     """What float32 leaves open: differences are of rounding, not of arithmetic."""
     alone = run_task(make_task("alone", arm, model, precision="float64"))
-    for workers in (2, 4):
+    for workers in groups:
         together = run_task(make_task(f"by-{workers}", arm, model, workers=workers, precision="float64"))
         assert largest_deviation(alone, together) < 1e-9
 
