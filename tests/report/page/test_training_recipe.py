@@ -22,7 +22,7 @@ def pixels_of(address: str) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(content)))
 
 
-def test_the_page_tells_the_recipe_and_the_best_epoch(study, parse_page) -> None:
+def test_the_page_tells_the_recipe_and_the_best_epoch(study, report, parse_page) -> None:
     rule = EarlyStopping(metric="accuracy", patience=3, min_change=0.01)
     augmentation = Augmentation(flip=True, cutout=3, mixup=0.2)
     cooked = with_training(
@@ -37,7 +37,7 @@ def test_the_page_tells_the_recipe_and_the_best_epoch(study, parse_page) -> None
     assert "cannot be shown: the manifest names no shard of the training split" in page.text
     table = page.table("best")
     assert len(table) == 2 + 2
-    assert "The recipe of all arms" not in parse_page(study.report().html).text
+    assert "The recipe of all arms" not in parse_page(report.html).text
 
 
 def test_nothing_is_told_of_what_is_off(study) -> None:
