@@ -1,6 +1,7 @@
 """What every test starts from: a clean environment, no network, and the same random examples each time."""
 
 import errno
+import gc
 import os
 import socket
 from collections import Counter
@@ -56,6 +57,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("slow") or item.get_closest_marker("exhaustive"):
             item.add_marker(pytest.mark.timeout(LONG_SECONDS))
+    # Modules and tests stay to the end: no collection of garbage has to look through them.
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
