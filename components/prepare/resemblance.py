@@ -56,8 +56,9 @@ def small_grey(image: Image.Image) -> NDArray[np.uint8] | None:
     grey = image.convert("L")
     if side >= 2 * LEAST_PIXELS:
         grey = grey.reduce(side // LEAST_PIXELS)  # quickly; what is left is averaged, too
-    small = np.asarray(grey.resize((LEAST_PIXELS, LEAST_PIXELS), Image.Resampling.BOX))
-    return None if int(small.max()) - int(small.min()) < _FLAT else small
+    small = grey.resize((LEAST_PIXELS, LEAST_PIXELS), Image.Resampling.BOX)
+    darkest, brightest = small.getextrema()  # a quarter of the time that NumPy takes
+    return None if brightest - darkest < _FLAT else np.asarray(small)
 
 
 def perceptual_hashes(small: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -66,9 +67,12 @@ def perceptual_hashes(small: NDArray[np.uint8]) -> NDArray[np.uint8]:
     Args:
         small: uint8 [n, 32, 32].
     """
-    frequencies = scipy.fft.dctn(small.astype(np.float64), axes=(1, 2))[:, :_HASH_SIDE, :_HASH_SIDE]
-    frequencies = frequencies.reshape(len(small), -1)
-    return np.packbits(frequencies > np.median(frequencies, axis=1, keepdims=True), axis=1)
+    # What `dctn` gives, without the rows that nobody asks for.
+    rows = scipy.fft.dct(small.astype(np.float64), axis=1)[:, :_HASH_SIDE]
+    frequencies = scipy.fft.dct(rows, axis=2)[:, :, :_HASH_SIDE].reshape(len(small), -1)
+    # What is above the lower one of the two in the middle is above the median between them.
+    lower = frequencies.shape[1] // 2 - 1
+    return np.packbits(frequencies > np.partition(frequencies, lower, axis=1)[:, lower, np.newaxis], axis=1)
 
 
 def alike_pairs(hashes: NDArray[np.uint8], threads: int) -> tuple[NDArray[np.int64], bool]:

@@ -29,7 +29,8 @@ OMISSIONS_TOLD = 5
 """Lines of narration on what is left out."""
 
 _NAMES_SHOWN = 3
-_HASHED_TOGETHER = 64
+_HASHED_TOGETHER = 16
+"""Images. Arrays of more are given back to the kernel each time, and their pages fetched anew."""
 _TASK_IMAGES = 32
 _FULL_BITS = 16
 
