@@ -14,7 +14,7 @@ from tests.faults.groups import results
 from tests.forking.fixtures import started_by
 from tests.made_once import made_once
 
-EPOCHS = 25
+EPOCHS = 15
 STEPS = 20 * EPOCHS
 """Of a whole run; a fault at a later step cannot happen."""
 
