@@ -111,7 +111,8 @@ def figure_files(name: str, figure: Figure) -> dict[str, bytes]:
     """The figure as `name`.png and `name`.svg: equal figures give equal bytes."""
     files = {}
     # Laid out once for both files, which halves the time: each save would begin with a layout of its own.
-    figure.draw_without_rendering()
+    if engine := figure.get_layout_engine():
+        engine.execute(figure)
     figure.set_layout_engine("none")
     for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": None})):
         buffer = io.BytesIO()

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from optduel.components.report import render
 from optduel.components.report.render import Report
 
 VOID = {"meta", "img", "br"}
@@ -106,3 +107,10 @@ def parse_page() -> Callable[[str], Page]:
 @pytest.fixture(scope="session")
 def page(report: Report) -> Page:
     return Page(report.html)
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a page of which only the text is looked at: most of its time goes into the files of its figures."""
+    kinds = ("png", "svg")
+    monkeypatch.setattr(render, "figure_files", lambda name, _: {f"{name}.{kind}": b"" for kind in kinds})

@@ -1,5 +1,7 @@
 """A page says what its study found."""
 
+import pytest
+
 from optduel.components.report.provenance import environments
 from optduel.components.settings import cautions, parse_experiment
 
@@ -39,6 +41,7 @@ def test_verdict_has_a_dot_for_each_seed(page, study) -> None:
     ]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_cautions_and_decay_warnings_are_told_before_the_plots(make_study, parse_page) -> None:
     constant = {"schedule": "constant", "base": 0.001}
     arms = (

@@ -103,6 +103,7 @@ def test_page_renders_in_the_corners(make_study, options: dict, parse_page) -> N
     assert {f"confusion-{arm.name}.png" for arm in study.experiment.arms} <= report.figures.keys()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_arms_that_are_alike_say_so_without_needless_caution(make_study, parse_page) -> None:
     twin = {**SGD, "name": "adamw"}
     study = make_study(arms=({**SGD, "name": "sgd-l2"}, twin), epochs=1, classes=TWO, examples=4000)

@@ -28,6 +28,7 @@ def test_both_intervals_are_drawn_and_taken_apart(study, report, parse_page) -> 
     assert float(table[1][4]) == pytest.approx(other.degrees_of_freedom, abs=0.051)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_what_is_not_shown_names_what_would_show_it(make_study, parse_page) -> None:
     study = make_study(gain=0.05, seeds=6)
     (pair,) = study.comparison.comparisons
@@ -39,6 +40,7 @@ def test_what_is_not_shown_names_what_would_show_it(make_study, parse_page) -> N
     assert table[1][-2:] == ["–" if number is None else f"{number:,}" for number in needed]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_split_per_seed_is_told(study, parse_page) -> None:
     asked = study.experiment.study.model_copy(update={"vary_split": True})
     experiment = study.experiment.model_copy(update={"study": asked})

@@ -4,6 +4,7 @@ import base64
 import io
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from optduel.components.augmentation import augment, epoch_draws
@@ -22,6 +23,7 @@ def pixels_of(address: str) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(content)))
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_page_tells_the_recipe_and_the_best_epoch(study, report, parse_page) -> None:
     rule = EarlyStopping(metric="accuracy", patience=3, min_change=0.01)
     augmentation = Augmentation(flip=True, cutout=3, mixup=0.2)
