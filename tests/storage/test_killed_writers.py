@@ -43,7 +43,7 @@ for moment in moments:
 """Kills one writer after the other, at moments given in durations of one write."""
 
 
-@pytest.fixture(params=["local", "gs", "s3"])
+@pytest.fixture(params=["local", "s3", pytest.param("gs", marks=pytest.mark.exhaustive)])
 def unguarded(
     request: pytest.FixtureRequest, place_of: PlaceOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> str:
