@@ -16,7 +16,7 @@ def read_package(content: bytes) -> Object:
     head = f"Content-Type: multipart/form-data; boundary={boundary}\r\n\r\n".encode()
     (part,) = email.message_from_bytes(head + content).get_payload()  # type: ignore[misc]
     assert part.get_param("name", header="content-disposition") == "uploadfile"  # type: ignore[union-attr]
-    documents = list(yaml.safe_load_all(part.get_payload(decode=True)))  # type: ignore[union-attr, arg-type]
+    documents = list(yaml.load_all(part.get_payload(decode=True), yaml.CSafeLoader))  # type: ignore[union-attr, arg-type]
     json_format.ParseDict(documents[0], pipeline_spec_pb2.PipelineSpec())
     if len(documents) == 1:
         return dict(documents[0])

@@ -25,7 +25,7 @@ needs_kubectl = pytest.mark.skipif(KUBECTL is None, reason="kubectl is not insta
 
 def render(folder: Path) -> list[Object]:
     """The objects that applying a folder would send."""
-    return list(yaml.safe_load_all(_rendered(folder)))
+    return list(yaml.load_all(_rendered(folder), yaml.CSafeLoader))
 
 
 def overlay(name: str) -> list[Object]:

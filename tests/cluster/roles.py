@@ -19,7 +19,7 @@ def launcher_permissions() -> set[Permission]:
     (role,) = (
         found
         for path in sorted((MANIFESTS / "base").rglob("*.yaml"))
-        for found in yaml.safe_load_all(path.read_text())
+        for found in yaml.load_all(path.read_text(), yaml.CSafeLoader)
         if found and found["kind"] == "Role" and found["metadata"]["name"] == ROLE
     )
     component = yaml.safe_load((MANIFESTS / "components/tfjob/kustomization.yaml").read_text())

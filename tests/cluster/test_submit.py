@@ -80,7 +80,7 @@ def test_a_run_of_the_compiled_version_is_created(
     assert version["name"].startswith("2-seeds-10-epochs-pod-")
     compiled = tmp_path / "digits.yaml"
     run(capsys, "compile", *DIGITS, "--output", str(compiled))
-    documents = list(yaml.safe_load_all(compiled.read_text()))
+    documents = list(yaml.load_all(compiled.read_text(), yaml.CSafeLoader))
     assert version["pipeline_spec"] == {"pipeline_spec": documents[0], "platform_spec": documents[1]}
     assert answer["run_id"] == started["run_id"]
     assert answer["version"] == version["name"]
@@ -178,7 +178,7 @@ def test_a_dry_run_is_readable_too(capsys: pytest.CaptureFixture[str]) -> None:
         "POST /apis/v2beta1/experiments",
         "POST /apis/v2beta1/runs",
     ]
-    assert len(list(yaml.safe_load_all(package))) == 2
+    assert len(list(yaml.load_all(package, yaml.CSafeLoader))) == 2
     assert "\nnothing was sent" in err
 
 

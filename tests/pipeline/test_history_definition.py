@@ -11,7 +11,7 @@ from optduel.pipeline.graph.definition import build, compile_pipeline
 
 
 def report_inputs(path: Path) -> dict[str, Any]:
-    document = next(yaml.safe_load_all(path.read_text()))
+    document = next(yaml.load_all(path.read_text(), yaml.CSafeLoader))
     parameters: dict[str, Any] = document["root"]["dag"]["tasks"]["report"]["inputs"]["parameters"]
     return parameters
 

@@ -16,7 +16,7 @@ def root_of(mode: str, *deploy: str, tuned: bool = False) -> tuple[dict[str, Any
     settings = [f"retraining={{champion: weekly, mode: {mode}}}", *([] if tuned else ["tuning=null"])]
     experiment = load_experiment("digits", settings)
     deployment = load_deployment("pod", ['image="registry/optduel:1"', 'root="gs://bucket/x"', *deploy])
-    specification = next(yaml.safe_load_all(compiled(experiment, deployment)))
+    specification = next(yaml.load_all(compiled(experiment, deployment), yaml.CSafeLoader))
     tasks = specification["root"]["dag"]["tasks"]
     if "decide" not in tasks:
         (body,) = [name for name in specification["components"] if name.startswith("comp-exit-handler")]

@@ -80,7 +80,7 @@ def test_an_experiment_of_plain_texts_is_sent_byte_for_byte(name: str) -> None:
 def test_no_task_of_a_compiled_pipeline_gets_a_text_that_is_replaced() -> None:
     experiment = titled(" ".join(REPLACED))
     where = load_deployment("trainjob", ["image=i:1"])
-    pipeline: dict[str, Any] = next(iter(yaml.safe_load_all(compiled(experiment, where))))
+    pipeline: dict[str, Any] = next(iter(yaml.load_all(compiled(experiment, where), yaml.CSafeLoader)))
     dags = [pipeline["root"], *(part for part in pipeline["components"].values() if "dag" in part)]
     constants = [
         parameter["runtimeValue"]["constant"]
