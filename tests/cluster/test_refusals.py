@@ -1,7 +1,9 @@
 """Whatever is wrong with the way to Kubeflow Pipelines: one message, a remedy, in bounded time."""
 
 import contextlib
+import http.server
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +12,7 @@ import pytest
 
 from optduel.pipeline.cli.command_line import main
 from optduel.pipeline.kfp import connection
+from tests.cluster.kfp_requests import ApiError, Request
 from tests.cluster.kfp_server import KfpServer
 
 COMMANDS = {
@@ -88,6 +91,14 @@ def redirect_to_sign_in(kfp: KfpServer) -> str:
     return kfp.url
 
 
+def failing(kfp: KfpServer) -> str:
+    def fail(request: Request) -> None:
+        raise ApiError(503, 14, "connection error: database")
+
+    kfp.before = fail
+    return kfp.url
+
+
 CASES: list[tuple[Callable[[KfpServer], str], str]] = [
     (unreachable, "does not answer: connection refused; check --host"),
     (unknown_name, "does not answer: the name of the host is not known; check --host"),
@@ -97,6 +108,10 @@ CASES: list[tuple[Callable[[KfpServer], str], str]] = [
     (old_version_through_the_ui, "Kubeflow Pipelines = 2.5.0: must be 2.17 or newer; ask for an upgrade"),
     (very_old_version, "Kubeflow Pipelines = 1.8.22: must be 2.17 or newer; ask for an upgrade"),
     (wrong_token, "401: no valid token or cookie was given: Unauthenticated"),
+    (
+        failing,
+        "connection error: database; try again; if it stays so, see the log of the deployment ml-pipeline",
+    ),
     (missing_permission, "403: not allowed to "),
     (sign_in_page, "a sign-in page answers, not Kubeflow Pipelines; give --token-file or --cookie-file"),
     (
@@ -163,3 +178,27 @@ def test_somewhere_else_is_told_apart(capsys: pytest.CaptureFixture[str], kfp: K
         f"optduel: error: {kfp.url}/elsewhere: 404: no API of Kubeflow Pipelines 2 is there; "
         "check --host; behind a full Kubeflow it ends in /pipeline\n"
     )
+
+
+class SendsOn(http.server.BaseHTTPRequestHandler):
+    """As an ingress does that wants HTTPS."""
+
+    def do_GET(self) -> None:
+        self.send_response(308)
+        self.send_header("Location", f"https://kubeflow.example{self.path}")
+        self.end_headers()
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+def test_an_address_that_sends_on_names_the_other(capsys: pytest.CaptureFixture[str]) -> None:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), SendsOn) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        host = f"http://127.0.0.1:{server.server_port}"
+        code = main(["status", "--host", host])
+        server.shutdown()
+    assert code == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"optduel: error: {host}: sends on to https://kubeflow.example/")
+    assert told.endswith("; give that address as --host\n")
