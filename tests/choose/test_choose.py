@@ -321,6 +321,38 @@ def test_claims_are_seen_or_not_with_their_numbers() -> None:
     assert [line.split(": ")[1] for line in told] == ["not told", "not told"]
 
 
+@pytest.mark.parametrize(
+    ("loss", "sampler", "told"),
+    [
+        (lambda rate, decay: 15 + decay, "grid", "adam: seen: the best L2 for Adam is about none. "),
+        (
+            lambda rate, decay: 1 + (decay + 10) ** 2 / 20,
+            "grid",
+            "adam: not seen: the best L2 for Adam is about none. ",
+        ),
+        (lambda rate, decay: 15 + decay, "random", None),
+    ],
+    ids=["none is best", "some is best", "no grid"],
+)
+def test_the_best_l2_for_adam_is_told_from_a_grid(loss: Loss, sampler: str, told: str | None) -> None:
+    document = experiment_of(trials=49, sampler=sampler).model_dump(mode="json")
+    kept = {name: document["arms"][0][name] for name in ("learning_rate", "search")}
+    document["arms"][1] = kept | {"name": "adam", "optimizer": "adam", "l2": 0.001}
+    experiment = validate(Experiment, document, "x")
+    assert experiment.tuning is not None
+    claims = choose(experiment, experiment.tuning, found_by(experiment, loss)).claims
+    lines = [line for line in claims if "L2 for Adam" in line]
+    assert len(lines) == (told is not None)
+    if told:
+        assert lines[0].startswith(told)
+        losses = sorted({loss(0, float(decay)) for decay in np.linspace(*np.log2([0.0001, 0.01]), 7)})
+        weakest = loss(0, float(np.log2(0.0001)))
+        assert (
+            f"lowers the validation loss by {100 * (1 - losses[0] / weakest):.1f} % against 0.0001"
+            in lines[0]
+        )
+
+
 # --- the page -------------------------------------------------------------------------------------
 
 
