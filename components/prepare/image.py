@@ -6,7 +6,8 @@ import math
 import re
 import struct
 from collections.abc import Iterator
-from typing import NamedTuple
+from contextlib import AbstractContextManager
+from typing import NamedTuple, Protocol
 
 from PIL import Image, TiffImagePlugin
 from PIL.AvifImagePlugin import AvifImageFile
@@ -17,7 +18,6 @@ from pillow_heif import HeifImageFile
 
 from optduel.components.prepare.formats import READERS, describe_foreign, format_of
 from optduel.components.prepare.orientation import SIDEWAYS, turn_upright
-from optduel.components.prepare.room import Room
 from optduel.components.prepare.transparency import depth_of, peak_of, to_grey_or_rgb
 
 PIXEL_LIMIT = 64_000_000
@@ -72,6 +72,13 @@ _DAMAGE = (
     ValueError,
     struct.error,
 )
+
+
+class Memory(Protocol):
+    """What shares out memory, such as a `Room`."""
+
+    def taking(self, needed: int) -> AbstractContextManager[None]:
+        """Takes bytes until the body ends; waits where others have them."""
 
 
 class UnusableImageError(Exception):
@@ -144,7 +151,7 @@ class _Loaded(NamedTuple):
 
 
 @contextlib.contextmanager
-def decoding(encoded: bytes, room: Room, least: tuple[int, int] | None = None) -> Iterator[Decoded]:
+def decoding(encoded: bytes, room: Memory, least: tuple[int, int] | None = None) -> Iterator[Decoded]:
     """Decodes the whole image and turns it upright as its EXIF orientation says.
 
     Transparent parts are laid over white, 16-bit values are reduced to their high byte. Of animations and of
@@ -165,7 +172,7 @@ def decoding(encoded: bytes, room: Room, least: tuple[int, int] | None = None) -
 
 
 @contextlib.contextmanager
-def _loading(encoded: bytes, room: Room, least: tuple[int, int] | None) -> Iterator[_Loaded]:
+def _loading(encoded: bytes, room: Memory, least: tuple[int, int] | None) -> Iterator[_Loaded]:
     """As `decoding`, before the image is turned."""
     content = check_content(encoded)
     with _damage_explained:
@@ -190,7 +197,7 @@ def _loading(encoded: bytes, room: Room, least: tuple[int, int] | None) -> Itera
             yield _Loaded(Decoded(plain, peak, has_more, size), turn, box)
 
 
-def decode_resized(encoded: bytes, height: int, width: int, channels: int, room: Room) -> Decoded:
+def decode_resized(encoded: bytes, height: int, width: int, channels: int, room: Memory) -> Decoded:
     """Decodes and resizes, bilinear with antialiasing; the aspect ratio is not kept.
 
     Returns:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from optduel.components.core import DataError, usable_cores, usable_memory
 from optduel.components.prepare.card import SHEET_CLASSES, SHEET_SAMPLES, render_card
+from optduel.components.prepare.decoders import Decoders, useful_processes
 from optduel.components.prepare.identity import (
     compose_manifest,
     count_in_words,
@@ -71,11 +72,16 @@ def look_at(data: Data, folder: Path) -> Look:
     is_near = not any(map(is_remote, data.source.places.values()))
     threads = usable_cores() if is_near else 16
     room = Room(usable_memory() // 2)
-    with warnings.catch_warnings(), contextlib.closing(Images(source, is_near, reserved=0)) as images:
+    processes = useful_processes(len(source.examples))
+    with (
+        warnings.catch_warnings(),
+        Decoders(data, room, processes) as decoders,
+        contextlib.closing(Images(source, is_near, reserved=0)) as images,
+    ):
         warnings.filterwarnings("ignore", module=r"PIL\.")
         survey = read_contents(images, threads)
         traits = Traits(len(source.examples))
-        survey = decode_all(images, survey, data, traits, threads, room)
+        survey = decode_all(images, survey, traits, threads, decoders)
         pairs, is_complete = alike_images(survey, data, traits, threads)
         refusal = None if data.skip_corrupt else _refusal(survey)
         try:

@@ -11,9 +11,11 @@ from pathlib import Path
 
 from optduel.components.core import ConflictError, say, seconds_in_words, usable_cores, usable_memory
 from optduel.components.prepare.card import records_card
+from optduel.components.prepare.decoders import Decoders, useful_processes
+from optduel.components.prepare.disk import check_disk
 from optduel.components.prepare.identity import count_in_words, difference, fingerprint, list_names
 from optduel.components.prepare.reading import Images
-from optduel.components.prepare.room import Room, check_disk
+from optduel.components.prepare.room import Room
 from optduel.components.prepare.shards import intact_shards, known_manifest, least_record_bytes
 from optduel.components.prepare.sources import SOURCES, Source
 from optduel.components.prepare.survey import read_contents, tell_omissions
@@ -52,7 +54,7 @@ def prepare_records(data: Data, root: str) -> Records:
     # Whoever talks to a store waits most of the time.
     waits = is_remote(place) or any(map(is_remote, data.source.places.values()))
     threads = _MOST_THREADS if waits else min(usable_cores() + 1, _MOST_THREADS)  # one waits for the disk
-    return prepare_source(source, data, place, threads)
+    return prepare_source(source, data, place, threads, useful_processes(len(source.examples)))
 
 
 def open_source(data: Data, folder: Path) -> Source:
@@ -64,14 +66,23 @@ def open_source(data: Data, folder: Path) -> Source:
     return SOURCES[data.source.kind](data.source, folder)
 
 
-def prepare_source(source: Source, data: Data, root: Location, threads: int) -> Records:
-    """Makes, or finds, the records of a source; their bytes do not depend on the number of threads."""
+def prepare_source(source: Source, data: Data, root: Location, threads: int, processes: int = 0) -> Records:
+    """Makes, or finds, the records of a source; their bytes do not depend on threads and processes.
+
+    Args:
+        threads: that read and write.
+        processes: that decode; with none, images are decoded in the threads.
+    """
     started = time.monotonic()
     # Half of it: what is decoded, and beside it what was read and what is written.
     room = Room(usable_memory() // 2)
     least = len(source.examples) * least_record_bytes(data)
     is_near = not any(map(is_remote, data.source.places.values()))
-    with warnings.catch_warnings(), contextlib.closing(Images(source, is_near, reserved=least)) as images:
+    with (
+        warnings.catch_warnings(),
+        Decoders(data, room, processes) as decoders,
+        contextlib.closing(Images(source, is_near, reserved=least)) as images,
+    ):
         # Pillow warns of oddities in images that it then decodes completely.
         warnings.filterwarnings("ignore", module=r"PIL\.")
         survey = read_contents(images, threads)
@@ -91,9 +102,9 @@ def prepare_source(source: Source, data: Data, root: Location, threads: int) -> 
         check_disk(folder, len(survey.contents) * least_record_bytes(data))
         if known and data.near_duplicates != "move":
             there = Records(location=folder, manifest=known)
-            manifest = mend_records(images, survey, data, there, intact, threads, room)
+            manifest = mend_records(images, survey, data, there, intact, threads, decoders)
         else:
-            manifest = write_records(images, survey, data, folder, identity, threads, room)
+            manifest = write_records(images, survey, data, folder, identity, threads, decoders)
         manifest = _publish(manifest, place, found.version if found else None)
     say(f"prepare: {count_in_words(manifest)} in {seconds_in_words(time.monotonic() - started)}: {folder}")
     _tell(manifest)

@@ -4,12 +4,14 @@ import hashlib
 import os
 import tempfile
 import threading
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from optduel.components.core import DataError, usable_memory
 from optduel.components.prepare.sources import Source, read_encoded
+from optduel.components.prepare.split import ImageContent
 from optduel.components.records import free_room, staging_folder
 from optduel.components.storage import as_storage_error
 
@@ -101,3 +103,16 @@ class Images:
             name = self.source.examples[position].id
             raise DataError(f"{name}: changed while it was read; run prepare again")
         return encoded
+
+    def again(
+        self, positions: Iterable[int], contents: Mapping[int, ImageContent]
+    ) -> Iterator[tuple[str, bytes]]:
+        """Names of images, and what `read_again` gives of each.
+
+        Raises:
+            StorageError: one cannot be read.
+            DataError: one has another content by now.
+        """
+        for position in positions:
+            encoded = self.read_again(position, contents[position].digest)
+            yield self.source.examples[position].id, encoded

@@ -11,14 +11,10 @@ from collections.abc import Iterator
 import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
-from PIL import Image
 
 from optduel.components.prepare.threads import in_threads
 
 HASH_BYTES = 32
-
-LEAST_PIXELS = 32
-"""Height and width below which a record has fewer frequencies than the hash."""
 
 ALIKE_BITS = 60
 """Bits of 256 by which alike images differ at most.
@@ -38,26 +34,11 @@ PAIRS_LIMIT = 1_000_000
 IMAGES_LIMIT = 2_000_000
 """The search compares all with all: 45,000 images take a core a second, two million half an hour."""
 
-_FLAT = 8
-"""Grey values between darkest and brightest: images of less contrast are all alike, and get no hash."""
-
 _HASH_SIDE = 16
 _LOW_SIDE = 8
 _ROWS = 64
 _COLUMNS = 8192
 """Of a block of pairs, which fits into a processor's cache."""
-
-
-def small_grey(image: Image.Image) -> NDArray[np.uint8] | None:
-    """What is hashed of an image of mode "L" or "RGB", uint8 [32, 32]; None if it is too small or flat."""
-    side = min(image.size)
-    if side < LEAST_PIXELS:
-        return None
-    grey = image.convert("L")
-    if side >= 2 * LEAST_PIXELS:
-        grey = grey.reduce(side // LEAST_PIXELS)  # quickly; what is left is averaged, too
-    small = np.asarray(grey.resize((LEAST_PIXELS, LEAST_PIXELS), Image.Resampling.BOX))
-    return None if int(small.max()) - int(small.min()) < _FLAT else small
 
 
 def perceptual_hashes(small: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -2,7 +2,6 @@
 
 import concurrent.futures
 import contextlib
-import io
 import math
 import os
 import threading
@@ -11,13 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import google_crc32c
-from PIL import Image
 
 from optduel.components.core import DataError, ExperimentError, say
-from optduel.components.prepare.image import UnusableImageError, decode_resized
+from optduel.components.prepare.decoders import Decoders
+from optduel.components.prepare.image import UnusableImageError
 from optduel.components.prepare.progress import ProgressBar
 from optduel.components.prepare.reading import Images
-from optduel.components.prepare.room import Room
 from optduel.components.prepare.split import ImageContent
 from optduel.components.prepare.survey import Traits
 from optduel.components.prepare.threads import in_threads
@@ -44,9 +42,6 @@ from optduel.components.storage import (
 
 SHARD_BYTES = 256 * 2**20
 """About what a shard takes at most: an upload, or a copy that broke off, is not begun anew for more."""
-
-JPEG_QUALITY = 95
-"""Pillow's upper end: above it files grow without a visible gain."""
 
 _RECORD_OVERHEAD = 48
 """Bytes around the image, at least: label, lengths, names of features, checksums."""
@@ -92,15 +87,6 @@ def count_shards(records: int, data: Data) -> int:
     return data.shards * max(1, -(-wanted // data.shards))
 
 
-def encode_pixels(image: Image.Image, encoding: str) -> bytes:
-    """The bytes of an example's `image` feature: rows of pixels with interleaved channels, or a JPEG file."""
-    if encoding == "raw":
-        return image.tobytes()
-    encoded = io.BytesIO()
-    image.save(encoded, "JPEG", quality=JPEG_QUALITY)
-    return encoded.getvalue()
-
-
 @dataclass
 class Written:
     """Shards, and what was wrong with images that were to be in them.
@@ -118,11 +104,10 @@ class Written:
 def shards_of(
     images: Images,
     contents: Mapping[int, ImageContent],
-    data: Data,
     folder: str,
     plans: Sequence[ShardPlan],
     threads: int,
-    room: Room,
+    decoders: Decoders,
     traits: Traits,
     is_checked: bool,
 ) -> Iterator[Written]:
@@ -132,7 +117,6 @@ def shards_of(
     an exception; none does where one image cannot be decoded.
 
     Args:
-        room: of memory, for the images that are decoded at a time.
         traits: receives what the images show.
         is_checked: the images were decoded before; so each shard appears as soon as it is written.
 
@@ -140,7 +124,7 @@ def shards_of(
         StorageError: the folder cannot be written, for example because the disk is full.
         DataError: the source changed while it was read.
     """
-    writer = _Writer(images, contents, data, folder, room, traits)
+    writer = _Writer(images, contents, folder, decoders, traits)
     made = [] if is_remote(folder) else _absent_folders(local_path(folder))
     held: dict[str, contextlib.ExitStack] = {}
     try:
@@ -178,18 +162,16 @@ class _Writer:
         self,
         images: Images,
         contents: Mapping[int, ImageContent],
-        data: Data,
         folder: str,
-        room: Room,
+        decoders: Decoders,
         traits: Traits,
     ) -> None:
         self.reasons: dict[int, str] = {}
         self.stopping = threading.Event()
         self._images = images
         self._contents = contents
-        self._data = data
         self._folder = folder
-        self._room = room
+        self._decoders = decoders
         self._traits = traits
 
     def write(self, plan: ShardPlan, progress: ProgressBar) -> tuple[Shard, contextlib.ExitStack]:
@@ -197,15 +179,17 @@ class _Writer:
         checksum = size = 0
         with contextlib.ExitStack() as opened:
             file = opened.enter_context(publishing(join(self._folder, plan.file)))
-            for position in plan.positions:
+            images = self._images.again(plan.positions, self._contents)
+            extracts = self._decoders.decode(images, is_written=True)
+            for position, extract in zip(plan.positions, extracts, strict=True):
                 if self.stopping.is_set():
                     raise _StoppedError
-                try:
-                    record = self._record(position)
-                except UnusableImageError as error:
-                    self.reasons[position] = str(error)
-                if not self.reasons:
-                    for part in record:
+                if isinstance(extract, UnusableImageError):
+                    self.reasons[position] = str(extract)
+                else:
+                    self._traits.note(position, extract)
+                    record = frame_image(extract.content, self._contents[position].label)
+                    for part in record if not self.reasons else ():
                         file.write(part)
                         checksum = google_crc32c.extend(checksum, part)
                         size += len(part)
@@ -216,14 +200,6 @@ class _Writer:
                 os.fsync(file.fileno())
             shard = Shard(file=plan.file, records=len(plan.positions), bytes=size, crc32c=f"{checksum:08x}")
             return shard, opened.pop_all()
-
-    def _record(self, position: int) -> tuple[bytes, ...]:
-        content = self._contents[position]
-        encoded = self._images.read_again(position, content.digest)
-        height, width = self._data.image_size
-        decoded = decode_resized(encoded, height, width, self._data.channels, self._room)
-        self._traits.note(position, decoded)
-        return frame_image(encode_pixels(decoded.image, self._data.encoding), content.label)
 
 
 def _absent_folders(folder: Path) -> list[Path]:

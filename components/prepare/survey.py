@@ -2,7 +2,7 @@
 
 import hashlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -10,17 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from optduel.components.core import DataError, say
+from optduel.components.prepare.decoder import LEAST_PIXELS, Extract
+from optduel.components.prepare.decoders import Decoders
 from optduel.components.prepare.formats import promised_format
-from optduel.components.prepare.image import Decoded, UnusableImageError, check_content, decode_resized
+from optduel.components.prepare.image import UnusableImageError, check_content
 from optduel.components.prepare.progress import ProgressBar
 from optduel.components.prepare.reading import Images
-from optduel.components.prepare.resemblance import HASH_BYTES, perceptual_hashes, small_grey
-from optduel.components.prepare.room import Room
+from optduel.components.prepare.resemblance import HASH_BYTES, perceptual_hashes
 from optduel.components.prepare.sources import Source
 from optduel.components.prepare.split import ImageContent
 from optduel.components.prepare.threads import in_threads
 from optduel.components.records import Skipped
-from optduel.components.settings import Data
 
 PROBLEMS_SHOWN = 20
 """Lines of a message that lists problems."""
@@ -77,21 +77,21 @@ class Traits:
         self.peaks = np.full(count, -1, np.int16)
         self.have_more = np.zeros(count, np.bool_)
         self._hashes = np.zeros((count, HASH_BYTES), np.uint8)
-        self._waiting: list[tuple[int, NDArray[np.uint8]]] = []
+        self._waiting: list[tuple[int, bytes]] = []
         self._lock = threading.Lock()
         self.have_hash = np.zeros(count, np.bool_)
         self.sizes = np.zeros((count, 2), np.int32)
 
-    def note(self, position: int, decoded: Decoded) -> None:
-        """Takes what a decoded image, at the records' size, shows."""
-        if decoded.peak is not None:
-            self.peaks[position] = decoded.peak
-        self.have_more[position] = decoded.has_more
-        self.sizes[position] = decoded.size
-        if (small := small_grey(decoded.image)) is None:
+    def note(self, position: int, extract: Extract) -> None:
+        """Takes what a decoded image shows."""
+        if extract.peak is not None:
+            self.peaks[position] = extract.peak
+        self.have_more[position] = extract.has_more
+        self.sizes[position] = extract.size
+        if extract.small is None:
             return
         with self._lock:
-            self._waiting.append((position, small))
+            self._waiting.append((position, extract.small))
             full = self._take() if len(self._waiting) >= _HASHED_TOGETHER else []
         self._hash(full)
 
@@ -103,14 +103,15 @@ class Traits:
         self._hash(rest)
         return self._hashes
 
-    def _take(self) -> list[tuple[int, NDArray[np.uint8]]]:
+    def _take(self) -> list[tuple[int, bytes]]:
         taken, self._waiting = self._waiting, []
         return taken
 
-    def _hash(self, taken: Sequence[tuple[int, NDArray[np.uint8]]]) -> None:
+    def _hash(self, taken: Sequence[tuple[int, bytes]]) -> None:
         if taken:
             positions = [position for position, _ in taken]
-            self._hashes[positions] = perceptual_hashes(np.array([small for _, small in taken]))
+            small = np.frombuffer(b"".join(small for _, small in taken), np.uint8)
+            self._hashes[positions] = perceptual_hashes(small.reshape(-1, LEAST_PIXELS, LEAST_PIXELS))
             self.have_hash[positions] = True
 
 
@@ -122,12 +123,17 @@ def read_contents(images: Images, threads: int) -> Survey:
     """
     source = images.source
 
-    def look(position: int) -> tuple[ImageContent, str]:
-        example = source.examples[position]
-        encoded = images.read(position)
-        content = check_content(encoded)
-        digest = hashlib.sha256(encoded).digest()
-        return ImageContent(digest, example.label, example.split, example.group), content
+    def look(some: Sequence[int]) -> Iterator[tuple[ImageContent, str] | UnusableImageError]:
+        for position in some:
+            example = source.examples[position]
+            encoded = images.read(position)
+            try:
+                content = check_content(encoded)
+            except UnusableImageError as error:
+                yield error
+                continue
+            digest = hashlib.sha256(encoded).digest()
+            yield ImageContent(digest, example.label, example.split, example.group), content
 
     seen, reasons = _look_at(range(len(source.examples)), look, "reading", threads)
     problems = [_skipped(source, position, reason) for position, reason in reasons.items()]
@@ -138,23 +144,24 @@ def read_contents(images: Images, threads: int) -> Survey:
     )
 
 
-def decode_all(
-    images: Images, survey: Survey, data: Data, traits: Traits, threads: int, room: Room
-) -> Survey:
+def decode_all(images: Images, survey: Survey, traits: Traits, threads: int, decoders: Decoders) -> Survey:
     """Decodes every image completely, and moves those that cannot be from the contents to the problems.
 
     Args:
         traits: receives what the images show.
-        room: of memory, for the images that are decoded at a time.
 
     Raises:
         StorageError: an image cannot be read.
     """
-    height, width = data.image_size
 
-    def look(position: int) -> None:
-        encoded = images.read_again(position, survey.contents[position].digest)
-        traits.note(position, decode_resized(encoded, height, width, data.channels, room))
+    def look(some: Sequence[int]) -> Iterator[UnusableImageError | None]:
+        extracts = decoders.decode(images.again(some, survey.contents), is_written=False)
+        for position, extract in zip(some, extracts, strict=True):
+            if isinstance(extract, UnusableImageError):
+                yield extract
+            else:
+                traits.note(position, extract)
+                yield None
 
     _, reasons = _look_at(list(survey.contents), look, "checking", threads)
     return survey.without(images.source, reasons)
@@ -178,10 +185,10 @@ def remarks(source: Source, survey: Survey, traits: Traits) -> list[str]:
 def _sentence(names: Sequence[str], words: str) -> list[str]:
     if not names:
         return []
-    shown = sorted(names)[:_NAMES_SHOWN]
-    more = f" and {len(names) - len(shown):,} more" if len(names) > len(shown) else ""
+    extract = sorted(names)[:_NAMES_SHOWN]
+    more = f" and {len(names) - len(extract):,} more" if len(names) > len(extract) else ""
     each = "1 image" if len(names) == 1 else f"{len(names):,} images, each of which"
-    return [f"{each} {words}: {', '.join(shown)}{more}."]
+    return [f"{each} {words}: {', '.join(extract)}{more}."]
 
 
 def refuse_fewer_bits(source: Source, survey: Survey, traits: Traits) -> None:
@@ -232,29 +239,29 @@ def refuse(source: Source, problems: Sequence[Skipped]) -> None:
 
 
 def _look_at(
-    positions: Sequence[int], look: Callable[[int], Seen], activity: str, threads: int
+    positions: Sequence[int],
+    look: Callable[[Sequence[int]], Iterable[Seen | UnusableImageError]],
+    activity: str,
+    threads: int,
 ) -> tuple[dict[int, Seen], dict[int, str]]:
     """What `look` gives of each position, and the reasons of those that are unusable."""
     seen: dict[int, Seen] = {}
     reasons: dict[int, str] = {}
     with ProgressBar(activity, len(positions)) as progress:
 
-        def look_at_some(start: int) -> tuple[dict[int, Seen], dict[int, str]]:
-            found: dict[int, Seen] = {}
-            refused: dict[int, str] = {}
+        def look_at_some(start: int) -> list[tuple[int, Seen | UnusableImageError]]:
             some = positions[start : start + _TASK_IMAGES]
-            for position in some:
-                try:
-                    found[position] = look(position)
-                except UnusableImageError as error:
-                    refused[position] = str(error)
+            found = list(zip(some, look(some), strict=True))
             progress.advance(len(some))
-            return found, refused
+            return found
 
         starts = range(0, len(positions), _TASK_IMAGES)
-        for found, refused in in_threads(look_at_some, starts, threads, threading.Event()):
-            seen |= found
-            reasons |= refused
+        for found in in_threads(look_at_some, starts, threads, threading.Event()):
+            for position, each in found:
+                if isinstance(each, UnusableImageError):
+                    reasons[position] = str(each)
+                else:
+                    seen[position] = each
     return seen, reasons
 
 

@@ -4,10 +4,11 @@ A PNG file without an alpha channel may name one grey or colour that is transpar
 file's own depth, 1 to 16 bits, and has to be compared there: reduced to eight bits, others look like it.
 """
 
+import functools
 import io
+from collections.abc import Iterable
 
-import numpy as np
-from PIL import Image
+from PIL import Image, ImageChops
 from PIL.ImageFile import ImageFile
 from PIL.PngImagePlugin import PngImageFile
 
@@ -28,9 +29,8 @@ def peak_of(image: Image.Image, depth: str) -> int | None:
     if ";16" not in depth:
         return None
     if image.mode.startswith("I;16"):
-        return int(np.asarray(image).max()) >> 8
-    bands = image.split()
-    return max(int(np.asarray(band).max()) for band in bands[: 1 if depth.startswith("LA") else 3])
+        return _greatest(_high_and_low(image)[0])
+    return max(map(_greatest, image.split()[: 1 if depth.startswith("LA") else 3]))
 
 
 def to_grey_or_rgb(image: Image.Image, encoded: bytes, depth: str) -> Image.Image:
@@ -43,11 +43,10 @@ def to_grey_or_rgb(image: Image.Image, encoded: bytes, depth: str) -> Image.Imag
     """
     key = image.info.get("transparency")
     if image.mode.startswith("I;16"):
-        values = np.asarray(image)
-        grey = (values >> 8).astype(np.uint8)
+        grey, low = _high_and_low(image)
         if isinstance(key, int):
-            grey[values == key] = _WHITE
-        return Image.fromarray(grey)
+            grey.paste(_WHITE, mask=_where([(grey, key >> 8), (low, key & 0xFF)]))
+        return grey
     if depth == "RGB;16B" and isinstance(key, tuple):
         return _without_key(image, encoded, key)
     if depth in _GREYS and isinstance(key, int):
@@ -67,9 +66,26 @@ def _without_key(image: Image.Image, encoded: bytes, key: tuple[int, ...]) -> Im
         # Read as if the low byte of each value came last, the high one: so the low bytes are loaded.
         low.tile = [part._replace(args="RGB;16L") for part in low.tile]
         low.load()
-        pixels = np.asarray(image).copy()
-        is_key = (pixels == [value >> 8 for value in key]) & (
-            np.asarray(low) == [value & 0xFF for value in key]
-        )
-    pixels[is_key.all(axis=-1)] = _WHITE
-    return Image.fromarray(pixels)
+        pixels = image.copy()
+        highs = ((band, value >> 8) for band, value in zip(image.split(), key, strict=True))
+        lows = ((band, value & 0xFF) for band, value in zip(low.split(), key, strict=True))
+        pixels.paste("white", mask=_where([*highs, *lows]))
+    return pixels
+
+
+def _high_and_low(image: Image.Image) -> tuple[Image.Image, Image.Image]:
+    """The high and the low bytes of a 16-bit grey image, of mode "L"."""
+    values = image.tobytes()
+    first, second = (Image.frombytes("L", image.size, values[place::2]) for place in (0, 1))
+    return (first, second) if image.mode == "I;16B" else (second, first)
+
+
+def _greatest(band: Image.Image) -> int:
+    """The greatest value of an image of mode "L"."""
+    return max(value for value, count in enumerate(band.histogram()) if count)
+
+
+def _where(bands: Iterable[tuple[Image.Image, int]]) -> Image.Image:
+    """White where every band, of mode "L", has the value that is given with it; else black."""
+    masks = (band.point([_WHITE * (each == value) for each in range(256)]) for band, value in bands)
+    return functools.reduce(ImageChops.darker, masks)

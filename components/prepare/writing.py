@@ -9,6 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from optduel.components.core import DataError
+from optduel.components.prepare.decoder import LEAST_PIXELS
+from optduel.components.prepare.decoders import Decoders
+from optduel.components.prepare.disk import writing_threads
 from optduel.components.prepare.identity import (
     compose_manifest,
     describe_originals,
@@ -16,8 +19,8 @@ from optduel.components.prepare.identity import (
     known_contents,
 )
 from optduel.components.prepare.reading import Images
-from optduel.components.prepare.resemblance import IMAGES_LIMIT, LEAST_PIXELS, alike_pairs
-from optduel.components.prepare.room import Room, writing_threads
+from optduel.components.prepare.resemblance import IMAGES_LIMIT, alike_pairs
+from optduel.components.prepare.room import Room
 from optduel.components.prepare.shards import (
     ShardPlan,
     count_shards,
@@ -45,7 +48,7 @@ _OPEN_FILES_SHARE = 2
 
 
 def write_records(
-    images: Images, survey: Survey, data: Data, folder: str, identity: str, threads: int, room: Room
+    images: Images, survey: Survey, data: Data, folder: str, identity: str, threads: int, decoders: Decoders
 ) -> Manifest:
     """Writes all shards of a data set; none appears before every image was decoded.
 
@@ -64,7 +67,7 @@ def write_records(
         or bool(survey.problems and not data.skip_corrupt)
     )
     if is_checked:
-        survey = decode_all(images, survey, data, traits, threads, room)
+        survey = decode_all(images, survey, traits, threads, decoders)
         _judge(images, survey, data, traits)
     while True:
         pairs, is_complete = alike_images(survey, data, traits, threads) if is_checked else ([], True)
@@ -76,11 +79,10 @@ def write_records(
         with shards_of(
             images,
             survey.contents,
-            data,
             folder,
             missing,
-            _threads(folder, missing, data, threads, room),
-            room,
+            _threads(folder, missing, data, threads, decoders.room),
+            decoders,
             traits,
             is_checked,
         ) as written:
@@ -113,7 +115,7 @@ def mend_records(
     known: Records,
     intact: Mapping[str, Shard],
     threads: int,
-    room: Room,
+    decoders: Decoders,
 ) -> Manifest:
     """Writes the shards again that are missing or damaged beside a sound manifest.
 
@@ -125,8 +127,8 @@ def mend_records(
     plans = _plans(divide(contents, images.source.classes, data.split), data)
     missing = [plan for plan in plans if plan.file not in intact]
     traits = Traits(len(images.source.examples))
-    used = _threads(known.location, missing, data, threads, room)
-    with shards_of(images, contents, data, known.location, missing, used, room, traits, True) as written:
+    used = _threads(known.location, missing, data, threads, decoders.room)
+    with shards_of(images, contents, known.location, missing, used, decoders, traits, True) as written:
         shards = {**intact, **{shard.file: shard for shard in written.shards}}
     splits = {
         name: split.model_copy(update={"shards": tuple(shards[shard.file] for shard in split.shards)})

@@ -143,3 +143,14 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip(f"a small file system cannot be mounted here: {mounted.stderr.decode().strip()}")
     yield place
     subprocess.run(["umount", str(place)], check=True)
+
+
+@pytest.fixture
+def many_images(tmp_path: Path, picture: Callable[..., Image.Image]) -> FolderSource:
+    """Two classes of 60 images; as records of 160 x 160 pixels they take 9 MB."""
+    folder = tmp_path / "many"
+    for label in ("a", "b"):
+        (folder / label).mkdir(parents=True)
+        for index in range(60):
+            picture(index + 1000 * (label == "b")).save(folder / label / f"{index}.png")
+    return FolderSource(path=str(folder))

@@ -26,17 +26,6 @@ Settings = Callable[..., Data]
 Contents = Callable[[Records], dict[str, bytes]]
 
 
-@pytest.fixture
-def many_images(tmp_path: Path, picture: Callable[..., Image.Image]) -> FolderSource:
-    """Two classes of 60 images; as records of 160 x 160 pixels they take 9 MB."""
-    folder = tmp_path / "many"
-    for label in ("a", "b"):
-        (folder / label).mkdir(parents=True)
-        for index in range(60):
-            picture(index + 1000 * (label == "b")).save(folder / label / f"{index}.png")
-    return FolderSource(path=str(folder))
-
-
 def start_prepare(data: Data, root: Path, before: str = "", after: str = "") -> subprocess.Popen[str]:
     """Starts `prepare_records` in a process of its own, which prints the error's type and message."""
     program = f"""
@@ -69,13 +58,13 @@ def test_a_killed_writer_leaves_no_manifest_and_the_next_one_completes(
     root = tmp_path / "root"
     stalls = """
 import itertools, time
-from optduel.components.prepare import shards
-records, encode = itertools.count(1), shards.encode_pixels
+from optduel.components.prepare import decoder
+records, encode = itertools.count(1), decoder.encode_pixels
 def stalling_encode(image, encoding):
     if next(records) > 60:  # of 120
         time.sleep(600)
     return encode(image, encoding)
-shards.encode_pixels = stalling_encode
+decoder.encode_pixels = stalling_encode
 """
     with start_prepare(data, root, before=stalls) as writer:
         deadline = time.monotonic() + 60

@@ -12,8 +12,9 @@ from PIL import Image, ImageDraw
 
 from optduel.components.core import DataError
 from optduel.components.prepare import resemblance
+from optduel.components.prepare.decoder import LEAST_PIXELS, small_grey
 from optduel.components.prepare.prepare import prepare_source
-from optduel.components.prepare.resemblance import alike_pairs, perceptual_hashes, small_grey
+from optduel.components.prepare.resemblance import alike_pairs, perceptual_hashes
 from optduel.components.settings import Data, Split
 
 Settings = Callable[..., Data]
@@ -48,9 +49,13 @@ def encoded(image: Image.Image, quality: int = 90) -> bytes:
 
 def hash_of(content: bytes) -> np.ndarray:
     image = Image.open(io.BytesIO(content)).convert("RGB").resize((SIDE, SIDE), Image.Resampling.BILINEAR)
-    small = small_grey(image)
-    assert small is not None
-    return perceptual_hashes(small[np.newaxis])[0]
+    return hashes_of([image])[0]
+
+
+def hashes_of(images: list[Image.Image]) -> np.ndarray:
+    small = [small_grey(image) or b"" for image in images]
+    pixels = np.frombuffer(b"".join(small), np.uint8)
+    return perceptual_hashes(pixels.reshape(len(images), LEAST_PIXELS, LEAST_PIXELS))
 
 
 def changed(image: Image.Image, change: str) -> bytes:
@@ -85,8 +90,7 @@ def test_of_a_thousand_scenes_no_two_are_alike_but_the_planted_ones() -> None:
 
 def test_the_hash_is_that_of_imagehash() -> None:
     images = [scene(seed, 64, 64) for seed in range(20)]
-    found = perceptual_hashes(np.array([small_grey(image) for image in images]))
-    for image, bits in zip(images, found, strict=True):
+    for image, bits in zip(images, hashes_of(images), strict=True):
         expected = imagehash.phash(image.convert("L").reduce(2), 16, 2).hash
         np.testing.assert_array_equal(np.unpackbits(bits).reshape(16, 16), expected)
 

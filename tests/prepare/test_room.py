@@ -11,9 +11,10 @@ from PIL import Image
 
 from optduel.components.core import OutOfMemoryError, StorageError
 from optduel.components.prepare import prepare as stage
+from optduel.components.prepare.disk import check_disk, writing_threads
 from optduel.components.prepare.image import decode_resized, decoding
 from optduel.components.prepare.prepare import prepare_source
-from optduel.components.prepare.room import Room, check_disk, writing_threads
+from optduel.components.prepare.room import Room
 from optduel.components.prepare.shards import SHARD_BYTES, count_shards, record_bytes
 from optduel.components.settings import Data
 
