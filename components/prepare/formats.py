@@ -14,7 +14,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 from pillow_heif import HeifImageFile
 
-# Threads decode an image each; the decoders would start more of their own.
+# One thread decodes an image; the libraries would start more of their own.
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 pillow_heif.options.DECODE_THREADS = 1
 

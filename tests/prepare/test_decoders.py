@@ -198,8 +198,9 @@ def test_many_images_are_decoded_in_processes(
 def test_one_core_and_few_images_need_no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "usable_cores", lambda: 8)
     assert [useful_processes(images) for images in (0, 1_999, 2_000, 10**6)] == [0, 0, 8, 8]
-    monkeypatch.setattr(module, "usable_cores", lambda: 1)
-    assert useful_processes(10**6) == 0
+    for cores, processes in ((1, 0), (2, 2), (64, 16)):
+        monkeypatch.setattr(module, "usable_cores", lambda cores=cores: cores)
+        assert useful_processes(10**6) == processes
 
 
 # --- memory -----------------------------------------------------------------------------------------
