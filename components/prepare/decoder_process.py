@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO, cast
 
+from optduel.components.decoding import parse_json
 from optduel.components.prepare.decoder import RecordFormat, decode
 from optduel.components.prepare.image import UnusableImageError
 
@@ -41,7 +42,7 @@ def receive(connection: BinaryIO) -> tuple[Any, list[bytes]]:
     line = connection.readline()
     if not line.endswith(b"\n"):
         raise EOFError
-    message, sizes = json.loads(line)
+    message, sizes = parse_json(line)
     parts = [connection.read(size) for size in sizes]
     if [len(part) for part in parts] != sizes:
         raise EOFError
