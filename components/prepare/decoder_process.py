@@ -19,7 +19,6 @@ from optduel.components.prepare.image import UnusableImageError
 CONTENTS_START = 1
 """Where in the shared memory contents begin. The byte before is the number of the image that is decoded."""
 
-
 _BUFFER_BYTES = 2**20
 """So a message of small images is sent at once, and its reader is not woken for each of them."""
 

@@ -29,11 +29,11 @@ _KEPT_HEAP = {"MALLOC_TRIM_THRESHOLD_": str(16 * 2**20), "MALLOC_MMAP_THRESHOLD_
 """For glibc, which would give memory back to the kernel after each image: of 256 pixels, 85 page faults."""
 
 _LENT_BYTES = 64 * 2**20
-"""Of memory, that an image takes in a process without asking: as many as 16 million plain pixels."""
+"""Of memory: what an image takes in a process without asking, enough for 16 million plain pixels."""
 
 _MESSAGE_IMAGES = 32
 _MESSAGE_BYTES = 4 * 2**20
-"""Of encoded images, and of what becomes of them. To wake a process for each takes as long as 0.2 ms."""
+"""Of encoded images, and of what becomes of them. To wake a process for each image takes up to 0.2 ms."""
 
 _WORTH_PROCESSES = 2_000
 """Images. Of each, 0.2 ms and more are spared, and a process takes 0.12 s of a core to start."""
