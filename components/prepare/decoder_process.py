@@ -17,14 +17,19 @@ from optduel.components.prepare.decoder import RecordFormat, decode
 from optduel.components.prepare.image import UnusableImageError
 
 CONTENTS_START = 1
-"""Where in the shared memory contents begin. The byte before is the number of the image that is decoded."""
+"""Where in the shared memory contents begin. The byte before is the number, 0 to 255, of the image in its
+message that is being decoded."""
 
 _BUFFER_BYTES = 2**20
 """So a message of small images is sent at once, and its reader is not woken for each of them."""
 
 
 def send(connection: BinaryIO, message: object, parts: Sequence[bytes] = ()) -> None:
-    """Sends what `receive` returns: what JSON holds, and bytes."""
+    """Sends what `receive` returns: what JSON holds, and bytes.
+
+    Raises:
+        ConnectionError: the other process has closed the connection.
+    """
     sizes = [len(part) for part in parts]
     connection.write(json.dumps([message, sizes]).encode() + b"\n")
     for part in parts:

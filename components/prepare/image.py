@@ -78,7 +78,11 @@ class Memory(Protocol):
     """What shares out memory, such as a `Room`."""
 
     def taking(self, needed: int) -> AbstractContextManager[None]:
-        """Takes bytes until the body ends; waits where others have them."""
+        """Takes so many bytes until the body ends; waits where others have them.
+
+        Raises:
+            OutOfMemoryError: there are never so many.
+        """
 
 
 class UnusableImageError(Exception):

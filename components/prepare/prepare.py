@@ -34,7 +34,8 @@ from optduel.components.settings import Data, canonical_json, decode
 from optduel.components.storage import Location, is_remote, join, local_path, publish, stat
 
 _MOST_THREADS = 16
-"""Each holds an encoded image, and up to 32 MiB of a shard on its way to a store."""
+"""Each holds an encoded image, or 8 MiB of images and records on their way to a process and back; and up to
+32 MiB of a shard on its way to a store."""
 
 
 def prepare_records(data: Data, root: str) -> Records:
@@ -80,6 +81,7 @@ def prepare_source(source: Source, data: Data, root: Location, threads: int, pro
     is_near = not any(map(is_remote, data.source.places.values()))
     with (
         warnings.catch_warnings(),
+        # Processes start while images are read, also where it then shows that the records are there already.
         Decoders(data, room, processes) as decoders,
         contextlib.closing(Images(source, is_near, reserved=least)) as images,
     ):

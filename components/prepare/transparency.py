@@ -7,6 +7,7 @@ file's own depth, 1 to 16 bits, and has to be compared there: reduced to eight b
 import functools
 import io
 from collections.abc import Iterable
+from typing import cast
 
 from PIL import Image, ImageChops
 from PIL.ImageFile import ImageFile
@@ -82,7 +83,7 @@ def _high_and_low(image: Image.Image) -> tuple[Image.Image, Image.Image]:
 
 def _greatest(band: Image.Image) -> int:
     """The greatest value of an image of mode "L"."""
-    return max(value for value, count in enumerate(band.histogram()) if count)
+    return cast(tuple[int, int], band.getextrema())[1]
 
 
 def _where(bands: Iterable[tuple[Image.Image, int]]) -> Image.Image:

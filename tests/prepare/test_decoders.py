@@ -335,7 +335,10 @@ with Decoders(Data(source=DigitsSource(), image_size=(8, 8)), Room(2**20), 2):
         assert starter.stdout.readline() == "started\n"
         started = children(starter.pid)
         assert len(started) == 2
-        os.killpg(starter.pid, how) if how == signal.SIGINT else starter.send_signal(how)  # as keyboards do
+        if how == signal.SIGINT:  # to the whole group, as a keyboard sends it
+            os.killpg(starter.pid, how)
+        else:
+            starter.send_signal(how)
         _, printed = starter.communicate(timeout=60)
     deadline = time.monotonic() + 60
     while not all(map(is_gone, started)) and time.monotonic() < deadline:
